@@ -1,0 +1,1 @@
+"""Where work runs: one small executor interface. It knows tasks, not genetics."""

@@ -1,0 +1,1 @@
+"""The scan: genotype store and ingest, design, plan, scan, results cube."""

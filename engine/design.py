@@ -1,0 +1,59 @@
+"""The aligned samples of a scan: who is analysed, with which traits and covariates, in which strata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MALE = 1
+FEMALE = 2
+UNKNOWN_SEX = 0
+
+
+@dataclass(frozen=True)
+class Design:
+    """Samples aligned to a store. Rows are the analysed samples in store order.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, or covariates are not finite.
+    """
+
+    store_rows: NDArray[np.int64]  # (samples,) strictly increasing row numbers of the store
+    traits: NDArray[np.float64]  # (samples, traits), NaN = missing, already transformed
+    trait_names: tuple[str, ...]
+    covariates: NDArray[np.float64]  # (samples, covariates), finite; includes the intercept if there is one
+    covariate_names: tuple[str, ...]
+    sex: NDArray[np.int8]  # (samples,) 1 male, 2 female, 0 unknown
+    strata: tuple[str, ...] = ("all",)
+    stratum_members: NDArray[np.bool_] | None = None  # (strata, samples); None: everybody in the only stratum
+
+    def __post_init__(self) -> None:
+        n = len(self.store_rows)
+        if self.traits.shape != (n, len(self.trait_names)):
+            raise ValueError(f"traits has shape {self.traits.shape}, expected {(n, len(self.trait_names))}")
+        if self.covariates.shape != (n, len(self.covariate_names)):
+            raise ValueError(f"covariates has shape {self.covariates.shape}")
+        if self.sex.shape != (n,):
+            raise ValueError(f"sex has shape {self.sex.shape}, expected {(n,)}")
+        if np.any(np.diff(self.store_rows) <= 0):
+            raise ValueError("store_rows must be strictly increasing")
+        if not np.isfinite(self.covariates).all():
+            raise ValueError("covariates must be finite")
+
+    @property
+    def n_samples(self) -> int:
+        """Number of analysed samples."""
+        return len(self.store_rows)
+
+    def members(self, stratum: int) -> NDArray[np.bool_]:
+        """Which samples belong to a stratum, shape (samples,)."""
+        if self.stratum_members is None:
+            return np.ones(self.n_samples, dtype=bool)
+        return self.stratum_members[stratum]

@@ -1,0 +1,1 @@
+"""From the genotype files of the field to the store."""

@@ -1,0 +1,1 @@
+"""Simulated cohorts of many ancestries, with traits whose truth is known."""

@@ -1,0 +1,1 @@
+"""What a person touches: job file, check, plan, run, report, export, command line."""

@@ -1,0 +1,1 @@
+"""The arithmetic: genotype decoding, tile products, association tests. Plain functions over NumPy arrays."""

@@ -1,0 +1,122 @@
+"""The contract of an association test: what a methods developer writes, and what the engine calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from allscan.kernels.block import GenotypeBlock
+    from allscan.kernels.counts import GenotypeCounts
+
+
+class Status(IntEnum):
+    """Why a result is what it is: one code per variant × trait, never a silent NaN."""
+
+    OK = 0
+    MONOMORPHIC = 1  # no variation of the (coded) genotype among the analysed samples
+    ALL_MISSING = 2  # no called genotype among the analysed samples
+    TRAIT_CONSTANT = 3  # the trait does not vary after covariates are removed
+    TOO_FEW_SAMPLES = 4  # no degrees of freedom are left
+    COLLINEAR = 5  # the genotype is a linear combination of the covariates
+    SEX_UNKNOWN = 6  # chromosome X or Y, and nobody's sex is known
+    FILTERED = 7  # left out by the job's variant filters
+    NOT_CONVERGED = 8  # an iterative fit did not converge
+    NOT_TESTED = 9  # the model does not apply to this variant, e.g. recessive on a haploid chromosome
+    PARTLY_COLLINEAR = 10  # of a test with several predictors, one could not be separated from the others
+
+
+class Missing(IntEnum):
+    """What is done with missing genotypes."""
+
+    IMPUTE_MEAN = 0  # replaced by the mean of the analysed samples that are called
+    EXCLUDE = 1  # each variant is tested in the samples that are called
+
+
+class Coding(IntEnum):
+    """How copies of the effect allele become a predictor."""
+
+    ADDITIVE = 0  # g
+    DOMINANT = 1  # min(g, 1)
+    RECESSIVE = 2  # max(g - 1, 0)
+    HETEROZYGOUS = 3  # min(g, 2 - g): the dominance deviation
+
+
+class Model(IntEnum):
+    """The genetic model of the job file."""
+
+    ADDITIVE = 0
+    DOMINANT = 1
+    RECESSIVE = 2
+    GENOTYPIC = 3  # additive + dominance deviation, 2 degrees of freedom
+
+
+@dataclass(frozen=True)
+class OutputColumn:
+    """One output of a test, declared once: the cube, the docs and the exports read it from here."""
+
+    name: str
+    description: str
+    unit: str = ""
+    dtype: str = "float32"
+
+
+class ScanOptions(NamedTuple):
+    """What the job asks of every test, beside the test's own options."""
+
+    model: int = Model.ADDITIVE
+    missing: int = Missing.IMPUTE_MEAN
+
+
+class NullData(NamedTuple):
+    """What a null model is fitted to: all samples of the store, analysed or not.
+
+    A sample that is not analysed has NaN in every trait (its covariates are then not looked at).
+    ``dosage_scale`` multiplies a sample's allele count before the test (0.5 for a male on chromosome X
+    where the job says so, else 1).
+    """
+
+    traits: NDArray[np.float64]  # (samples, traits), NaN = not analysed for this trait
+    covariates: NDArray[np.float64]  # (samples, covariates)
+    dosage_scale: NDArray[np.float64]  # (samples,)
+
+
+class TraitNote(NamedTuple):
+    """What a null model has to say of one trait: shown, recorded, and counted in the report."""
+
+    trait: int  # index in NullData.traits
+    status: int  # a Status code; OK when the scan goes on and this is only a remark
+    message: str
+
+
+@dataclass(frozen=True)
+class AssociationTest:
+    """An association test, found by name through the entry point group ``allscan.association_tests``.
+
+    ``fit_null`` is called once per stratum, trait batch and chromosome class; its result is a NamedTuple
+    of arrays (it travels through shared memory without copies). ``score_block`` is called for every
+    genotype block, for many traits at once, and writes every cell of ``out``: one array of shape
+    (variants, traits) per output column, and ``out["status"]`` (uint8). A failure of one variant or
+    trait is NaN plus a status, never an exception. A result may not depend on the other variants or
+    traits of the call. :func:`allscan.kernels.one_trait.one_trait_test` builds ``score_block`` from a
+    function of one variant and one trait.
+    """
+
+    name: str
+    title: str
+    doi: str
+    trait_kinds: frozenset[str]
+    columns: Callable[[ScanOptions], tuple[OutputColumn, ...]]
+    fit_null: Callable[[NullData, ScanOptions, Mapping[str, Any]], tuple[Any, tuple[TraitNote, ...]]]
+    score_block: Callable[
+        [GenotypeBlock, GenotypeCounts, Any, ScanOptions, Mapping[str, NDArray[Any]]],
+        None,
+    ]
+    options: Mapping[str, Any] | None = None  # names and defaults of the test's own options

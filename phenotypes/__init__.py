@@ -1,0 +1,1 @@
+"""From tables to a trait matrix: reading, alignment, transforms, covariate formulas."""

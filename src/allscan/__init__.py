@@ -1,0 +1,49 @@
+"""allscan: genome-wide and phenome-wide association scans.
+
+Everything that the command line does is a short call here:
+
+>>> import allscan
+>>> allscan.open_store  # doctest: +ELLIPSIS
+<function open_store at ...>
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allscan.engine.dataset import open_dataset as open_dataset
+    from allscan.engine.results import open_results as open_results
+    from allscan.engine.store import open_store as open_store
+    from allscan.engine.store import verify_store as verify_store
+    from allscan.jobs.api import ingest as ingest
+    from allscan.jobs.api import simulate as simulate
+    from allscan.jobs.export import export as export
+    from allscan.jobs.job import Job as Job
+
+# Where each public name lives. Imported on first use: `allscan --help` must not wait for numba and xarray.
+_HOMES = {
+    "Job": "allscan.jobs.job",
+    "export": "allscan.jobs.export",
+    "ingest": "allscan.jobs.api",
+    "open_dataset": "allscan.engine.dataset",
+    "open_results": "allscan.engine.results",
+    "open_store": "allscan.engine.store",
+    "simulate": "allscan.jobs.api",
+    "verify_store": "allscan.engine.store",
+}
+
+__version__ = metadata.version("allscan")
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - the names are resolved by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'allscan' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
