@@ -1,0 +1,212 @@
+"""The embedded executor: threads or processes of this machine, with nothing to set up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import signal
+import sys
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from allscan.errors import InputError, WorkerDiedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Shared = TypeVar("Shared")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+IN_FLIGHT_PER_WORKER = 2
+"""One task runs and one waits, so that a worker never idles and ``tasks`` is never read far ahead."""
+
+
+class EmbeddedExecutor:
+    """Runs tasks on this machine.
+
+    Parameters
+    ----------
+    workers
+        How many tasks run at the same time.
+    kind
+        ``"threads"`` share memory and start at once: for tasks that spend their time in compiled code
+        that releases the interpreter lock. ``"processes"`` run Python code in parallel: functions,
+        ``shared``, tasks and results are pickled, and functions must live in an importable module.
+        One thread is no thread: with one worker, tasks run in the caller.
+
+    Raises
+    ------
+    InputError
+        If ``workers`` is below 1 or ``kind`` is not one of the two.
+
+    Notes
+    -----
+    A task has one BLAS thread and one numba thread: parallelism is between tasks. A worker process
+    ignores Ctrl-C (its parent stops it) and ends by itself when its parent is gone, however it went.
+    """
+
+    def __init__(self, workers: int, kind: Literal["threads", "processes"] = "threads") -> None:
+        if workers < 1:
+            raise InputError(f"{workers} workers cannot do any work", fix="give at least 1 worker")
+        if kind not in ("threads", "processes"):
+            raise InputError(f"{kind!r} is no kind of worker", fix="use 'threads' or 'processes'")
+        self._workers = workers
+        self._kind = kind
+
+    def __repr__(self) -> str:
+        return f"EmbeddedExecutor(workers={self._workers}, kind={self._kind!r})"
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at the same time."""
+        return self._workers
+
+    @property
+    def kind(self) -> str:
+        """``"threads"`` or ``"processes"``."""
+        return self._kind
+
+    def run(
+        self,
+        function: Callable[[Shared, Task], Result],
+        shared: Shared,
+        tasks: Iterable[Task],
+    ) -> Iterator[tuple[Task, Result]]:
+        """Yield ``(task, function(shared, task))`` in order of completion.
+
+        Closing the iterator early, an exception of a task and Ctrl-C all do the same: tasks that wait
+        are dropped, tasks that run are waited for.
+
+        Raises
+        ------
+        WorkerDiedError
+            If a worker process ends without an answer.
+        """
+        if self._kind == "processes":
+            return self._run_processes(function, shared, tasks)
+        if self._workers == 1:
+            return _run_inline(function, shared, tasks)
+        return self._run_threads(function, shared, tasks)
+
+    def _run_threads(
+        self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
+    ) -> Iterator[tuple[Task, Result]]:
+        def call(task: Task) -> Result:
+            _limit_numba_threads()
+            return function(shared, task)
+
+        from threadpoolctl import threadpool_limits
+
+        # BLAS threads are a setting of the whole process: set once, restored when the run is over.
+        with threadpool_limits(limits=1):
+            pool = ThreadPoolExecutor(self._workers, thread_name_prefix="allscan")
+            try:
+                yield from _drain(pool, call, tasks, IN_FLIGHT_PER_WORKER * self._workers)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run_processes(
+        self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
+    ) -> Iterator[tuple[Task, Result]]:
+        # Not fork: the parent may hold threads (BLAS, numba, zarr's event loop) that a fork would freeze.
+        pool = ProcessPoolExecutor(
+            self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(function, shared),
+        )
+        try:
+            yield from _drain(pool, _call_in_worker, tasks, IN_FLIGHT_PER_WORKER * self._workers)
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                f"a worker process ended without an answer ({error})",
+                fix="this is usually want of memory: run again with fewer workers or a smaller memory "
+                "limit; finished work is kept. A Python script that starts workers must do so under "
+                "`if __name__ == '__main__':`",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_inline(
+    function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
+) -> Iterator[tuple[Task, Result]]:
+    from threadpoolctl import threadpool_limits
+
+    for task in tasks:
+        with threadpool_limits(limits=1):
+            result = function(shared, task)
+        yield task, result
+
+
+def _drain(
+    pool: ThreadPoolExecutor | ProcessPoolExecutor,
+    call: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    in_flight: int,
+) -> Iterator[tuple[Task, Result]]:
+    """Keep ``in_flight`` tasks submitted and yield their results as they come."""
+    waiting = iter(tasks)
+    running: dict[Future[Result], Task] = {}
+    finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
+
+    def submit(number: int) -> None:
+        for task in islice(waiting, number):
+            future = pool.submit(call, task)
+            running[future] = task
+            future.add_done_callback(finished.put)
+
+    submit(in_flight)
+    while running:
+        future = finished.get()
+        task = running.pop(future)
+        result = future.result()
+        # Refilled before the yield: the workers go on while the caller uses the result.
+        submit(1)
+        yield task, result
+
+
+def _limit_numba_threads() -> None:
+    # numba's setting belongs to the calling thread. Not imported here: a task that needs numba has it.
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        numba.set_num_threads(1)
+
+
+_worker: tuple[Callable[[Any, Any], Any], Any] | None = None
+
+
+def _start_worker(function: Callable[[Any, Any], Any], shared: Any) -> None:
+    global _worker
+    _worker = (function, shared)
+    # Libraries that are not loaded yet read these when they are; the others are limited at each task.
+    for name in ("OMP", "OPENBLAS", "MKL") + (() if "numba" in sys.modules else ("NUMBA",)):
+        os.environ[f"{name}_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True, name="allscan-parent").start()
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed cannot tell its workers, and a worker that waits for its next task would
+    # wait for ever: it holds both ends of the pool's pipe.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _call_in_worker(task: Any) -> Any:
+    from threadpoolctl import threadpool_limits
+
+    if _worker is None:
+        raise RuntimeError("the worker was not started by EmbeddedExecutor")
+    function, shared = _worker
+    _limit_numba_threads()
+    with threadpool_limits(limits=1):
+        return function(shared, task)
