@@ -1,0 +1,121 @@
+"""Two-bit calls: the planar layout, packing and unpacking.
+
+A row of ``n`` samples is cut into groups of 256. A group is 64 bytes; byte ``j`` of a group holds the
+calls of its samples ``j``, ``j + 64``, ``j + 128`` and ``j + 192``, lowest bits first. Neighbours stay
+together (small files), and a group decodes by shifts and masks over whole vectors, without gathers (fast).
+A call is the number of copies of the effect allele, 0, 1 or 2; 3 is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from allscan.kernels.jit import jit, jit_inline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GROUP = 256
+PLANE = 64
+MISSING_CODE = 3
+
+
+def row_bytes(n_samples: int) -> int:
+    """Bytes of a packed row of ``n_samples`` calls."""
+    return -(-n_samples // GROUP) * PLANE
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_ones(_typing_context: Any, word: Any) -> Any:
+    """Number of set bits of a uint64 (one machine instruction; numba has no name for it)."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(word), generate
+
+
+@jit
+def pack_rows(calls: NDArray[np.int8], out: NDArray[np.uint8]) -> None:
+    """Pack calls 0, 1, 2 or negative (missing).
+
+    Parameters
+    ----------
+    calls : (variants, samples) int8
+    out : (variants, row_bytes(samples)) uint8, overwritten
+    """
+    n_variants, n_samples = calls.shape
+    for v in range(n_variants):
+        for b in range(out.shape[1]):
+            out[v, b] = 0
+        for i in range(n_samples):
+            call = calls[v, i]
+            code = np.uint8(call) if call >= 0 else np.uint8(3)
+            within = i % 256
+            byte = (i // 256) * 64 + within % 64
+            out[v, byte] |= code << np.uint8(2 * (within // 64))
+
+
+@jit_inline
+def code_at(row: NDArray[np.uint8], sample: int) -> int:
+    """Code of one sample of a packed row."""
+    within = sample % 256
+    return (row[(sample // 256) * 64 + within % 64] >> (2 * (within // 64))) & 3
+
+
+@jit
+def unpack_tile(
+    packed: NDArray[np.uint8],
+    first_row: int,
+    first_group: int,
+    values: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Decode a tile of packed rows, one value of ``values`` per code.
+
+    Parameters
+    ----------
+    packed : (rows, row_bytes) uint8
+    first_row, first_group : where the tile begins, in rows and in groups of 256 samples
+    values : (4,) value of each code
+    out : (tile rows, 256 × groups) float64, overwritten
+    """
+    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
+    n_groups = out.shape[1] // 256
+    for r in range(out.shape[0]):
+        row = packed[first_row + r]
+        for g in range(n_groups):
+            source = (first_group + g) * 64
+            target = g * 256
+            for plane in range(4):
+                shift = np.uint8(2 * plane)
+                base = target + plane * 64
+                for j in range(64):
+                    code = (row[source + j] >> shift) & np.uint8(3)
+                    low = v1 if code == 1 else v0
+                    high = v3 if code == 3 else v2
+                    out[r, base + j] = high if code >= 2 else low
+
+
+@jit
+def unpack_calls(packed: NDArray[np.uint8], row: int, out: NDArray[np.int8]) -> None:
+    """Decode one packed row to calls 0, 1, 2 and -1; ``out`` has shape (samples,)."""
+    for i in range(out.shape[0]):
+        within = i % 256
+        code = (packed[row, (i // 256) * 64 + within % 64] >> (2 * (within // 64))) & 3
+        out[i] = code if code < 3 else -1
+
+
+@jit
+def pack_mask(mask: NDArray[np.bool_], out: NDArray[np.uint8]) -> None:
+    """Lay a sample mask out like calls: both bits of a sample are set where it is in the mask."""
+    for b in range(out.shape[0]):
+        out[b] = 0
+    for i in range(mask.shape[0]):
+        if mask[i]:
+            within = i % 256
+            out[(i // 256) * 64 + within % 64] |= np.uint8(3) << np.uint8(2 * (within // 64))

@@ -1,0 +1,160 @@
+"""The bytes of a genotype block: what a chunk of a store holds before compression.
+
+Little-endian. A header of :data:`HEADER`, then, each without padding:
+
+1. encoding of each variant (uint8) and steps per allele copy (uint16);
+2. carrier lists: flipped flags (uint8 each), number of carriers of each variant (uint32), the gaps between
+   carriers in base 128 (low digits first, the high bit says that more follow), the calls, four to a byte;
+3. packed calls, row by row;
+4. dosages of one byte; dosages of two bytes, all low bytes before all high bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allscan.kernels.block import Encoding, GenotypeBlock
+from allscan.kernels.jit import jit
+from allscan.kernels.packing import row_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAGIC = b"ASGB"
+VERSION = 1
+HEADER = struct.Struct("<4sHHIIIIIIQQ")
+"""magic, version, 0, variants, samples, CALLS, CARRIERS, DOSAGE8, DOSAGE16, carriers, bytes of gaps."""
+
+
+@jit
+def _read_gaps(gap_bytes: NDArray[np.uint8], offset: NDArray[np.int64], out: NDArray[np.int32]) -> int:
+    """Sample numbers from gap bytes; returns bytes read, or -1 when they do not fit."""
+    at = 0
+    size = gap_bytes.shape[0]
+    for v in range(offset.shape[0] - 1):
+        sample = -1
+        for k in range(offset[v], offset[v + 1]):
+            gap = 0
+            shift = 0
+            while True:
+                if at >= size or shift > 28:
+                    return -1
+                byte = gap_bytes[at]
+                at += 1
+                gap |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            sample += gap + 1
+            out[k] = sample
+    return at
+
+
+@jit
+def _write_gaps(offset: NDArray[np.int64], sample: NDArray[np.int32], out: NDArray[np.uint8]) -> int:
+    """Gaps between carriers (first: samples before it) in base 128, low digits first; returns the size."""
+    at = 0
+    for v in range(offset.shape[0] - 1):
+        previous = -1
+        for k in range(offset[v], offset[v + 1]):
+            gap = sample[k] - previous - 1
+            previous = sample[k]
+            while gap >= 128:
+                out[at] = (gap & 127) | 128
+                at += 1
+                gap >>= 7
+            out[at] = gap
+            at += 1
+    return at
+
+
+def to_bytes(block: GenotypeBlock) -> bytes:
+    """Serialise a block."""
+    gaps = np.empty(5 * len(block.carrier_sample), np.uint8)
+    gaps = gaps[: _write_gaps(block.carrier_offset, block.carrier_sample, gaps)]
+    calls = np.zeros(-(-len(block.carrier_call) // 4) * 4, np.uint8)
+    calls[: len(block.carrier_call)] = block.carrier_call
+    quads = calls.reshape(-1, 4)
+    shuffled = block.dosage16.astype("<u2").reshape(-1).view(np.uint8).reshape(-1, 2).T
+    kinds = [int((block.encoding == kind).sum()) for kind in Encoding]
+    return b"".join(
+        [
+            HEADER.pack(
+                MAGIC, VERSION, 0, block.n_variants, block.n_samples, *kinds, len(block.carrier_call), len(gaps)
+            ),
+            block.encoding.tobytes(),
+            block.steps.astype("<u2").tobytes(),
+            block.carrier_flipped.tobytes(),
+            np.diff(block.carrier_offset).astype("<u4").tobytes(),
+            gaps.tobytes(),
+            (quads[:, 0] | quads[:, 1] << 2 | quads[:, 2] << 4 | quads[:, 3] << 6).astype(np.uint8).tobytes(),
+            block.calls.tobytes(),
+            block.dosage8.tobytes(),
+            shuffled.tobytes(),
+        ]
+    )
+
+
+def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
+    """Read a block that :func:`to_bytes` wrote. Arrays are views of ``buffer`` where they can be.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not a whole block.
+    """
+    view = memoryview(buffer).cast("B")
+    if len(view) < HEADER.size:
+        raise ValueError(f"a genotype block of {len(view)} bytes is too short to be one")
+    magic, version, _, v, n, n_calls, n_carriers, n_8, n_16, n_total, n_gap_bytes = HEADER.unpack_from(view)
+    if magic != MAGIC or version != VERSION:
+        raise ValueError(f"not a genotype block of version {VERSION}: begins with {bytes(magic)!r}, version {version}")
+    at = HEADER.size
+
+    def section(dtype: str, count: int) -> NDArray[np.generic]:
+        nonlocal at
+        size = np.dtype(dtype).itemsize * count
+        if at + size > len(view):
+            raise ValueError(f"a genotype block ends at byte {len(view)}, inside a section that needs {at + size}")
+        values = np.frombuffer(view, dtype, count, at)
+        at += size
+        return values
+
+    encoding = section("u1", v)
+    steps = section("<u2", v)
+    flipped = section("?", n_carriers)
+    offset = np.concatenate([[0], np.cumsum(section("<u4", n_carriers))]).astype(np.int64)
+    gap_bytes = section("u1", n_gap_bytes)
+    quads = section("u1", -(-n_total // 4))
+    calls = section("u1", n_calls * row_bytes(n)).reshape(n_calls, row_bytes(n))
+    dosage8 = section("u1", n_8 * n).reshape(n_8, n)
+    planes = section("u1", n_16 * n * 2).reshape(2, n_16 * n)
+    kinds = np.bincount(encoding, minlength=4)
+    if offset[-1] != n_total or at != len(view) or kinds.tolist() != [n_calls, n_carriers, n_8, n_16]:
+        raise ValueError("the parts of a genotype block contradict its header")
+    sample = np.empty(n_total, np.int32)
+    if _read_gaps(gap_bytes, offset, sample) != n_gap_bytes or (n_total and int(sample.max()) >= n):
+        raise ValueError("the carrier lists of a genotype block are damaged")
+    unpacked = (quads[:, None] >> np.array([0, 2, 4, 6], np.uint8)) & np.uint8(3)
+    slot = np.zeros(v, np.int32)
+    for kind in Encoding:
+        here = np.flatnonzero(encoding == kind)
+        slot[here] = np.arange(len(here))
+    dosage16 = np.empty((n_16 * n, 2), np.uint8)
+    dosage16[:] = planes.T
+    return GenotypeBlock(
+        n,
+        encoding,
+        slot,
+        steps,
+        calls,
+        offset,
+        sample,
+        unpacked.reshape(-1)[:n_total],
+        flipped,
+        dosage8,
+        dosage16.view("<u2").reshape(n_16, n).astype(np.uint16, copy=False),
+    )
