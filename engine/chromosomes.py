@@ -204,10 +204,8 @@ def parse_region(text: str) -> Region:
             raise InputError(f"{text!r} is not a region", fix="write CONTIG:START-END with whole numbers")
         return Region(match["contig"])
     start = _position(match["start"], text)
-    if match["end"]:
-        end = _position(match["end"], text)
-    else:
-        end = Region("").end if match["dash"] else start
+    without_end = Region("").end if match["dash"] else start
+    end = _position(match["end"], text) if match["end"] else without_end
     if start < 1 or end < start:
         raise InputError(
             f"region {text!r} ends before it starts" if end < start else f"region {text!r} starts before 1",
