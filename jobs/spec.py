@@ -1,0 +1,392 @@
+"""The job file as one model: every key, its type, default, unit and meaning.
+
+The parser, the JSON schema, the reference page and the resolved job in the provenance all come from here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Transform = Literal[
+    "none",
+    "rank_inverse_normal",
+    "log",
+    "standardise",
+    "residualise_rank_inverse_normal",
+    "residualise_standardise",
+]
+ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
+MissingName = Literal["impute_mean", "exclude"]
+
+_MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]i?B?|B)\s*")
+_MEMORY_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
+_REGION = re.compile(r"([^:\s]+)(?::([0-9,]+)-([0-9,]+))?")
+
+
+class Region(NamedTuple):
+    """A stretch of one contig, 1-based, both ends included."""
+
+    contig: str
+    start: int
+    end: int
+
+
+WHOLE_CONTIG_END = 2**31 - 1
+"""End of a region that names a contig only: positions are int32."""
+
+
+def parse_region(text: str) -> Region:
+    """Read ``contig`` or ``contig:start-end`` (1-based, both ends included; thousands commas allowed).
+
+    Raises
+    ------
+    ValueError
+        The text is neither.
+    """
+    match = _REGION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a region; write a contig, '22', or a stretch of one, '22:16,000,000-17,000,000'"
+        )
+    if match[2] is None:
+        return Region(match[1], 1, WHOLE_CONTIG_END)
+    start, end = (int(match[group].replace(",", "")) for group in (2, 3))
+    if not 1 <= start <= end <= WHOLE_CONTIG_END:
+        raise ValueError(f"the region {text!r} ends before it starts, or is not 1-based")
+    return Region(match[1], start, end)
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of ``8GB`` (10^9), ``8GiB`` (2^30), ``500MB``, …
+
+    Raises
+    ------
+    ValueError
+        There is no unit, or the text is no amount of memory.
+    """
+    match = _MEMORY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of memory; write a number and a unit, e.g. 8GB or 16GiB")
+    amount = int(float(match[1]) * _MEMORY_UNITS[match[2].lower().removesuffix("b")])
+    if amount < 64 * 2**20:
+        raise ValueError(f"{text!r} is too little memory: at least 64MB is needed")
+    return amount
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _mapped_columns(value: Any) -> Any:
+    """One form for both ways of writing trait columns: a mapping from name to options."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, dict):
+        return {name: {} if options is None else options for name, options in value.items()}
+    if not isinstance(value, list):
+        return value
+    columns: dict[str, dict[str, Any]] = {}
+    for name in value:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"the trait name {_as_yaml(name)} is not text; put it in quotes: '{_as_yaml(name)}'"
+            )
+        if name in columns:
+            raise ValueError(f"the trait {name!r} is listed twice")
+        columns[name] = {}
+    return columns
+
+
+def _as_yaml(value: Any) -> str:
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _texts(value: Any) -> Any:
+    """Codes such as -9 and contigs such as 22 may be written without quotes."""
+    value = [value] if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
+    if not isinstance(value, list):
+        return value
+    return [
+        str(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else item for item in value
+    ]
+
+
+def _check_regions(value: list[str]) -> list[str]:
+    for text in value:
+        parse_region(text)
+    return value
+
+
+def _check_memory(value: Any) -> Any:
+    if value is not None:
+        parse_memory(str(value))
+    return value
+
+
+def _check_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("the text is empty")
+    if not value.isprintable():
+        raise ValueError("the text holds a line break or control character")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+FilePath = Annotated[Text, Field(json_schema_extra={"format": "path"})]
+
+
+class Section(BaseModel):
+    """A part of the job file. Unknown keys and wrong types are refused, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=False)
+
+
+class TraitOptions(Section):
+    """What is done with one trait before the scan."""
+
+    type: Literal["quantitative"] = Field(default="quantitative", description="Kind of trait.")
+    transform: Transform | None = Field(
+        default=None,
+        description="Transform, among the trait's analysed samples. Left out: the section's `transform`.",
+    )
+
+
+class TraitsSection(Section):
+    """Which traits are scanned, and where they stand."""
+
+    file: FilePath = Field(
+        description="Table of people: TSV, CSV, space separated or Parquet, plain or compressed."
+    )
+    columns: Annotated[
+        dict[Text, TraitOptions],
+        BeforeValidator(_mapped_columns, json_schema_input_type=list[str] | dict[str, TraitOptions | None]),
+    ] = Field(
+        min_length=1,
+        description="The traits: a list of column names, or a mapping from column name to options.",
+        examples=[["ldl", "hdl"], {"ldl": {"type": "quantitative", "transform": "rank_inverse_normal"}}],
+    )
+    transform: Transform = Field(
+        default="none",
+        description=(
+            "Transform of every trait that names none: `rank_inverse_normal`, `log` (natural), `standardise` "
+            "(mean 0, sd 1), or `residualise_…` (first regressed on the covariates)."
+        ),
+    )
+    missing_values: Annotated[
+        list[Text] | None, BeforeValidator(_texts, json_schema_input_type=list[str | int | float] | None)
+    ] = Field(
+        default=None,
+        description=(
+            "Cell texts that mean missing, in addition to empty, `NA`, `NaN`, `.`, `N/A` and `null`. "
+            "PLINK's -9 counts as missing only when it is listed here."
+        ),
+        examples=[["-9"]],
+    )
+    id_column: Text | None = Field(
+        default=None,
+        description=(
+            "Column of person ids. Left out: the first known one of `IID` (with `FID` or alone), "
+            "`sample_id`, `person_id`, `research_id`, `s`."
+        ),
+    )
+
+
+class CovariatesSection(Section):
+    """What every trait is adjusted for."""
+
+    file: FilePath = Field(
+        description="Table with one row per person, in any format that `traits.file` may have."
+    )
+    formula: Text | None = Field(
+        default=None,
+        description=(
+            "Covariates, e.g. `age + age**2 + sex + age:sex + pc[1:20]`. An intercept is included unless the "
+            "formula says `0 +`. Left out: the intercept only."
+        ),
+    )
+    id_column: Text | None = Field(
+        default=None, description="Column of person ids, as in `traits.id_column`."
+    )
+
+
+SampleFiles = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+class SamplesSection(Section):
+    """Who is analysed: everybody with genotypes, a trait and all covariates, unless said otherwise here."""
+
+    keep: SampleFiles = Field(
+        default=[], description="Files of person ids; only people who are in all of them are analysed."
+    )
+    exclude: SampleFiles = Field(
+        default=[], description="Files of person ids that are left out, e.g. withdrawn participants."
+    )
+    sex: Text | None = Field(
+        default=None,
+        description=(
+            "Column of the covariate table that holds sex (male/female, M/F, or 1/2), for chromosome X. "
+            "Left out: a column named `sex` or `gender`, else the genotype store."
+        ),
+    )
+
+
+class VariantsSection(Section):
+    """Which variants are tested: all, unless said otherwise. One left out keeps a row with its reason."""
+
+    regions: Annotated[
+        list[Text],
+        BeforeValidator(_texts, json_schema_input_type=str | list[str | int]),
+        AfterValidator(_check_regions),
+    ] = Field(
+        default=[],
+        description="Contigs, `22`, or stretches, `22:16000000-17000000` (bp, 1-based, both ends included).",
+        examples=[["22:16000000-17000000", "X"]],
+    )
+    min_mac: float = Field(
+        default=0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Smallest minor allele count (copies) among the analysed samples.",
+    )
+    min_maf: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="Smallest minor allele frequency (0 to 0.5) among the analysed samples.",
+    )
+    max_missing_rate: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Largest fraction of missing genotypes among the analysed samples.",
+    )
+    min_info: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Smallest imputation quality (INFO). Variants without one are tested.",
+    )
+
+
+class MethodSection(Section):
+    """Which association test."""
+
+    name: Text = Field(default="linear", description="Name of an installed association test.")
+    options: dict[str, Any] = Field(default={}, description="The test's own options.")
+
+
+class ChromosomeXSection(Section):
+    """How chromosome X is tested outside the pseudo-autosomal regions."""
+
+    male_dosage: Literal[2, 1] = Field(
+        default=2,
+        description=(
+            "Copies that a male's effect allele counts as: 2, like a female's two (X inactivation), or 1."
+        ),
+    )
+    sex_covariate: bool = Field(
+        default=True,
+        description="Sex is added to the covariates on chromosome X where they do not hold it already.",
+    )
+
+
+class ResultsSection(Section):
+    """What is kept beside the full results."""
+
+    hits_neg_log10_p: float = Field(
+        default=5.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Rows with −log10 p of at least this go to `hits.parquet`.",
+    )
+
+
+class ReportSection(Section):
+    """What the report shows. These keys change no result."""
+
+    significance: float = Field(
+        default=5e-8, gt=0.0, lt=1.0, description="p-value of genome-wide significance, per trait."
+    )
+    lead_window_kb: float = Field(
+        default=500.0,
+        gt=0.0,
+        allow_inf_nan=False,
+        description="Half-width (kb) of the window in which one lead variant is shown.",
+    )
+
+
+class RuntimeSection(Section):
+    """Where and how the job runs. These keys change no result; `--workers` and `--memory` win over them."""
+
+    workers: int | None = Field(
+        default=None, ge=1, le=4096, description="Tasks at the same time. Left out: one per CPU."
+    )
+    memory: Annotated[Text | None, BeforeValidator(_check_memory)] = Field(
+        default=None,
+        description="Memory the job may use, e.g. `8GB` or `16GiB`. Left out: 60 % of what is free at first.",
+    )
+    executor: Literal["embedded"] = Field(
+        default="embedded", description="Where tasks run: `embedded`, in this machine."
+    )
+
+
+class JobSpec(Section):
+    """One job: genotypes, traits, covariates, and what comes out."""
+
+    name: Annotated[Text, Field(max_length=200)] = Field(description="Title of the job, shown in the report.")
+    genotypes: FilePath = Field(description="Genotype store, made by `allscan ingest`.")
+    traits: TraitsSection = Field(description="Which traits are scanned, and where they stand.")
+    covariates: CovariatesSection | None = Field(
+        default=None, description="What every trait is adjusted for. Left out: the intercept only."
+    )
+    samples: SamplesSection = Field(default=SamplesSection(), description="Who is analysed.")
+    variants: VariantsSection = Field(default=VariantsSection(), description="Which variants are tested.")
+    model: ModelName = Field(
+        default="additive",
+        description=(
+            "Genetic model of the effect allele (ALT): `additive`, `dominant`, `recessive`, or `genotypic` "
+            "(additive and dominance deviation together, 2 degrees of freedom)."
+        ),
+    )
+    missing_genotypes: MissingName = Field(
+        default="impute_mean",
+        description=(
+            "A missing genotype becomes the mean of the trait's analysed samples (`impute_mean`), or its "
+            "sample is left out of that variant's test (`exclude`)."
+        ),
+    )
+    test: Annotated[MethodSection, BeforeValidator(_named, json_schema_input_type=str | MethodSection)] = (
+        Field(
+            default=MethodSection(),
+            description="Association test: its name, or a section with `name` and `options`.",
+        )
+    )
+    chromosome_x: ChromosomeXSection = Field(
+        default=ChromosomeXSection(), description="How chromosome X is tested."
+    )
+    results: ResultsSection = Field(
+        default=ResultsSection(), description="What is kept beside the full results."
+    )
+    report: ReportSection = Field(default=ReportSection(), description="What the report shows.")
+    output: FilePath = Field(
+        description="Folder of the run. It is made; a run that was stopped goes on in it."
+    )
+    runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where and how the job runs.")

@@ -1,0 +1,225 @@
+"""From plain data to a JobSpec, with every refusal told by line, key, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from allscan.errors import JobError
+from allscan.jobs.spec import JobSpec
+from allscan.jobs.yaml_source import KeyPath, YamlDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+MAX_PROBLEMS = 8
+"""Problems shown of one job file; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a job."""
+
+    what: str
+    key_path: KeyPath
+    fix: str
+
+
+def validate_job(data: dict[str, Any], document: YamlDocument | None = None) -> JobSpec:
+    """Check plain data against the job model.
+
+    Parameters
+    ----------
+    data
+        The job's keys.
+    document
+        The file that the data come from, for line numbers; None for a job made in Python.
+
+    Raises
+    ------
+    JobError
+        Unknown keys (with the nearest known one), missing keys, wrong types and impossible values, all at once.
+    """
+    try:
+        return JobSpec.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(details) for details in error.errors(include_url=False)]
+    if document is not None:
+        problems.sort(key=lambda problem: _order(document, problem.key_path))
+    raise _refusal(problems, document)
+
+
+def locate(key_path: KeyPath, document: YamlDocument | None) -> str:
+    """``job.yaml:4:3, key traits.file``, or the key alone for a job made in Python."""
+    key = key_name(key_path)
+    if document is None:
+        return f"key {key}" if key else "the job"
+    position = document.position(key_path)
+    place = f"{document.path}:{position.line}:{position.column}"
+    return f"{place}, key {key}" if key else place
+
+
+def key_name(key_path: KeyPath) -> str:
+    """``traits.columns.ldl``; items of lists as ``samples.keep[0]``."""
+    name = ""
+    for part in key_path:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name
+
+
+def _order(document: YamlDocument, key_path: KeyPath) -> tuple[int, int]:
+    position = document.position(key_path)
+    return position.line, position.column
+
+
+def _refusal(problems: list[Problem], document: YamlDocument | None) -> JobError:
+    if len(problems) == 1:
+        problem = problems[0]
+        return JobError(problem.what, where=locate(problem.key_path, document), fix=problem.fix)
+    lines = [f"the job has {len(problems)} problems:"]
+    for problem in problems[:MAX_PROBLEMS]:
+        lines.append(f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}")
+    if len(problems) > MAX_PROBLEMS:
+        lines.append(f"  … and {len(problems) - MAX_PROBLEMS} more")
+    where = str(document.path) if document is not None else "the job"
+    return JobError(
+        "\n".join(lines), where=where, fix="correct these keys; `allscan schema` describes every one"
+    )
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    key_path = _key_path(details["loc"])
+    kind = details["type"]
+    value = details["input"]
+    context = details.get("ctx", {})
+    key = str(key_path[-1]) if key_path else ""
+    if kind == "extra_forbidden":
+        return Problem(f"unknown key {key!r}", key_path, _nearest(key_path))
+    if kind == "missing":
+        return Problem(
+            f"the key {key_name(key_path)!r} is missing", key_path, f"add it: {_description(key_path)}"
+        )
+    if kind == "value_error":
+        return Problem(str(context["error"]), key_path, _advice(key_path))
+    if kind == "literal_error":
+        return _not_a_choice(key, value, context["expected"], key_path)
+    if value is None:
+        return Problem(f"{key!r} has no value", key_path, "write a value after the ':', or remove the key")
+    if kind == "too_short":
+        return Problem(f"{key!r} is empty", key_path, _advice(key_path))
+    wanted = _WANTED.get(kind)
+    if wanted is None:
+        message = details["msg"].removeprefix("Input ")
+        return Problem(f"{key!r} is {_shown(value)}; it {message}", key_path, _advice(key_path))
+    fix = f"write {wanted}"
+    if kind == "string_type" and not isinstance(value, (dict, list)):
+        fix = f"put it in quotes: '{_shown(value)}'"
+    return Problem(f"{key!r} is {_shown(value)}, not {wanted}", key_path, fix)
+
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list: [a, b]",
+    "dict_type": "keys with values",
+    "model_type": "a section of keys with values",
+    "finite_number": "a finite number",
+}
+
+
+def _not_a_choice(key: str, value: Any, expected: str, key_path: KeyPath) -> Problem:
+    choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    fix = f"did you mean {close[0]!r}? " if close else ""
+    return Problem(
+        f"{key!r} is {_shown(value)}, which is none of its values",
+        key_path,
+        f"{fix}write {', '.join(choices)}",
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a section of keys"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _key_path(location: tuple[int | str, ...]) -> KeyPath:
+    # pydantic marks an error in a mapping's key (not its value) by a last part "[key]".
+    return tuple(part for part in location if part != "[key]")
+
+
+def _nearest(key_path: KeyPath) -> str:
+    """The nearest known key of the same section, else the section that has a key of this name."""
+    unknown = str(key_path[-1])
+    section = _section(key_path[:-1])
+    known = list(section.model_fields) if section is not None else []
+    lowered = unknown.lower().replace("-", "_")
+    close = difflib.get_close_matches(lowered, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    for path, name in _all_keys(JobSpec, ()):
+        if name == lowered:
+            return f"{name!r} belongs under {key_name(path)!r}" if path else f"move {name!r} to the top level"
+    return f"known keys here: {', '.join(known)}"
+
+
+def _advice(key_path: KeyPath) -> str:
+    description = _description(key_path)
+    return f"change the value: {description}" if description else "change the value"
+
+
+def _description(key_path: KeyPath) -> str:
+    """First sentence of what a key means; empty for names that the user chose."""
+    section = _section(key_path[:-1])
+    info = section.model_fields.get(str(key_path[-1])) if section is not None else None
+    text = (info.description or "") if info is not None else ""
+    return text.split(". ")[0].rstrip(".")
+
+
+def _section(key_path: KeyPath) -> type[BaseModel] | None:
+    """The model of the section at a key path, stepping through mappings from names to sections."""
+    model: type[BaseModel] = JobSpec
+    parts = list(key_path)
+    while parts:
+        info = model.model_fields.get(str(parts.pop(0)))
+        if info is None:
+            return None
+        found = next(_models(info.annotation), None)
+        if found is None:
+            return None
+        if _is_mapping(info.annotation) and parts:
+            parts.pop(0)
+        model = found
+    return model
+
+
+def _all_keys(model: type[BaseModel], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    for name, info in model.model_fields.items():
+        yield path, name
+        if not _is_mapping(info.annotation):
+            for child in _models(info.annotation):
+                yield from _all_keys(child, (*path, name))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is dict
