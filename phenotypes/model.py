@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ class TraitSpec:
 
     name: str
     kind: str = "quantitative"
-    transform: str = "none"  # none, rank_inverse_normal, log, standardise, residualise_rank_inverse_normal
+    transform: str = "none"  # one of allscan.phenotypes.transforms.TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,46 @@ class TraitTable:
     values: NDArray[np.float64]  # (samples, traits)
     specs: tuple[TraitSpec, ...]  # (traits,)
     source: str  # file name, for messages and provenance
+    id_column: str = "IID"  # the column that the ids come from
+    notes: tuple[str, ...] = ()  # what was decided while reading, for the user to know
+    warnings: tuple[str, ...] = ()  # what looks wrong but may be right
+
+
+@dataclass(frozen=True)
+class CovariateColumn:
+    """One column of a covariate table: numbers, or categories, or (text that is mostly numbers) neither yet."""
+
+    name: str
+    values: NDArray[np.float64] | None  # (samples,) NaN = missing; None for text
+    codes: NDArray[np.int32] | None = None  # (samples,) index into levels, -1 = missing; None for numbers
+    levels: tuple[str, ...] = ()  # in natural order
+    problem: str = ""  # why the column cannot be used as it is (infinite values, text among numbers, dates)
+    problem_where: str = ""
+    warning: str = ""  # what looks wrong but may be right, said only when the column is used
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the column holds numbers."""
+        return self.values is not None
+
+
+@dataclass(frozen=True)
+class CovariateTable:
+    """Samples × covariates as read: every column of the file but its ids."""
+
+    sample_ids: NDArray[np.object_]  # (samples,) str
+    columns: Mapping[str, CovariateColumn]
+    source: str
+    id_column: str = "IID"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampleList:
+    """People to keep or to exclude."""
+
+    sample_ids: NDArray[np.object_]  # (samples,) str, each once
+    source: str
 
 
 @dataclass(frozen=True)
@@ -41,12 +83,12 @@ class SampleCount:
 
 @dataclass(frozen=True)
 class TraitStatus:
-    """What became of one trait before the scan."""
+    """What became of one trait before the scan. Mean and SD are those of the untransformed values."""
 
     name: str
-    n: int  # samples analysed
-    mean: float
-    sd: float
+    n: int  # samples analysed: with a value, among the rows of the analysis table
+    mean: float  # NaN without samples
+    sd: float  # n - 1 in the denominator; NaN below two samples
     status: str = "ok"  # ok, constant, all_missing, too_few_samples
     message: str = ""
 
@@ -64,3 +106,4 @@ class AnalysisTable:
     accounting: tuple[SampleCount, ...] = ()
     trait_status: tuple[TraitStatus, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()  # decisions to report: matching key, reference levels
