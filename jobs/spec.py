@@ -6,9 +6,11 @@ The parser, the JSON schema, the reference page and the resolved job in the prov
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from allscan.engine.chromosomes import parse_region
 
 Transform = Literal[
     "none",
@@ -33,40 +35,6 @@ _MEMORY_UNITS = {
     "gi": 2**30,
     "ti": 2**40,
 }
-_REGION = re.compile(r"([^:\s]+)(?::([0-9,]+)-([0-9,]+))?")
-
-
-class Region(NamedTuple):
-    """A stretch of one contig, 1-based, both ends included."""
-
-    contig: str
-    start: int
-    end: int
-
-
-WHOLE_CONTIG_END = 2**31 - 1
-"""End of a region that names a contig only: positions are int32."""
-
-
-def parse_region(text: str) -> Region:
-    """Read ``contig`` or ``contig:start-end`` (1-based, both ends included; thousands commas allowed).
-
-    Raises
-    ------
-    ValueError
-        The text is neither.
-    """
-    match = _REGION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(
-            f"{text!r} is not a region; write a contig, '22', or a stretch of one, '22:16,000,000-17,000,000'"
-        )
-    if match[2] is None:
-        return Region(match[1], 1, WHOLE_CONTIG_END)
-    start, end = (int(match[group].replace(",", "")) for group in (2, 3))
-    if not 1 <= start <= end <= WHOLE_CONTIG_END:
-        raise ValueError(f"the region {text!r} ends before it starts, or is not 1-based")
-    return Region(match[1], start, end)
 
 
 def parse_memory(text: str) -> int:

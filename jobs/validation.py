@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from allscan.errors import JobError
+from allscan.errors import AllscanError, JobError
 from allscan.jobs.spec import JobSpec
-from allscan.jobs.yaml_source import KeyPath, YamlDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic_core import ErrorDetails
+
+    from allscan.jobs.yaml_source import KeyPath, YamlDocument
 
 MAX_PROBLEMS = 8
 """Problems shown of one job file; the rest is counted."""
@@ -43,7 +45,7 @@ def validate_job(data: dict[str, Any], document: YamlDocument | None = None) -> 
     Raises
     ------
     JobError
-        Unknown keys (with the nearest known one), missing keys, wrong types and impossible values, all at once.
+        Unknown keys (with the nearest known one), missing keys, wrong types, impossible values: all at once.
     """
     try:
         return JobSpec.model_validate(data)
@@ -82,8 +84,10 @@ def _refusal(problems: list[Problem], document: YamlDocument | None) -> JobError
         problem = problems[0]
         return JobError(problem.what, where=locate(problem.key_path, document), fix=problem.fix)
     lines = [f"the job has {len(problems)} problems:"]
-    for problem in problems[:MAX_PROBLEMS]:
-        lines.append(f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}")
+    lines.extend(
+        f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}"
+        for problem in problems[:MAX_PROBLEMS]
+    )
     if len(problems) > MAX_PROBLEMS:
         lines.append(f"  … and {len(problems) - MAX_PROBLEMS} more")
     where = str(document.path) if document is not None else "the job"
@@ -105,7 +109,10 @@ def _problem(details: ErrorDetails) -> Problem:
             f"the key {key_name(key_path)!r} is missing", key_path, f"add it: {_description(key_path)}"
         )
     if kind == "value_error":
-        return Problem(str(context["error"]), key_path, _advice(key_path))
+        error = context["error"]
+        if isinstance(error, AllscanError):
+            return Problem(error.what, key_path, error.fix or _advice(key_path))
+        return Problem(str(error), key_path, _advice(key_path))
     if kind == "literal_error":
         return _not_a_choice(key, value, context["expected"], key_path)
     if value is None:
@@ -186,7 +193,7 @@ def _description(key_path: KeyPath) -> str:
     section = _section(key_path[:-1])
     info = section.model_fields.get(str(key_path[-1])) if section is not None else None
     text = (info.description or "") if info is not None else ""
-    return text.split(". ")[0].rstrip(".")
+    return re.split(r"\. (?=[A-Z])", text)[0].rstrip(".")
 
 
 def _section(key_path: KeyPath) -> type[BaseModel] | None:

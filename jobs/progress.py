@@ -1,0 +1,156 @@
+"""Progress of long work: one line that is redrawn on a terminal, a plain line now and then otherwise."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+REDRAW_SECONDS = 0.1
+PLAIN_SECONDS = 10.0
+BAR_CELLS = 24
+
+
+class Progress:
+    """Shows how far work is, at what rate, and how long it will still take.
+
+    Parameters
+    ----------
+    title
+        What is being done, e.g. ``"scan"``.
+    unit
+        What is counted, e.g. ``"variants"``.
+    stream
+        Where to write; standard error unless said otherwise.
+    clock
+        Seconds that only grow; for tests.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        unit: str,
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._title = title
+        self._unit = unit
+        self._stream = stream if stream is not None else sys.stderr
+        self._terminal = self._stream.isatty()
+        self._clock = clock
+        self._began = clock()
+        self._first_done: int | None = None
+        self._shown_at = -float("inf") if self._terminal else self._began
+        self._width = 0
+        self._last = (0, 0, "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish()
+        else:
+            self._clear()
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Say how far the work is.
+
+        Parameters
+        ----------
+        done, total
+            Units done and units in all. What was done before this process began is given in the first call,
+            and does not count towards the rate.
+        note
+            A few words that follow the numbers.
+        """
+        if self._first_done is None:
+            self._first_done = done
+            self._began = self._clock()
+        self._last = (done, total, note)
+        now = self._clock()
+        if now - self._shown_at < (REDRAW_SECONDS if self._terminal else PLAIN_SECONDS):
+            return
+        self._shown_at = now
+        self._show(self._line(done, total, note, now))
+
+    def _line(self, done: int, total: int, note: str, now: float) -> str:
+        fraction = done / total if total else 1.0
+        elapsed = now - self._began
+        fresh = done - (self._first_done or 0)
+        parts = [f"{fraction:4.0%}", f"{done:,} of {total:,} {self._unit}"]
+        if fresh > 0 and elapsed > 0:
+            rate = fresh / elapsed
+            parts.append(f"{format_count(rate)}/s")
+            if done < total:
+                parts.append(f"{format_seconds((total - done) / rate)} left")
+        if note:
+            parts.append(note)
+        if self._terminal:
+            filled = round(fraction * BAR_CELLS)
+            parts.insert(0, "█" * filled + "░" * (BAR_CELLS - filled))
+        return f"{self._title}: {'  '.join(parts)}"
+
+    def _show(self, line: str) -> None:
+        if not self._terminal:
+            self._stream.write(line + "\n")
+        else:
+            line = line[: shutil.get_terminal_size().columns - 1]
+            self._stream.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+        self._stream.flush()
+
+    def _clear(self) -> None:
+        if self._terminal and self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._stream.flush()
+
+    def _finish(self) -> None:
+        self._clear()
+        if self._first_done is None:
+            return
+        done, _, note = self._last
+        seconds = self._clock() - self._began
+        fresh = done - self._first_done
+        rate = f" ({format_count(fresh / seconds)}/s)" if fresh and seconds > 0 else ""
+        end = f"; {note}" if note else ""
+        self._stream.write(f"{self._title}: {done:,} {self._unit} in {format_seconds(seconds)}{rate}{end}\n")
+        self._stream.flush()
+
+
+def format_count(number: float) -> str:
+    """``950``, ``12.3k``, ``4.5M``, ``1.2G``."""
+    for limit, scale, suffix in ((1e3, 1.0, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
+        if number < limit:
+            scaled = number / scale
+            return f"{scaled:.0f}{suffix}" if scaled >= 100 or not suffix else f"{scaled:.1f}{suffix}"
+    return f"{number / 1e9:.1f}G"
+
+
+def format_bytes(number: float) -> str:
+    """``512 B``, ``1.5 KiB``, ``3.2 GiB``."""
+    for suffix in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {suffix}" if suffix == "B" or number >= 100 else f"{number:.1f} {suffix}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

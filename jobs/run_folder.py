@@ -1,0 +1,313 @@
+"""The folder of a run: what is in it, who may write to it, and which job it belongs to."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from allscan.errors import InputError, JobChangedError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+STATE_FORMAT = "allscan-run"
+STATE_VERSION = 1
+
+RUNNING = "running"
+STOPPED = "stopped"
+FAILED = "failed"
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of one run stands."""
+
+    path: Path
+
+    @property
+    def results(self) -> Path:
+        """Results cube."""
+        return self.path / "results.zarr"
+
+    @property
+    def hits(self) -> Path:
+        """Rows of the cube above the job's threshold."""
+        return self.path / "hits.parquet"
+
+    @property
+    def provenance(self) -> Path:
+        """What was done, with which inputs and programs, and what became of every sample and variant."""
+        return self.path / "provenance.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def job_file(self) -> Path:
+        """The job as it was given."""
+        return self.path / "job.yaml"
+
+    @property
+    def log(self) -> Path:
+        """Plain log of every session."""
+        return self.path / "run.log"
+
+    @property
+    def state_file(self) -> Path:
+        """Which job this folder belongs to, and how far it is."""
+        return self.path / "run.json"
+
+    def read_state(self) -> dict[str, Any] | None:
+        """State of the run, or None where there is no run.
+
+        Raises
+        ------
+        InputError
+            The state file is damaged.
+        """
+        try:
+            state = json.loads(self.state_file.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"the state of the run cannot be read: {error}",
+                where=str(self.state_file),
+                fix="remove the run folder and run the job again",
+            ) from error
+        if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+            raise InputError("this is not the state of a run", where=str(self.state_file))
+        return state
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state, whole or not at all."""
+        header = {"format": STATE_FORMAT, "format_version": STATE_VERSION}
+        write_text(self.state_file, json.dumps({**header, **state}, indent=1, ensure_ascii=False) + "\n")
+
+    def create(self) -> None:
+        """Make the folder, and check that it can be written and holds nothing that is not of a run.
+
+        Raises
+        ------
+        OutputError
+            The folder is read-only, in the way, or holds other files.
+        """
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self.read_state() is None and self._strangers():
+                raise OutputError(
+                    f"the output folder holds other files ({', '.join(self._strangers()[:3])}) and no run",
+                    where=str(self.path),
+                    fix="name a new folder under `output`",
+                )
+            probe = self.path / f".probe-{os.getpid()}"
+            probe.write_bytes(b"allscan")
+            probe.unlink()
+
+    def _strangers(self) -> list[str]:
+        # A run killed before its first state was written leaves its log, its lock and temporary files.
+        own = {self.log.name, "run.lock"}
+        return sorted(p.name for p in self.path.iterdir() if p.name not in own and not p.name.startswith("."))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder: two runs must not write to it at the same time.
+
+        The lock belongs to the process and ends with it, however it ends.
+
+        Raises
+        ------
+        OutputError
+            Another run holds it.
+        """
+        lock_file = self.path / "run.lock"
+        with writing(lock_file):
+            handle = lock_file.open("a+")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                raise OutputError(
+                    f"another run is working in this folder ({holder})",
+                    where=str(self.path),
+                    fix="wait for it, or stop it; `allscan status` shows how far it is",
+                ) from None
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            handle.flush()
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether a run is working in the folder now."""
+        try:
+            with (self.path / "run.lock").open() as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def open_run_folder(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+    """A run folder and its state.
+
+    Raises
+    ------
+    InputError
+        There is no run in ``path``.
+    """
+    folder = RunFolder(path)
+    state = folder.read_state()
+    if state is None:
+        what = "there is no run in this folder" if path.is_dir() else "there is no such run folder"
+        raise InputError(what, where=str(path), fix="name the folder that is `output` in the job file")
+    return folder, state
+
+
+def open_complete_run(path: Path) -> RunFolder:
+    """A run folder whose run is complete.
+
+    Raises
+    ------
+    InputError
+        There is no run, or it is not complete.
+    """
+    folder, state = open_run_folder(path)
+    if state["state"] != COMPLETE:
+        done, total = state.get("tasks_done", 0), state.get("tasks_total", 0)
+        raise InputError(
+            f"the run is not complete ({done:,} of {total:,} tasks are done)",
+            where=str(path),
+            fix="run the job again: it goes on where it stopped",
+        )
+    return folder
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, where: str) -> None:
+    """Compare the science of the job that began a folder with that of the job given now.
+
+    Parameters
+    ----------
+    before, now
+        Key path → value, or content hash for files.
+    folder
+        The run folder.
+    where
+        The job file, for the message.
+
+    Raises
+    ------
+    JobChangedError
+        They differ; the message names every key with both values.
+    """
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if not changed:
+        return
+    told = [_told_change(key, before.get(key), now.get(key)) for key in changed]
+    raise JobChangedError(
+        f"{folder} holds results of another job; these keys differ:\n  " + "\n  ".join(told),
+        where=where,
+        fix="put them back, or name a new folder under `output`; remove the old folder if it is not needed",
+    )
+
+
+def _told_change(key: str, before: Any, now: Any) -> str:
+    if isinstance(before, str) and isinstance(now, str) and before.startswith("sha256:"):
+        return f"{key}: the content of the file is not the same"
+    return f"{key}: {_short(before)} before, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from allscan.engine.store import write_atomically
+
+    with writing(path):
+        write_atomically(path, text.encode())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors about outputs into what, where, and what to do.
+
+    Raises
+    ------
+    OutputError
+        The disk is full, the folder is read-only, or something else keeps the file from being written.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
+def output_error(error: OSError, path: Path) -> OutputError:
+    """What a failed write means for the user."""
+    where = str(error.filename or path)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return OutputError(
+                f"the disk is full ({free_space(path):,} bytes free)",
+                where=where,
+                fix="make room and run the job again: it goes on where it stopped",
+            )
+        case errno.EFBIG:
+            return OutputError(
+                "the system refuses a file of this size",
+                where=where,
+                fix="raise the limit (ulimit -f) and run the job again: it goes on where it stopped",
+            )
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return OutputError(
+                "the output cannot be written: no permission, or a read-only disk",
+                where=where,
+                fix="name a folder that you may write to under `output`",
+            )
+        case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:
+            return OutputError(
+                "a file is in the way of the output folder",
+                where=where,
+                fix="name another folder under `output`",
+            )
+        case _:
+            return OutputError(f"the output cannot be written: {error.strerror or error}", where=where)
+
+
+def free_space(path: Path) -> int:
+    """Free bytes of the disk that holds ``path`` (or will, once it is made)."""
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
