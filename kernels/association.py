@@ -31,6 +31,7 @@ class Status(IntEnum):
     NOT_CONVERGED = 8  # an iterative fit did not converge
     NOT_TESTED = 9  # the model does not apply to this variant, e.g. recessive on a haploid chromosome
     PARTLY_COLLINEAR = 10  # of a test with several predictors, one could not be separated from the others
+    PERFECT_FIT = 11  # the genotype explains the trait exactly: no residual variance to test against
 
 
 class Missing(IntEnum):
@@ -78,14 +79,15 @@ class ScanOptions(NamedTuple):
 class NullData(NamedTuple):
     """What a null model is fitted to: all samples of the store, analysed or not.
 
-    A sample that is not analysed has NaN in every trait (its covariates are then not looked at).
-    ``dosage_scale`` multiplies a sample's allele count before the test (0.5 for a male on chromosome X
-    where the job says so, else 1).
+    A sample that is not analysed has NaN in every trait; its covariates are then not looked at.
     """
 
     traits: NDArray[np.float64]  # (samples, traits), NaN = not analysed for this trait
     covariates: NDArray[np.float64]  # (samples, covariates)
-    dosage_scale: NDArray[np.float64]  # (samples,)
+    covariate_names: tuple[str, ...]
+    dosage_scale: NDArray[np.float64]  # (samples,) factor on copies of ALT: 0.5 for a male coded 0/1 on X, else 1
+    member: NDArray[np.bool_]  # (sets, samples) the distinct patterns of analysed samples
+    set_of_trait: NDArray[np.int64]  # (traits,) the pattern of each trait
 
 
 class TraitNote(NamedTuple):

@@ -1,0 +1,98 @@
+"""Null models and sample sets by chromosome class: who is tested on X and Y, and how a male's allele counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from allscan.engine.chromosomes import PloidyClass, ploidy_classes
+from allscan.engine.design import FEMALE, MALE
+from allscan.kernels.association import NullData, Status, TraitNote
+from allscan.kernels.counts import SampleSets, sample_sets
+from allscan.kernels.missingness import missingness_patterns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.engine.design import Design
+    from allscan.engine.plan import ScanSpec
+    from allscan.engine.store import GenotypeStore
+    from allscan.kernels.association import AssociationTest
+
+ADDED_SEX = "sex (added on chromosome X)"
+
+
+class ClassNull(NamedTuple):
+    """What the blocks of one chromosome class are tested with."""
+
+    null: Any  # the test's null model
+    sets: SampleSets
+    set_of_trait: NDArray[np.int64]
+    males: SampleSets | None  # one set, all males: whose heterozygous calls are impossible (X, Y)
+    male_sets: SampleSets | None  # the males of each set: they have one allele (X, Y)
+    haploid: bool  # everybody has one allele (MT)
+
+
+def store_classes(store: GenotypeStore, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Chromosome class of variants of the store, shape (variants,); PAR counts as autosome."""
+    classes = np.zeros(len(rows), np.uint8)
+    contig = store.variant_contig[rows]
+    for index in np.unique(contig):
+        here = contig == index
+        classes[here] = ploidy_classes(
+            store.contigs[index], store.variant_position[rows[here]], store.reference_build
+        )
+    classes[classes == PloidyClass.PAR] = PloidyClass.AUTOSOME
+    return classes
+
+
+def fit_class_null(
+    kind: PloidyClass,
+    test: AssociationTest,
+    store: GenotypeStore,
+    design: Design,
+    spec: ScanSpec,
+    stratum: int,
+    traits: slice,
+) -> tuple[ClassNull | None, tuple[TraitNote, ...]]:
+    """Fit the null models of a trait batch for one chromosome class.
+
+    Returns None where the class cannot be tested: X or Y when nobody's sex is known.
+    """
+    n = store.n_samples
+    members = design.members(stratum)
+    sex = np.zeros(n, np.int8)
+    sex[design.store_rows[members]] = design.sex[members]
+    values = np.full((n, traits.stop - traits.start), np.nan)
+    values[design.store_rows[members]] = design.traits[members, traits]
+    covariates = np.zeros((n, design.covariates.shape[1]))
+    covariates[design.store_rows] = design.covariates
+    names = design.covariate_names
+    scale = np.ones(n)
+    males = male_sets = None
+    if kind in (PloidyClass.X, PloidyClass.Y):
+        analysed = sex == MALE if kind == PloidyClass.Y else (sex == MALE) | (sex == FEMALE)
+        if not analysed.any():
+            return None, ()
+        values[~analysed] = np.nan
+        males = sample_sets((sex == MALE)[None, :])
+        if kind == PloidyClass.Y or spec.x_male_dosage == 1:
+            scale[sex == MALE] = 0.5
+        if kind == PloidyClass.X and spec.x_sex_covariate and len(np.unique(sex[analysed])) > 1:
+            covariates = np.column_stack([covariates, sex == MALE])
+            names = (*names, ADDED_SEX)
+    elif kind == PloidyClass.MT:
+        scale[:] = 0.5
+    member, set_of_trait = missingness_patterns(values)
+    data = NullData(values, covariates, names, scale, member, set_of_trait)
+    null, notes = test.fit_null(data, spec.options, spec.test_options)
+    if males is not None:
+        male_sets = sample_sets(member & (sex == MALE))
+    # That a sex covariate which the job has already makes the added one redundant is nobody's concern.
+    notes = tuple(
+        note for note in notes if note.status != Status.OK or not note.message.endswith(f": {ADDED_SEX}")
+    )
+    prefix = "" if kind == PloidyClass.AUTOSOME else f"chromosome {kind.name}: "
+    notes = tuple(note._replace(message=prefix + note.message) for note in notes)
+    return ClassNull(null, sample_sets(member), set_of_trait, males, male_sets, kind == PloidyClass.MT), notes

@@ -1,0 +1,189 @@
+"""Genotype counts by sample set: from packed calls by counting bits, from carriers by walking them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from allscan.kernels.block import MISSING8, MISSING16, Encoding, GenotypeBlock
+from allscan.kernels.jit import jit
+from allscan.kernels.packing import count_ones, pack_mask, row_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class SampleSets(NamedTuple):
+    """Sets of samples within which genotypes are counted: one for each pattern of missing traits."""
+
+    member: NDArray[np.bool_]  # (sets, samples)
+    packed: NDArray[np.uint8]  # (sets, row_bytes) the same, laid out like packed calls
+    size: NDArray[np.int64]  # (sets,)
+
+
+class GenotypeCounts(NamedTuple):
+    """What the samples of each set carry; every array has shape (variants, sets).
+
+    A dosage counts as the nearest call in ``n_het`` and ``n_hom_alt``, and exactly in the sums.
+    """
+
+    n_missing: NDArray[np.int32]
+    n_het: NDArray[np.int32]
+    n_hom_alt: NDArray[np.int32]
+    dosage_sum: NDArray[np.float64]  # of copies of ALT, called samples
+    dosage_sum_sq: NDArray[np.float64]
+    size: NDArray[np.int64]  # (sets,) samples of each set
+
+
+def sample_sets(member: NDArray[np.bool_]) -> SampleSets:
+    """Prepare sample sets, ``member`` of shape (sets, samples)."""
+    packed = np.empty((len(member), row_bytes(member.shape[1])), np.uint8)
+    for k in range(len(member)):
+        pack_mask(member[k], packed[k])
+    return SampleSets(member, packed, member.sum(axis=1, dtype=np.int64))
+
+
+@jit
+def _count_packed(words: NDArray[np.uint64], masks: NDArray[np.uint64], out: NDArray[np.int64]) -> None:
+    """``out[set, code]`` = samples of the set whose call is 1, 2 or 3, for one packed row."""
+    low_bits = np.uint64(0x5555555555555555)
+    one = np.uint64(1)
+    for k in range(masks.shape[0]):
+        het = np.uint64(0)
+        hom = np.uint64(0)
+        missing = np.uint64(0)
+        for b in range(words.shape[0]):
+            word = words[b] & masks[k, b]
+            low = word & low_bits
+            high = (word >> one) & low_bits
+            both = low & high
+            missing += count_ones(both)
+            het += count_ones(low ^ both)
+            hom += count_ones(high ^ both)
+        out[k, 1] = het
+        out[k, 2] = hom
+        out[k, 3] = missing
+
+
+@jit
+def _count_carriers(
+    samples: NDArray[np.int32],
+    calls: NDArray[np.uint8],
+    flipped: bool,
+    member: NDArray[np.bool_],
+    size: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> None:
+    for k in range(member.shape[0]):
+        het = 0
+        hom = 0
+        missing = 0
+        for j in range(samples.shape[0]):
+            if member[k, samples[j]]:
+                call = calls[j]
+                het += call == 1
+                hom += call == 2
+                missing += call == 3
+        out[k, 1] = het
+        out[k, 2] = size[k] - het - hom - missing if flipped else hom
+        out[k, 3] = missing
+
+
+@jit
+def _sum_dosages(
+    codes: NDArray[np.uint16] | NDArray[np.uint8],
+    missing_code: int,
+    steps: int,
+    member: NDArray[np.bool_],
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> None:
+    """Counts as above, and ``sums[set]`` = (sum, sum of squares), for one row of dosages."""
+    for k in range(member.shape[0]):
+        total = 0
+        squares = 0.0
+        het = 0
+        hom = 0
+        missing = 0
+        for i in range(codes.shape[0]):
+            if member[k, i]:
+                code = np.int64(codes[i])
+                if code == missing_code:
+                    missing += 1
+                else:
+                    total += code
+                    squares += float(code * code)
+                    het += 2 * code >= steps and 2 * code < 3 * steps
+                    hom += 2 * code >= 3 * steps
+        counts[k, 1] = het
+        counts[k, 2] = hom
+        counts[k, 3] = missing
+        sums[k, 0] = total / steps
+        sums[k, 1] = squares / (float(steps) * steps)
+
+
+def count_genotypes(block: GenotypeBlock, sets: SampleSets) -> GenotypeCounts:
+    """Count calls, missing calls and allele copies in each sample set."""
+    v, k = block.n_variants, len(sets.size)
+    counts = np.zeros((v, k, 4), np.int64)
+    sums = np.zeros((v, k, 2))
+    words, masks = block.calls.view(np.uint64), sets.packed.view(np.uint64)
+    for r in range(v):
+        s = block.slot[r]
+        match block.encoding[r]:
+            case Encoding.CALLS:
+                _count_packed(words[s], masks, counts[r])
+            case Encoding.CARRIERS:
+                a, b = block.carrier_offset[s], block.carrier_offset[s + 1]
+                _count_carriers(
+                    block.carrier_sample[a:b],
+                    block.carrier_call[a:b],
+                    block.carrier_flipped[s],
+                    sets.member,
+                    sets.size,
+                    counts[r],
+                )
+            case Encoding.DOSAGE8:
+                _sum_dosages(block.dosage8[s], MISSING8, int(block.steps[r]), sets.member, counts[r], sums[r])
+            case _:
+                _sum_dosages(block.dosage16[s], MISSING16, int(block.steps[r]), sets.member, counts[r], sums[r])
+    hard = block.encoding <= Encoding.CARRIERS
+    sums[hard, :, 0] = counts[hard, :, 1] + 2.0 * counts[hard, :, 2]
+    sums[hard, :, 1] = counts[hard, :, 1] + 4.0 * counts[hard, :, 2]
+    return GenotypeCounts(
+        counts[:, :, 3].astype(np.int32),
+        counts[:, :, 1].astype(np.int32),
+        counts[:, :, 2].astype(np.int32),
+        sums[:, :, 0],
+        sums[:, :, 1],
+        sets.size,
+    )
+
+
+@jit
+def _hide_packed_hets(row: NDArray[np.uint8], mask: NDArray[np.uint8]) -> int:
+    hidden = 0
+    for b in range(row.shape[0]):
+        low = row[b] & mask[b] & np.uint8(0x55)
+        high = (row[b] >> np.uint8(1)) & mask[b] & np.uint8(0x55)
+        het = low & (high ^ np.uint8(0x55))
+        if het:
+            hidden += np.int64(count_ones(np.uint64(het)))
+            row[b] |= het << np.uint8(1)
+    return hidden
+
+
+def hide_heterozygotes(block: GenotypeBlock, males: SampleSets) -> tuple[GenotypeBlock, int]:
+    """A copy of the block in which heterozygous calls of ``males`` (one set) are missing, and their number.
+
+    For chromosome X outside the pseudoautosomal regions and chromosome Y, where a male has one allele.
+    Dosages are left alone: an uncertain one is not a heterozygous call.
+    """
+    calls = block.calls.copy()
+    hidden = 0
+    for row in calls:
+        hidden += _hide_packed_hets(row, males.packed[0])
+    impossible = (block.carrier_call == 1) & males.member[0][block.carrier_sample]
+    carrier_call = np.where(impossible, np.uint8(3), block.carrier_call)
+    return block._replace(calls=calls, carrier_call=carrier_call), hidden + int(impossible.sum())

@@ -1,0 +1,273 @@
+"""The compiled half of linear association: from products and moments to estimates.
+
+See :mod:`allscan.kernels.linear` for the algebra.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allscan.kernels.association import Status
+from allscan.kernels.jit import jit
+from allscan.kernels.student import f2_neg_log10_p, t_neg_log10_p
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Left of the spread of a genotype (or trait) after the covariates, below which it counts as explained by
+# them: a variance inflation of 1e8, past which float64 would give fewer than seven digits.
+COLLINEAR = 1e-8
+# Spread of a genotype relative to its sum of squares, below which it does not vary. A singleton in a
+# million people has 5e-7 when counted by the common allele; rounding leaves about 1e-15.
+MONOMORPHIC = 1e-11
+# Fraction of the trait's variance left by the genotype, below which nothing is left to test against.
+PERFECT_FIT = 1e-13
+
+_OK = int(Status.OK)
+_MONOMORPHIC = int(Status.MONOMORPHIC)
+_ALL_MISSING = int(Status.ALL_MISSING)
+_TRAIT_CONSTANT = int(Status.TRAIT_CONSTANT)
+_TOO_FEW_SAMPLES = int(Status.TOO_FEW_SAMPLES)
+_COLLINEAR = int(Status.COLLINEAR)
+_PARTLY_COLLINEAR = int(Status.PARTLY_COLLINEAR)
+_PERFECT_FIT = int(Status.PERFECT_FIT)
+
+
+@jit
+def _finish_one(
+    x: float, b: float, yy: float, df: float, cells: NDArray[np.float64]
+) -> int:
+    """``cells`` = beta, standard error, −log10 p; returns a status."""
+    beta = b / x
+    rss = yy - b * beta
+    if rss <= PERFECT_FIT * yy:
+        return _PERFECT_FIT
+    se = math.sqrt(rss / df / x)
+    cells[0] = beta
+    cells[1] = se
+    cells[2] = t_neg_log10_p(beta / se, df)
+    return _OK
+
+
+@jit
+def _finish_two(
+    x0: float, x1: float, x01: float, b0: float, b1: float, yy: float, df: float, cells: NDArray[np.float64]
+) -> int:
+    """``cells`` = beta, SE, −log10 p of both (F on 2 df), second beta, second SE; returns a status."""
+    determinant = x0 * x1 - x01 * x01
+    if determinant <= COLLINEAR * x0 * x1:
+        return _PARTLY_COLLINEAR
+    beta0 = (x1 * b0 - x01 * b1) / determinant
+    beta1 = (x0 * b1 - x01 * b0) / determinant
+    explained = beta0 * b0 + beta1 * b1
+    rss = yy - explained
+    if rss <= PERFECT_FIT * yy:
+        return _PERFECT_FIT
+    variance = rss / df
+    cells[0] = beta0
+    cells[1] = math.sqrt(variance * x1 / determinant)
+    cells[2] = f2_neg_log10_p(0.5 * explained / variance, df)
+    cells[3] = beta1
+    cells[4] = math.sqrt(variance * x0 / determinant)
+    return _OK
+
+
+@jit
+def score_variants(
+    products: NDArray[np.float64],
+    missing_sums: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    missing_weight: NDArray[np.float64],
+    n_missing: NDArray[np.int64],
+    missing_offset: NDArray[np.int64],
+    missing_sample: NDArray[np.int32],
+    exclude: bool,
+    panel: NDArray[np.float64],
+    start: NDArray[np.int64],
+    rank: NDArray[np.int64],
+    size: NDArray[np.int64],
+    set_of_trait: NDArray[np.int64],
+    column: NDArray[np.int64],
+    residual_ss: NDArray[np.float64],
+    trait_status: NDArray[np.uint8],
+    cells: NDArray[np.float64],
+    status: NDArray[np.uint8],
+) -> None:
+    """Results of every variant × trait.
+
+    Shapes: products (predictors, variants, columns); missing_sums (variants, columns); moments as
+    ``_Moments``; cells (variants, traits, 3 or 5) and status (variants, traits), overwritten.
+    """
+    p, n_variants, n_columns = products.shape
+    n_sets = size.shape[0]
+    n_traits = column.shape[0]
+    max_rank = 1
+    for s in range(n_sets):
+        max_rank = max(max_rank, rank[s])
+    factor = np.empty((max_rank, max_rank))
+    left_out = np.empty(n_columns)
+    left_out_ss = np.empty(n_columns)
+    a = np.empty((p, max_rank))
+    w = np.empty(max_rank)
+    x = np.empty((p, p))
+    b = np.empty(p)
+    for v in range(n_variants):
+        for s in range(n_sets):
+            first = start[s]
+            c = rank[s]
+            called = size[s] - n_missing[v, s]
+            fault = _OK
+            if called == 0:
+                fault = _ALL_MISSING
+            elif spread[0, v, s] <= MONOMORPHIC:
+                fault = _MONOMORPHIC
+            elif p == 2 and spread[1, v, s] <= MONOMORPHIC:
+                fault = _PARTLY_COLLINEAR
+            kept_rank = c
+            downdate = exclude and n_missing[v, s] > 0
+            if fault == _OK:
+                for j in range(p):
+                    for k in range(c):
+                        a[j, k] = products[j, v, first + k]
+                        if not exclude:
+                            a[j, k] += mean[j, v, s] * missing_sums[v, first + k]
+                if downdate:
+                    kept_rank = _downdate(
+                        missing_sample[missing_offset[v] : missing_offset[v + 1]],
+                        panel,
+                        first,
+                        c,
+                        start[s + 1],
+                        factor,
+                        left_out,
+                        left_out_ss,
+                    )
+                    for j in range(p):
+                        _forward(factor, a[j], c)
+                n_used = called if exclude else size[s]
+                for j in range(p):
+                    for i in range(p):
+                        x[j, i] = gram[j, i, v, s]
+                        if not exclude:
+                            x[j, i] += mean[j, v, s] * mean[i, v, s] * missing_weight[v, s]
+                    whole = x[j, j]
+                    for i in range(p):
+                        for k in range(c):
+                            x[j, i] -= a[j, k] * a[i, k]
+                    if x[j, j] <= COLLINEAR * spread[j, v, s] * whole:
+                        fault = _COLLINEAR if p == 1 else _PARTLY_COLLINEAR
+            for trait in range(n_traits):
+                if set_of_trait[trait] != s:
+                    continue
+                for k in range(cells.shape[2]):
+                    cells[v, trait, k] = np.nan
+                if trait_status[trait] != _OK:
+                    status[v, trait] = trait_status[trait]
+                    continue
+                if fault != _OK:
+                    status[v, trait] = fault
+                    continue
+                df = n_used - kept_rank - p
+                if df <= 0:
+                    status[v, trait] = _TOO_FEW_SAMPLES
+                    continue
+                t = column[trait]
+                yy = residual_ss[trait]
+                for j in range(p):
+                    b[j] = products[j, v, t]
+                    if not exclude:
+                        b[j] += mean[j, v, s] * missing_sums[v, t]
+                if downdate:
+                    # Over the called samples the basis and the residuals are no longer orthogonal: their
+                    # product is minus that over the missing ones.
+                    for k in range(c):
+                        total = 0.0
+                        for m in range(missing_offset[v], missing_offset[v + 1]):
+                            row = panel[missing_sample[m]]
+                            total += row[first + k] * row[t]
+                        w[k] = -total
+                    _forward(factor, w, c)
+                    yy -= left_out_ss[t]
+                    for k in range(c):
+                        yy -= w[k] * w[k]
+                        for j in range(p):
+                            b[j] -= a[j, k] * w[k]
+                    if yy <= COLLINEAR * residual_ss[trait]:
+                        status[v, trait] = _TRAIT_CONSTANT
+                        continue
+                if p == 1:
+                    status[v, trait] = _finish_one(x[0, 0], b[0], yy, df, cells[v, trait])
+                else:
+                    status[v, trait] = _finish_two(
+                        x[0, 0], x[1, 1], x[0, 1], b[0], b[1], yy, df, cells[v, trait]
+                    )
+
+
+@jit
+def _downdate(
+    missing: NDArray[np.int32],
+    panel: NDArray[np.float64],
+    first: int,
+    c: int,
+    stop: int,
+    factor: NDArray[np.float64],
+    left_out: NDArray[np.float64],
+    left_out_ss: NDArray[np.float64],
+) -> int:
+    """Cholesky factor of ``I − QₘᵀQₘ``, the covariates' Gram matrix over the called samples.
+
+    A direction that only the missing samples carried has a zero pivot: it is left out (its row of
+    the factor is zero) and the returned rank is one less. ``left_out_ss`` gets the traits' sums of squares
+    over the missing samples.
+    """
+    for k in range(first, stop):
+        left_out_ss[k] = 0.0
+    for j in range(c):
+        for k in range(c):
+            factor[j, k] = 1.0 if j == k else 0.0
+    for m in range(missing.shape[0]):
+        row = panel[missing[m]]
+        for j in range(c):
+            value = row[first + j]
+            if value != 0.0:
+                for k in range(j + 1):
+                    factor[j, k] -= value * row[first + k]
+        for k in range(first + c, stop):
+            left_out_ss[k] += row[k] * row[k]
+    kept = 0
+    for j in range(c):
+        pivot = factor[j, j]
+        for k in range(j):
+            pivot -= factor[j, k] * factor[j, k]
+        if pivot <= COLLINEAR:
+            factor[j, j] = 0.0
+            for i in range(j + 1, c):
+                factor[i, j] = 0.0
+            continue
+        kept += 1
+        root = math.sqrt(pivot)
+        factor[j, j] = root
+        for i in range(j + 1, c):
+            value = factor[i, j]
+            for k in range(j):
+                value -= factor[i, k] * factor[j, k]
+            factor[i, j] = value / root
+    return kept
+
+
+@jit
+def _forward(factor: NDArray[np.float64], values: NDArray[np.float64], c: int) -> None:
+    """Solve ``L z = values`` in place; directions that were left out get zero."""
+    for j in range(c):
+        if factor[j, j] == 0.0:
+            values[j] = 0.0
+            continue
+        value = values[j]
+        for k in range(j):
+            value -= factor[j, k] * values[k]
+        values[j] = value / factor[j, j]
