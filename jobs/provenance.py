@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from allscan.jobs.machine import blas_libraries
 from allscan.jobs.run_folder import now
 
 if TYPE_CHECKING:
@@ -57,11 +58,19 @@ class InputFile:
         return {"role": self.role, "path": self.path, "bytes": self.bytes, "sha256": self.sha256}
 
 
-def hash_file(role: str, path: Path, spelled: str) -> InputFile:
-    """Hash the content of an input file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        size = file.tell()
+def hash_input(role: str, path: Path, spelled: str) -> InputFile:
+    """Hash the content of an input: of a file, or of all files of a folder of Parquet parts."""
+    digest = hashlib.sha256()
+    size = 0
+    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for part in parts:
+        with part.open("rb") as file:
+            of_part = hashlib.file_digest(file, "sha256")
+            size += file.tell()
+        if part == path:
+            digest = of_part
+        else:
+            digest.update(f"{part.relative_to(path)}\0{of_part.hexdigest()}\n".encode())
     return InputFile(role, spelled, size, digest.hexdigest())
 
 
@@ -107,46 +116,3 @@ def software_versions() -> dict[str, Any]:
         **{name: metadata.version(name) for name in PACKAGES},
         "blas": blas_libraries(),
     }
-
-
-def blas_libraries() -> list[dict[str, Any]]:
-    """BLAS libraries that are loaded, and the CPU kernels that they chose."""
-    from threadpoolctl import threadpool_info
-
-    keys = ("internal_api", "version", "architecture", "num_threads")
-    return [
-        {key: library.get(key) for key in keys}
-        for library in threadpool_info()
-        if library.get("user_api") == "blas"
-    ]
-
-
-def system_description() -> dict[str, Any]:
-    """Operating system, CPU and memory of this machine."""
-    import psutil
-
-    return {
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu": _cpu_model(),
-        "cpus": available_cpus(),
-        "memory_bytes": psutil.virtual_memory().total,
-    }
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()

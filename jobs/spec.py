@@ -121,6 +121,12 @@ Text = Annotated[str, AfterValidator(_check_text)]
 FilePath = Annotated[Text, Field(json_schema_extra={"format": "path"})]
 
 
+MissingValues = Annotated[
+    list[Text],
+    BeforeValidator(_texts, json_schema_input_type=str | int | float | list[str | int | float]),
+]
+
+
 class Section(BaseModel):
     """A part of the job file. Unknown keys and wrong types are refused, nothing is converted."""
 
@@ -148,7 +154,10 @@ class TraitsSection(Section):
         BeforeValidator(_mapped_columns, json_schema_input_type=list[str] | dict[str, TraitOptions | None]),
     ] = Field(
         min_length=1,
-        description="The traits: a list of column names, or a mapping from column name to options.",
+        description=(
+            "The traits: a list of column names, or a mapping from column name to options. In a name, `*` stands "
+            "for any text (`phe_*`)."
+        ),
         examples=[["ldl", "hdl"], {"ldl": {"type": "quantitative", "transform": "rank_inverse_normal"}}],
     )
     transform: Transform = Field(
@@ -158,10 +167,8 @@ class TraitsSection(Section):
             "(mean 0, sd 1), or `residualise_…` (first regressed on the covariates)."
         ),
     )
-    missing_values: Annotated[
-        list[Text] | None, BeforeValidator(_texts, json_schema_input_type=list[str | int | float] | None)
-    ] = Field(
-        default=None,
+    missing_values: MissingValues = Field(
+        default=[],
         description=(
             "Cell texts that mean missing, in addition to empty, `NA`, `NaN`, `.`, `N/A` and `null`. "
             "PLINK's -9 counts as missing only when it is listed here."
@@ -189,6 +196,9 @@ class CovariatesSection(Section):
             "Covariates, e.g. `age + age**2 + sex + age:sex + pc[1:20]`. An intercept is included unless the "
             "formula says `0 +`. Left out: the intercept only."
         ),
+    )
+    missing_values: MissingValues = Field(
+        default=[], description="Cell texts that mean missing, as in `traits.missing_values`."
     )
     id_column: Text | None = Field(
         default=None, description="Column of person ids, as in `traits.id_column`."

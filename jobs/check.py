@@ -1,0 +1,366 @@
+"""The check: open everything a job names, align the samples, and say what would be analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from allscan.phenotypes.alignment import align
+
+import allscan
+from allscan.engine.association_tests import find_test
+from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_classes, same_contig
+from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design
+from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
+from allscan.engine.store import GenotypeStore, open_store
+from allscan.errors import FileFormatError, InputError, JobError
+from allscan.jobs.check_report import CheckReport, TraitLine
+from allscan.jobs.machine import machine_warnings
+from allscan.jobs.provenance import InputFile, hash_input
+from allscan.jobs.validation import key_name
+from allscan.kernels.association import Missing, Model
+from allscan.kernels.basis import orthonormal_basis
+from allscan.phenotypes.model import TraitSpec
+from allscan.phenotypes.names import did_you_mean
+from allscan.phenotypes.tables import read_covariate_table, read_sample_list, read_trait_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.jobs.job import Job
+    from allscan.phenotypes.model import (
+        AnalysisTable,
+        CovariateTable,
+        SampleList,
+        TraitStatus,
+        TraitTable,
+    )
+
+RAW_GENOTYPES = (
+    ".bed",
+    ".bim",
+    ".fam",
+    ".pgen",
+    ".pvar",
+    ".psam",
+    ".bgen",
+    ".vcf",
+    ".vcf.gz",
+    ".vcf.bgz",
+    ".bcf",
+    ".vcz",
+)
+
+
+@dataclass(frozen=True)
+class CheckedJob:
+    """Everything a plan and a scan need, and the report of how it came about."""
+
+    store: GenotypeStore
+    design: Design
+    spec: ScanSpec
+    inputs: tuple[InputFile, ...]
+    science: dict[str, Any]  # key path → value or content hash: what may not change within a run folder
+    report: CheckReport
+
+
+def check_job(job: Job) -> CheckedJob:
+    """Open, read and align everything that a job names.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged, or not what the job says; nobody is left to analyse.
+    """
+    store = _open_genotypes(job)
+    inputs = _hash_inputs(job)
+    filter_, n_in_regions = _variant_filter(job, store)
+    traits = _read_traits(job)
+    covariates = _read_covariates(job)
+    keep, exclude = (_read_lists(job, kind) for kind in ("keep", "exclude"))
+    section = job.spec.covariates
+    table = align(
+        store.sample_ids,
+        traits,
+        covariates,
+        section.formula if section is not None else None,
+        keep=keep,
+        exclude=exclude,
+        sex_column=job.spec.samples.sex,
+    )
+    sex, sex_warnings = _merged_sex(table, store)
+    design = Design(
+        store_rows=table.store_rows,
+        traits=table.traits,
+        trait_names=table.trait_names,
+        covariates=table.covariates,
+        covariate_names=table.covariate_names,
+        sex=sex,
+    )
+    spec = _scan_spec(job, filter_)
+    n_sex_linked = _count_sex_linked(store)
+    report = CheckReport(
+        name=job.spec.name,
+        genotypes=job.spec.genotypes,
+        n_samples=store.n_samples,
+        n_variants=store.n_variants,
+        reference_build=store.reference_build,
+        contigs=store.contigs,
+        accounting=table.accounting,
+        n_analysed=design.n_samples,
+        sex={
+            "male": int((sex == MALE).sum()),
+            "female": int((sex == FEMALE).sum()),
+            "unknown": int((sex == UNKNOWN_SEX).sum()),
+        },
+        traits=tuple(
+            _trait_line(status, spec_) for status, spec_ in zip(table.trait_status, traits.specs, strict=True)
+        ),
+        formula=section.formula if section is not None else None,
+        covariates=table.covariate_names,
+        dropped_covariates=_dropped_covariates(design),
+        filters=_told_filters(job),
+        n_in_regions=n_in_regions,
+        n_sex_linked=n_sex_linked,
+        notes=(*traits.notes, *(covariates.notes if covariates is not None else ()), *table.notes),
+        warnings=(
+            *traits.warnings,
+            *table.warnings,
+            *sex_warnings,
+            *_sex_chromosome_warnings(n_sex_linked, sex, store),
+            *machine_warnings(),
+        ),
+    )
+    return CheckedJob(store, design, spec, inputs, _science(job, store, inputs), report)
+
+
+def _open_genotypes(job: Job) -> GenotypeStore:
+    path = job.resolve(job.spec.genotypes)
+    where = job.locate("genotypes")
+    name = path.name.lower()
+    if any(name.endswith(suffix) for suffix in RAW_GENOTYPES):
+        raise JobError(
+            f"{job.spec.genotypes!r} is a genotype file, not a genotype store",
+            where=where,
+            fix=f"make a store once, and name it here: allscan ingest {path} {path.name.split('.')[0]}.zarr",
+        )
+    if not path.exists():
+        if path.with_name(path.name + ".partial").exists():
+            raise JobError(
+                f"the genotype store {job.spec.genotypes!r} is not finished",
+                where=where,
+                fix="run the same `allscan ingest` command again: it goes on where it stopped",
+            )
+        raise JobError(
+            f"there is no genotype store {job.spec.genotypes!r}",
+            where=where,
+            fix="check the path (relative to the job file), or make the store: allscan ingest FILE OUT.zarr",
+        )
+    try:
+        return open_store(path)
+    except FileFormatError as error:
+        raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+
+
+def _named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Key path and spelling of every table and list that the job names."""
+    spec = job.spec
+    named: list[tuple[tuple[str | int, ...], str]] = [(("traits", "file"), spec.traits.file)]
+    if spec.covariates is not None:
+        named.append((("covariates", "file"), spec.covariates.file))
+    named += [(("samples", "keep", i), path) for i, path in enumerate(spec.samples.keep)]
+    named += [(("samples", "exclude", i), path) for i, path in enumerate(spec.samples.exclude)]
+    return named
+
+
+def _hash_inputs(job: Job) -> tuple[InputFile, ...]:
+    inputs = []
+    for key_path, spelled in _named_files(job):
+        path = job.resolve(spelled)
+        where = job.locate(*key_path)
+        try:
+            inputs.append(hash_input(key_name(key_path), path, spelled))
+        except FileNotFoundError:
+            raise JobError(
+                f"there is no file {spelled!r}",
+                where=where,
+                fix="check the path; it is relative to the job file",
+            ) from None
+        except OSError as error:
+            raise JobError(f"the file {spelled!r} cannot be read: {error.strerror}", where=where) from error
+    return tuple(inputs)
+
+
+def _read_traits(job: Job) -> TraitTable:
+    section = job.spec.traits
+    specs = {
+        name: TraitSpec(name, kind=options.type, transform=options.transform or section.transform)
+        for name, options in section.columns.items()
+    }
+    return read_trait_table(
+        job.resolve(section.file), specs, missing_values=section.missing_values, id_column=section.id_column
+    )
+
+
+def _read_covariates(job: Job) -> CovariateTable | None:
+    section = job.spec.covariates
+    if section is None:
+        return None
+    return read_covariate_table(
+        job.resolve(section.file), missing_values=section.missing_values, id_column=section.id_column
+    )
+
+
+def _read_lists(job: Job, kind: str) -> tuple[SampleList, ...]:
+    return tuple(read_sample_list(job.resolve(path)) for path in getattr(job.spec.samples, kind))
+
+
+def _merged_sex(table: AnalysisTable, store: GenotypeStore) -> tuple[NDArray[np.int8], tuple[str, ...]]:
+    """Sex of the analysed samples: the table's where it is known, else the store's."""
+    of_store = store.sample_sex[table.store_rows].astype(np.int8)
+    if table.sex is None:
+        return of_store, ()
+    sex = np.where(table.sex == UNKNOWN_SEX, of_store, table.sex).astype(np.int8)
+    differ = (table.sex != UNKNOWN_SEX) & (of_store != UNKNOWN_SEX) & (table.sex != of_store)
+    if not differ.any():
+        return sex, ()
+    return sex, (
+        f"sex of {int(differ.sum()):,} people differs between the covariate table and the genotype store; "
+        "the table's is used",
+    )
+
+
+def _count_sex_linked(store: GenotypeStore) -> int:
+    count = 0
+    for index, contig in enumerate(store.contigs):
+        if any(same_contig(contig, name) for name in ("X", "Y")):
+            positions = store.variant_position[store.variant_contig == index]
+            classes = ploidy_classes(contig, positions, store.reference_build)
+            count += int(np.isin(classes, (PloidyClass.X, PloidyClass.Y)).sum())
+    return count
+
+
+def _sex_chromosome_warnings(
+    n_sex_linked: int, sex: NDArray[np.int8], store: GenotypeStore
+) -> tuple[str, ...]:
+    if not n_sex_linked:
+        return ()
+    warnings = []
+    unknown = int((sex == UNKNOWN_SEX).sum())
+    if unknown:
+        warnings.append(
+            f"sex of {unknown:,} of {len(sex):,} analysed people is unknown, and {n_sex_linked:,} variants "
+            "lie on chromosomes X and Y"
+        )
+    if store.reference_build is None:
+        warnings.append(
+            "the store names no reference build, so that the pseudo-autosomal regions are not known: all of "
+            "X is taken as X (give `--build` to `allscan ingest`)"
+        )
+    return tuple(warnings)
+
+
+def _variant_filter(job: Job, store: GenotypeStore) -> tuple[VariantFilter, int]:
+    section = job.spec.variants
+    filter_ = VariantFilter(
+        min_mac=section.min_mac,
+        min_maf=section.min_maf,
+        max_missing_rate=section.max_missing_rate,
+        min_info=section.min_info,
+        regions=tuple(parse_region(text) for text in section.regions),
+    )
+    try:
+        rows = select_rows(store, filter_.regions)
+    except InputError as error:
+        raise JobError(error.what, where=job.locate("variants", "regions"), fix=error.fix) from error
+    return filter_, store.n_variants if rows is None else len(rows)
+
+
+def _told_filters(job: Job) -> tuple[str, ...]:
+    section = job.spec.variants
+    of_trait = "among the samples analysed for the trait"
+    told = [f"in {', '.join(section.regions)}"] if section.regions else []
+    if section.min_mac > 0:
+        told.append(f"minor allele count at least {section.min_mac:g} {of_trait}")
+    if section.min_maf > 0:
+        told.append(f"minor allele frequency at least {section.min_maf:g} {of_trait}")
+    if section.max_missing_rate < 1:
+        told.append(f"missing rate at most {section.max_missing_rate:g} {of_trait}")
+    if section.min_info > 0:
+        told.append(f"imputation quality at least {section.min_info:g}, where there is one")
+    return tuple(told)
+
+
+def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
+    spec = job.spec
+    try:
+        test = find_test(spec.test.name)
+    except InputError as error:
+        raise JobError(error.what, where=job.locate("test"), fix=error.fix) from error
+    known = dict(test.options or {})
+    for name in spec.test.options:
+        if name not in known:
+            raise JobError(
+                f"the test {spec.test.name!r} has no option {name!r}",
+                where=job.locate("test", "options", name),
+                fix=did_you_mean(name, known, otherwise=f"its options: {', '.join(known) or 'none'}"),
+            )
+    for name, options in spec.traits.columns.items():
+        if options.type not in test.trait_kinds:
+            raise JobError(
+                f"the test {spec.test.name!r} is not for {options.type} traits",
+                where=job.locate("traits", "columns", name),
+                fix=f"it is for {', '.join(sorted(test.trait_kinds))} traits",
+            )
+    return ScanSpec(
+        test=spec.test.name,
+        test_options={**known, **spec.test.options},
+        model=Model[spec.model.upper()],
+        missing=Missing[spec.missing_genotypes.upper()],
+        filter=filter_,
+        hits_neg_log10_p=spec.results.hits_neg_log10_p,
+        x_male_dosage=spec.chromosome_x.male_dosage,
+        x_sex_covariate=spec.chromosome_x.sex_covariate,
+    )
+
+
+def _dropped_covariates(design: Design) -> tuple[tuple[str, str], ...]:
+    _, dropped = orthonormal_basis(design.covariates)
+    reasons = []
+    for column in dropped:
+        constant = np.ptp(design.covariates[:, column]) == 0 if design.n_samples else True
+        reason = "constant" if constant else "a linear combination of the covariates before it"
+        reasons.append((design.covariate_names[column], reason))
+    return tuple(reasons)
+
+
+def _trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
+    return TraitLine(
+        status.name, spec.transform, status.n, status.mean, status.sd, status.status, status.message
+    )
+
+
+def _science(job: Job, store: GenotypeStore, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
+    """Everything that decides the results, flat: contents of files instead of their names."""
+    keys = job.spec.model_dump()
+    for presentation in ("name", "output", "report", "runtime"):
+        del keys[presentation]
+    default = keys["traits"].pop("transform")
+    for options in keys["traits"]["columns"].values():
+        options["transform"] = options["transform"] or default
+    science = _flat(keys, ())
+    science["genotypes"] = f"store {store.fingerprint()}"
+    for file in inputs:
+        science[file.role] = file.content
+    science["allscan version"] = allscan.__version__
+    return science
+
+
+def _flat(value: Any, path: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {".".join(path): value}
+    flat: dict[str, Any] = {}
+    for key, below in value.items():
+        flat.update(_flat(below, (*path, key)))
+    return flat

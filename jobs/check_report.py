@@ -1,0 +1,124 @@
+"""What a check found, as values and as text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from allscan.phenotypes.model import SampleCount
+
+MAX_TRAITS_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class TraitLine:
+    """What is known of one trait before the scan."""
+
+    name: str
+    transform: str
+    n: int  # samples analysed
+    mean: float  # of the untransformed values
+    sd: float
+    status: str
+    message: str
+
+
+@dataclass(frozen=True, repr=False)
+class CheckReport:
+    """What a job would analyse. Prints as text; holds counts of people, and no arrays."""
+
+    name: str
+    genotypes: str
+    n_samples: int
+    n_variants: int
+    reference_build: str | None
+    contigs: tuple[str, ...]
+    accounting: tuple[SampleCount, ...]
+    n_analysed: int
+    sex: dict[str, int]  # male, female, unknown among the analysed
+    traits: tuple[TraitLine, ...]
+    formula: str | None
+    covariates: tuple[str, ...]
+    dropped_covariates: tuple[tuple[str, str], ...]  # (name, reason)
+    filters: tuple[str, ...]
+    n_in_regions: int
+    n_sex_linked: int  # variants on X and Y outside the pseudo-autosomal regions
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def text(self, *, examples: bool = False) -> str:
+        """The report as lines of text.
+
+        Parameters
+        ----------
+        examples
+            Show the first few ids of people who were left out. For the eyes of the analyst only.
+        """
+        build = f", {self.reference_build}" if self.reference_build else ""
+        lines = [
+            f"job         {self.name}",
+            f"genotypes   {self.genotypes}: {self.n_variants:,} variants × {self.n_samples:,} samples{build}",
+            *_labelled("samples", self._sample_lines(examples)),
+            *_labelled("traits", self._trait_lines()),
+            *_labelled("covariates", self._covariate_lines()),
+            *_labelled("variants", self._variant_lines()),
+            *_labelled("notes", list(self.notes)),
+            *_labelled("warnings", list(self.warnings)),
+        ]
+        return "\n".join(lines)
+
+    def _sample_lines(self, examples: bool) -> list[str]:
+        lines = []
+        for line in self.accounting:
+            shown = f" ({', '.join(line.examples)}{', …' if line.count > len(line.examples) else ''})"
+            lines.append(f"{line.count:>9,}  {line.reason}{shown if examples and line.examples else ''}")
+        known = [f"{count:,} {name}" for name, count in self.sex.items() if count and name != "unknown"]
+        if known:
+            unknown = f", {self.sex['unknown']:,} of unknown sex" if self.sex["unknown"] else ""
+            lines.append(f"{'':>9}  sex of the analysed: {', '.join(known)}{unknown}")
+        return lines
+
+    def _trait_lines(self) -> list[str]:
+        order = sorted(self.traits, key=lambda trait: trait.status == "ok")
+        shown = {trait.name for trait in order[:MAX_TRAITS_SHOWN]}
+        width = max(len(trait.name) for trait in self.traits if trait.name in shown)
+        lines = []
+        for trait in self.traits:
+            if trait.name not in shown:
+                continue
+            moments = "" if math.isnan(trait.mean) else f"  mean {trait.mean:<10.5g} sd {trait.sd:<10.5g}"
+            transform = "" if trait.transform == "none" else f"  {trait.transform}"
+            status = "" if trait.status == "ok" else f"  {trait.status.upper()}: {trait.message}"
+            lines.append(f"{trait.name:<{width}}  n {trait.n:<9,}{moments}{transform}{status}".rstrip())
+        if len(self.traits) > len(lines):
+            rest = len(self.traits) - len(lines)
+            lines.append(f"… and {rest:,} more traits" + (", all ok" if self._n_bad() <= len(lines) else ""))
+        return lines
+
+    def _n_bad(self) -> int:
+        return sum(trait.status != "ok" for trait in self.traits)
+
+    def _covariate_lines(self) -> list[str]:
+        dropped = [name for name, _ in self.dropped_covariates]
+        used = [name for name in self.covariates if name not in dropped]
+        lines = [", ".join(used) or "none, not even an intercept"]
+        lines += [f"dropped: {name}: {reason}" for name, reason in self.dropped_covariates]
+        return lines
+
+    def _variant_lines(self) -> list[str]:
+        lines = [
+            f"{self.n_in_regions:,} of {self.n_variants:,} to be tested"
+            if self.filters
+            else f"{self.n_variants:,}"
+        ]
+        lines += self.filters
+        return lines
+
+
+def _labelled(label: str, lines: list[str]) -> list[str]:
+    return [f"{label if i == 0 else '':<12}{line}" for i, line in enumerate(lines)]

@@ -1,0 +1,141 @@
+"""A job: a checked job file that can be checked against its data, planned, and run."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from allscan.jobs.validation import locate, validate_job
+from allscan.jobs.yaml_source import YamlDocument, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from allscan.engine.scan import ScanProgress
+    from allscan.jobs.plan import PlanReport
+    from allscan.jobs.run import Run
+
+    from allscan.jobs.check_report import CheckReport
+    from allscan.jobs.spec import JobSpec
+
+
+class Job:
+    """One job, from a job file or from a mapping with the same keys.
+
+    Examples
+    --------
+    >>> job = Job.from_yaml("lipids.yaml")  # doctest: +SKIP
+    >>> job.check()  # doctest: +SKIP
+    >>> run = job.run()  # doctest: +SKIP
+    >>> run.results()  # doctest: +SKIP
+    """
+
+    def __init__(self, spec: JobSpec, base: Path, document: YamlDocument | None = None) -> None:
+        self.spec = spec
+        self.base = base
+        self.document = document
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Job:
+        """Read a job file. Its paths are relative to its folder.
+
+        Raises
+        ------
+        JobError
+            The file is not a job; the message names line, key, and what to do.
+        """
+        document = read_yaml(Path(path))
+        return cls(validate_job(document.data, document), Path(path).parent, document)
+
+    @classmethod
+    def from_dict(cls, job: Mapping[str, Any], *, base: str | Path = ".") -> Job:
+        """A job from a mapping with the keys of a job file.
+
+        Parameters
+        ----------
+        job
+            The keys and values.
+        base
+            Folder that the job's paths are relative to.
+
+        Raises
+        ------
+        JobError
+            A key is unknown, missing or has an impossible value.
+        """
+        return cls(validate_job(copy.deepcopy(dict(job))), Path(base))
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        traits = f"{len(spec.traits.columns)} trait column{'s' if len(spec.traits.columns) != 1 else ''}"
+        return f"Job({spec.name!r}: {traits}, genotypes {spec.genotypes!r}, output {spec.output!r})"
+
+    @property
+    def output(self) -> Path:
+        """Folder of the run."""
+        return self.resolve(self.spec.output)
+
+    def resolve(self, path: str) -> Path:
+        """A path of the job file, relative to the job file's folder."""
+        return self.base / Path(path).expanduser()
+
+    def locate(self, *key_path: str | int) -> str:
+        """Where a key stands, for messages: file, line, column and key."""
+        return locate(key_path, self.document)
+
+    def with_runtime(self, *, workers: int | None = None, memory: str | None = None) -> Job:
+        """The same job with other run-time settings; None leaves one as it is.
+
+        Raises
+        ------
+        JobError
+            A setting is impossible.
+        """
+        given = {key: value for key, value in (("workers", workers), ("memory", memory)) if value is not None}
+        if not given:
+            return self
+        keys = self.spec.model_dump()
+        keys["runtime"].update(given)
+        return Job(validate_job(keys), self.base, self.document)
+
+    def check(self) -> CheckReport:
+        """Open everything, align the samples, and say what would be analysed. Nothing is written.
+
+        Raises
+        ------
+        InputError
+            A file is missing, damaged or not what the job says; nobody is left to analyse.
+        """
+        from allscan.jobs.check import check_job
+
+        return check_job(self).report
+
+    def plan(self) -> PlanReport:
+        """Tasks, memory, expected time and output size of the run. Nothing is written."""
+        from allscan.jobs.plan import plan_job
+
+        from allscan.jobs.check import check_job
+
+        return plan_job(self, check_job(self)).report
+
+    def run(self, on_progress: Callable[[ScanProgress], None] | None = None) -> Run:
+        """Run the job, or go on with it where it was stopped.
+
+        Parameters
+        ----------
+        on_progress
+            Called after every finished task.
+
+        Raises
+        ------
+        InputError
+            The job or its data are refused; see :meth:`check`.
+        JobChangedError
+            The output folder holds results of another job.
+        OutputError
+            The output cannot be written, or another run is writing there.
+        """
+        from allscan.jobs.run import run_job
+
+        return run_job(self, on_progress=on_progress)
