@@ -25,6 +25,10 @@ HALF_CALL = "calls set missing: half-call"
 PLOIDY = "calls set missing: ploidy above 2"
 NO_PLOIDY = "calls set missing: ploidy 0"
 BAD_DOSAGE = "calls set missing: dosage or probability out of range"
+UNKNOWN_ALLELE = "calls set missing: allele number that the site does not have"
+MULTIALLELIC_HDS = "sites left out: multiallelic, with HDS alone (split it: bcftools norm -m-)"
+NO_FIELD = "sites left out: no genotype field"
+RECORDS = "records read"
 
 # "0" is how PLINK 1 writes an allele it has not seen.
 _ABSENT = frozenset({"", ".", "0"})

@@ -258,6 +258,20 @@ class OrderCheck:
                 )
             self.position = int(here[-1])
 
+    def check_next(self, contig: str, position: int) -> None:
+        """Check one more variant.
+
+        Raises
+        ------
+        FileFormatError
+            As :meth:`check`.
+        """
+        if contig == self.contig and position >= self.position:
+            self.position = position
+            return
+        name = np.array([contig], dtype=object)
+        self.check(name, np.array([position]), lambda _: f"record {contig}:{position}")
+
 
 @dataclass(frozen=True)
 class VariantText:
