@@ -1,0 +1,478 @@
+"""A whole simulated cohort in a folder: genotypes, traits, covariates, and the truth behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allscan.engine.simulation.components import principal_components
+from allscan.engine.simulation.demography import ANCESTRIES, load_msprime
+from allscan.engine.simulation.genome import REFERENCE_BUILD, plan_regions
+from allscan.engine.simulation.genotype_files import FILES, open_writers
+from allscan.engine.simulation.inheritance import inherit
+from allscan.engine.simulation.options import SimulationOptions
+from allscan.engine.simulation.pedigree import draw_pedigree
+from allscan.engine.simulation.regions import RegionTask, simulate_region
+from allscan.engine.simulation.tables import (
+    write_covariates,
+    write_job,
+    write_samples,
+    write_traits,
+    write_truth,
+)
+from allscan.engine.simulation.traits import GeneticValues, draw_traits, plan_causal
+from allscan.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from allscan.engine.simulation.genome import Region
+    from allscan.engine.simulation.genotype_files import GenotypeWriter
+    from allscan.engine.simulation.inheritance import RegionInheritance
+    from allscan.engine.simulation.pedigree import Pedigree
+    from allscan.engine.simulation.regions import RegionCalls
+    from allscan.engine.simulation.traits import CausalPlan, CohortTraits
+
+RECORD = "simulation.json"
+TABLES = ("traits.tsv", "covariates.tsv", "truth.tsv", "samples.tsv", "job.yaml", RECORD)
+
+_COMPONENT_VARIANTS = 5000
+_WAITING_PER_WORKER = 1  # regions that are finished and wait to be written, beside those being made
+
+
+@dataclass(frozen=True)
+class SimulationProgress:
+    """How far a simulation is."""
+
+    stage: str  # "genotypes", "components", "traits", "tables"
+    variants_done: int
+    variants_total: int
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """What a simulation made."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    genotypes: Path  # the file to ingest
+    job: Path
+    n_samples: int
+    n_variants: int
+    n_regions: int
+    group_counts: dict[str, int]
+    n_families: int
+    n_unrelated: int
+    traits: tuple[str, ...]
+    heritability: tuple[float, ...]  # (traits,) as it came out
+    rare_share: float  # variants whose minor allele count is at most 0.1 % of the number of samples
+    f_st: dict[str, float]  # "EUR-AFR": Hudson's, over autosomal variants
+    elapsed_seconds: float
+
+
+def simulate_cohort(
+    out: Path,
+    options: SimulationOptions | None = None,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[SimulationProgress], None] | None = None,
+) -> SimulationReport:
+    """Simulate a cohort of many ancestries with families, and traits whose truth is known.
+
+    Founders' haplotypes come from the coalescent with recombination, under a published history of human
+    populations, one by one for everybody (``docs/guide/simulation.md`` says how and why). Files appear in
+    ``out`` when everything is written: a run that was stopped leaves nothing that looks whole. The same
+    options give the same bytes, whatever the number of workers.
+
+    Parameters
+    ----------
+    out
+        Folder to make.
+    options
+        What the cohort shall be like; without: the defaults of :class:`SimulationOptions`.
+    workers
+        Regions simulated at the same time; without: one per processor. Memory grows with it: about
+        4 bytes per sample and variant of a region for each.
+    overwrite
+        Replace the files of an earlier simulation in ``out``. Other files there are left alone.
+    on_progress
+        Called from time to time.
+
+    Raises
+    ------
+    MissingDependencyError
+        If msprime, or pgenlib for a pgen, is not installed.
+    OutputError
+        If ``out`` exists and is not an empty folder (unless ``overwrite``), or cannot be written.
+    InputError
+        If the chromosomes have no room for the variants, or ``workers`` is below 1.
+    """
+    from threadpoolctl import threadpool_limits
+
+    options = options or SimulationOptions()
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 1:
+        raise InputError(f"{workers} workers cannot do any work", fix="give at least 1 worker")
+    load_msprime()
+    started = time.perf_counter()
+    out = Path(out)
+    partial = _prepare_folder(out, options, overwrite)
+    try:
+        # One BLAS thread: sums then do not depend on the number of processors.
+        with threadpool_limits(limits=1):
+            report = _simulate_into(partial, options, workers, on_progress or (lambda _progress: None))
+        for path in report.files:
+            os.replace(path, out / path.name)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"the simulated cohort cannot be written: {error.strerror or error}",
+            where=str(out),
+            fix="free some space or choose another folder",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return _moved(report, out, time.perf_counter() - started)
+
+
+def _simulate_into(
+    folder: Path,
+    options: SimulationOptions,
+    workers: int,
+    on_progress: Callable[[SimulationProgress], None],
+) -> SimulationReport:
+    seeds = _Seeds(options.seed)
+    pedigree = draw_pedigree(
+        seeds.generator("pedigree"), options.samples, options.groups, options.relatedness
+    )
+    n_founder_haplotypes = min(2 * pedigree.n_founders, options.haplotype_limit)
+    regions = plan_regions(
+        seeds.generator("genome"),
+        options.chromosomes,
+        options.variants,
+        par=options.par,
+        spectrum=options.spectrum,
+        haplotypes=n_founder_haplotypes,
+    )
+    causal = plan_causal(seeds.generator("causal"), regions, options)
+    genetic = GeneticValues(seeds.generator("effects"), options, pedigree.n_samples)
+    ancestry = _AncestryShares(pedigree)
+    tasks = _region_tasks(seeds, options, pedigree, regions, causal, ancestry)
+    summary = _Summary(pedigree)
+    writers = open_writers(folder, options.formats, pedigree, options.variants, options.chromosomes)
+    component_calls = _write_genotypes(
+        tasks, pedigree, options, workers, writers, genetic, causal, summary, on_progress
+    )
+
+    def report_stage(stage: str) -> None:
+        on_progress(SimulationProgress(stage, options.variants, options.variants))
+
+    report_stage("components")
+    components = principal_components(
+        seeds.generator("components"), component_calls, pedigree.unrelated_members(), options.components
+    )
+    report_stage("traits")
+    traits = draw_traits(
+        seeds.generator("traits"),
+        genetic,
+        pedigree.group[pedigree.member],
+        len(pedigree.group_names),
+        pedigree.age[pedigree.member],
+        pedigree.sex[pedigree.member],
+    )
+    report_stage("tables")
+    write_traits(folder / "traits.tsv", pedigree, options.names, traits)
+    write_covariates(folder / "covariates.tsv", pedigree, components)
+    write_samples(folder / "samples.tsv", pedigree, ancestry.of_members())
+    write_truth(folder / "truth.tsv", options.names, traits)
+    write_job(folder / "job.yaml", options)
+
+    names = [name for kind in options.formats for name in FILES[kind]]
+    report = SimulationReport(
+        folder=folder,
+        files=tuple(folder / name for name in (*names, *TABLES)),
+        genotypes=folder / names[0],
+        job=folder / "job.yaml",
+        n_samples=pedigree.n_samples,
+        n_variants=options.variants,
+        n_regions=len(regions),
+        group_counts=summary.group_counts(),
+        n_families=int(pedigree.family.max(initial=0)),
+        n_unrelated=len(pedigree.unrelated_members()),
+        traits=options.names,
+        heritability=tuple(float(value) for value in traits.heritability),
+        rare_share=summary.rare_share(),
+        f_st=summary.f_st(),
+        elapsed_seconds=0.0,
+    )
+    _write_record(folder / RECORD, options, report, pedigree, traits, summary, component_calls)
+    return report
+
+
+def _write_genotypes(
+    tasks: Iterator[RegionTask],
+    pedigree: Pedigree,
+    options: SimulationOptions,
+    workers: int,
+    writers: Sequence[GenotypeWriter],
+    genetic: GeneticValues,
+    causal: CausalPlan,
+    summary: _Summary,
+    on_progress: Callable[[SimulationProgress], None],
+) -> NDArray[np.int8]:
+    """Simulate and write all regions; return the calls of the components' variants."""
+    component_calls = [np.empty((0, pedigree.n_samples), dtype=np.int8)]
+    done = 0
+    on_progress(SimulationProgress("genotypes", 0, options.variants))
+    for region in _in_order(tasks, pedigree, options, workers):
+        for writer in writers:
+            writer.append(region)
+        genetic.add(region, causal.large[region.region.index])
+        summary.add(region)
+        component_calls.append(region.component_calls)
+        done += len(region.position)
+        on_progress(SimulationProgress("genotypes", done, options.variants))
+    for writer in writers:
+        writer.close()
+    return np.concatenate(component_calls)
+
+
+def _in_order(
+    tasks: Iterator[RegionTask], pedigree: Pedigree, options: SimulationOptions, workers: int
+) -> Iterator[RegionCalls]:
+    """Simulate regions side by side and yield them in order, with few of them in memory.
+
+    Threads: the coalescent and the compiled kernels release the interpreter lock.
+    """
+    waiting: deque[Any] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="allscan-simulate")
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(simulate_region, task, pedigree, options))
+            if len(waiting) >= workers * (1 + _WAITING_PER_WORKER):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _region_tasks(
+    seeds: _Seeds,
+    options: SimulationOptions,
+    pedigree: Pedigree,
+    regions: Sequence[Region],
+    causal: CausalPlan,
+    ancestry: _AncestryShares,
+) -> Iterator[RegionTask]:
+    autosomal = [region for region in regions if region.chromosome != "X"]
+    quota = -(-_COMPONENT_VARIANTS // max(len(autosomal), 1)) if options.components else 0
+    linkages = 1 + max(region.linkage for region in regions)
+    walks = [seeds.generator("inheritance", number) for number in range(linkages)]
+    for region, inheritance in zip(regions, inherit(walks, pedigree, regions), strict=True):
+        if region.chromosome != "X" or not autosomal:
+            ancestry.add(inheritance, region.length)
+        yield RegionTask(
+            region=region,
+            inheritance=inheritance,
+            seed=seeds.sequence("region", region.index),
+            causal=causal.small[region.index],
+            n_large=len(causal.large[region.index]),
+            n_components=quota if region.chromosome != "X" else 0,
+        )
+
+
+class _Seeds:
+    """An independent stream of random numbers for every purpose."""
+
+    _PURPOSES = ("pedigree", "genome", "causal", "effects", "components", "traits", "inheritance", "region")
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def sequence(self, purpose: str, index: int = 0) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self._seed, spawn_key=(self._PURPOSES.index(purpose), index))
+
+    def generator(self, purpose: str, index: int = 0) -> np.random.Generator:
+        return np.random.default_rng(self.sequence(purpose, index))
+
+
+class _AncestryShares:
+    """Realised shares of the ancestral populations, averaged over the regions."""
+
+    def __init__(self, pedigree: Pedigree) -> None:
+        self._pedigree = pedigree
+        self._sum = np.zeros((2 * pedigree.n_individuals, len(ANCESTRIES)), dtype=np.float32)
+
+    def add(self, inheritance: RegionInheritance, length: int) -> None:
+        self._sum += length * inheritance.ancestry_shares(len(self._sum), length)
+
+    def of_members(self) -> NDArray[np.float64]:
+        total = (self._sum[0::2] + self._sum[1::2])[self._pedigree.member].astype(np.float64)
+        return np.asarray(total / total.sum(axis=1, keepdims=True))
+
+
+class _Summary:
+    """Counts over all variants that the report quotes."""
+
+    def __init__(self, pedigree: Pedigree) -> None:
+        self._pedigree = pedigree
+        groups = len(pedigree.group_names)
+        self._between = np.zeros((groups, groups))
+        self._total = np.zeros((groups, groups))
+        self._variants = 0
+        self._rare = 0
+        self.singletons = 0
+        self.common = 0
+
+    def add(self, region: RegionCalls) -> None:
+        copies = region.group_copies.sum(axis=1)
+        minor = np.minimum(copies, region.group_haplotypes.sum() - copies)
+        self._variants += len(minor)
+        self._rare += int((minor <= 0.001 * self._pedigree.n_samples).sum())
+        self.singletons += int((minor == 1).sum())
+        self.common += int((minor >= 0.05 * region.group_haplotypes.sum()).sum())
+        if region.region.chromosome == "X":
+            return
+        # Hudson's F_ST as a ratio of averages (Bhatia et al. 2013, doi:10.1101/gr.154831.113).
+        frequency = region.group_copies / np.maximum(region.group_haplotypes, 1)
+        noise = frequency * (1 - frequency) / np.maximum(region.group_haplotypes - 1, 1)
+        for one in range(frequency.shape[1]):
+            p, other = frequency[:, one, None], frequency
+            self._between[one] += ((p - other) ** 2 - noise[:, one, None] - noise).sum(axis=0)
+            self._total[one] += (p * (1 - other) + other * (1 - p)).sum(axis=0)
+
+    def f_st(self) -> dict[str, float]:
+        names = self._pedigree.group_names
+        return {
+            f"{names[one]}-{names[other]}": round(
+                float(self._between[one, other] / self._total[one, other]), 5
+            )
+            for one in range(len(names))
+            for other in range(one + 1, len(names))
+            if self._total[one, other] > 0
+        }
+
+    def rare_share(self) -> float:
+        return self._rare / self._variants
+
+    def group_counts(self) -> dict[str, int]:
+        group = self._pedigree.group[self._pedigree.member]
+        counts = np.bincount(group, minlength=len(self._pedigree.group_names))
+        return {name: int(count) for name, count in zip(self._pedigree.group_names, counts, strict=True)}
+
+
+def _write_record(
+    path: Path,
+    options: SimulationOptions,
+    report: SimulationReport,
+    pedigree: Pedigree,
+    traits: CohortTraits,
+    summary: _Summary,
+    component_calls: NDArray[np.int8],
+) -> None:
+    """Options, versions and numbers. Nothing that depends on the machine: equal seeds give equal bytes."""
+    missing = np.isnan(traits.values).mean(axis=0)
+    large = [line.trait for line in traits.truth if line.kind == "large"]
+    small = [line.trait for line in traits.truth if line.kind == "polygenic"]
+    n_traits = len(options.names)
+    n_large = np.bincount(np.array(large, dtype=np.int64), minlength=n_traits)
+    n_small = np.bincount(np.array(small, dtype=np.int64), minlength=n_traits)
+    record = {
+        "options": {**asdict(options), "groups": dict(options.groups)},
+        "versions": {
+            "allscan": metadata.version("allscan"),
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("msprime", "tskit", "numpy", "scipy", "numba")},
+        },
+        "reference_build": REFERENCE_BUILD,
+        "numbers": {
+            "samples": report.n_samples,
+            "variants": report.n_variants,
+            "regions": report.n_regions,
+            "groups": report.group_counts,
+            "families": report.n_families,
+            "unrelated_members": report.n_unrelated,
+            "individuals_outside_the_cohort": pedigree.n_individuals - pedigree.n_samples,
+            "rare_share": report.rare_share,
+            "singletons": summary.singletons,
+            "common_variants": summary.common,
+            "component_variants": len(component_calls),
+            "f_st": report.f_st,
+        },
+        "traits": [
+            {
+                "name": name,
+                "heritability": round(float(traits.heritability[number]), 6),
+                "large_effects": int(n_large[number]),
+                "small_effects": int(n_small[number]),
+                "missing_pattern": traits.patterns[number],
+                "missing_share": round(float(missing[number]), 6),
+                "group_shift": dict(
+                    zip(report.group_counts, np.round(traits.group_shift[number], 6).tolist(), strict=True)
+                ),
+            }
+            for number, name in enumerate(options.names)
+        ],
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _prepare_folder(out: Path, options: SimulationOptions, overwrite: bool) -> Path:
+    """Check the output folder, and make the folder inside it where files grow."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out.name} exists and is not a folder", where=str(out), fix="choose another name")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise OutputError(
+            "the output folder exists and is not empty",
+            where=str(out),
+            fix="choose another folder, or allow files to be overwritten",
+        )
+    partial = out / f".partial-{os.getpid()}"
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(partial).free
+    except OSError as error:
+        raise OutputError(
+            f"the output folder cannot be made: {error.strerror}",
+            where=str(out),
+            fix="choose a folder that you may write to",
+        ) from error
+    # Only a .bed has a size that is known beforehand.
+    needed = options.variants * -(-options.samples // 4) if "bed" in options.formats else 0
+    if free < needed:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError(
+            f"the .bed file needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free",
+            where=str(out),
+            fix="free some space, choose another folder, or write a .pgen only",
+        )
+    return partial
+
+
+def _moved(report: SimulationReport, out: Path, seconds: float) -> SimulationReport:
+    from dataclasses import replace
+
+    return replace(
+        report,
+        folder=out,
+        files=tuple(out / path.name for path in report.files),
+        genotypes=out / report.genotypes.name,
+        job=out / report.job.name,
+        elapsed_seconds=seconds,
+    )
