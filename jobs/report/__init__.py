@@ -1,1 +1,112 @@
-"""The report: one self-contained HTML page for a run."""
+"""The report of a run: one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from allscan.errors import FileFormatError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from allscan.jobs.result_source import ResultSource
+
+REPORT = "report.html"
+PROVENANCE = "provenance.json"
+
+
+def write_report(
+    run_folder: str | Path,
+    *,
+    cube: ResultSource | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    significance: float = 5e-8,
+    lead_window_kb: float = 500.0,
+) -> Path:
+    """Write ``report.html`` into a run folder: whole, or not at all.
+
+    The results are read by blocks, some traits at a time; memory does not grow with traits × variants.
+
+    Parameters
+    ----------
+    run_folder
+        Output folder of a run.
+    cube
+        Its results; opened when left out.
+    provenance
+        Its provenance document; read from ``provenance.json`` when left out, and done without when there
+        is none.
+    significance
+        p-value at or below which a variant can be a lead.
+    lead_window_kb
+        Variants at most this far from a lead belong to it.
+
+    Returns
+    -------
+    Path of the report.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no results.
+    FileFormatError
+        If ``provenance.json`` is damaged.
+    OutputError
+        If the report cannot be written.
+    """
+    from allscan.jobs.report.genome import read_genome
+    from allscan.jobs.report.page import render
+    from allscan.jobs.report.panels import ReportOptions, make_panels
+
+    folder = Path(run_folder)
+    if cube is None:
+        from allscan.engine.results import ResultsCube
+
+        cube = ResultsCube.open(folder)
+    if provenance is None:
+        provenance = _read_provenance(folder / PROVENANCE)
+    options = ReportOptions(significance, lead_window_kb)
+    genome = read_genome(cube)
+    panels = list(make_panels(cube, genome, options))
+    title = str(provenance.get("name") or folder.resolve().name)
+    page = render(cube, genome, panels, provenance, options, title)
+    target = folder / REPORT
+    temporary = folder / f".{REPORT}.{uuid.uuid4().hex}.partial"
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"the report cannot be written: {error.strerror or error}",
+            where=str(target),
+            fix="make room, or make the folder writable, then run `allscan report` on it",
+        ) from error
+    return target
+
+
+def _read_provenance(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileFormatError(
+            f"the provenance document is not JSON: {error}",
+            where=str(path),
+            fix="run the job again: its finished blocks are kept, and the document is written anew",
+        ) from error
+    if not isinstance(document, dict):
+        raise FileFormatError(
+            f"the provenance document is a {type(document).__name__}, not an object",
+            where=str(path),
+            fix="run the job again: its finished blocks are kept, and the document is written anew",
+        )
+    return document

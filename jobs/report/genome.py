@@ -1,0 +1,107 @@
+"""The horizontal axis: contigs side by side, and where each variant stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allscan.jobs.result_source import blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.engine.store import VariantTable
+    from allscan.jobs.result_source import ResultSource
+
+BASES = "ACGT"
+INSERTION, DELETION, OTHER_ALLELES = 16, 17, 18
+"""Allele codes beside 4 × REF + ALT of single bases, in the order A, C, G, T."""
+
+# Room between contigs, and the least that one gets, as shares of the axis: 22 gaps stay invisible,
+# 5,000 scaffolds still fit.
+_GAPS = 0.05
+_GAP = 0.004
+_LEAST = 0.004
+
+
+@dataclass(frozen=True)
+class Genome:
+    """Contigs that hold variants, in store order, and the place of every variant on the axis [0, 1]."""
+
+    contigs: tuple[str, ...]
+    first: NDArray[np.int64]  # (contigs,) smallest position
+    last: NDArray[np.int64]  # (contigs,) largest position
+    offset: NDArray[np.float64]  # (contigs,) left edge on the axis
+    width: NDArray[np.float64]  # (contigs,)
+    contig: NDArray[np.int32]  # (variants,) index into contigs
+    position: NDArray[np.int32]  # (variants,) 1-based
+    allele: NDArray[np.uint8]  # (variants,) allele codes
+
+    def x(self, variants: slice) -> NDArray[np.float64]:
+        """Place of variants on the axis, shape (variants,)."""
+        code = self.contig[variants]
+        span = np.maximum(self.last - self.first, 1)
+        within = (self.position[variants] - self.first[code]) / span[code]
+        # A lone position stands in the middle of its contig.
+        within = np.where(self.last[code] == self.first[code], 0.5, within)
+        return np.asarray(self.offset[code] + self.width[code] * within)
+
+
+def allele_codes(table: VariantTable) -> NDArray[np.uint8]:
+    """One byte for the alleles of each variant, shape (variants,)."""
+    ref = table.ref.astype(str)
+    alt = table.alt.astype(str)
+    base = {letter: code for code, letter in enumerate(BASES)}
+    codes = np.full(len(table), OTHER_ALLELES, dtype=np.uint8)
+    longer = np.char.str_len(alt) > np.char.str_len(ref)
+    shorter = np.char.str_len(alt) < np.char.str_len(ref)
+    symbolic = np.char.startswith(alt, "<")
+    codes[longer & ~symbolic] = INSERTION
+    codes[shorter & ~symbolic] = DELETION
+    for letter_r, code_r in base.items():
+        for letter_a, code_a in base.items():
+            codes[(ref == letter_r) & (alt == letter_a)] = 4 * code_r + code_a
+    return codes
+
+
+def read_genome(source: ResultSource) -> Genome:
+    """Read the variants once and lay the contigs out in proportion to what they span."""
+    n = source.n_variants
+    contig = np.empty(n, dtype=np.int32)
+    position = np.empty(n, dtype=np.int32)
+    allele = np.empty(n, dtype=np.uint8)
+    code_of: dict[str, int] = {}
+    for rows in blocks(n):
+        table = source.variant_table(rows.start, rows.stop)
+        position[rows] = table.position
+        allele[rows] = allele_codes(table)
+        names, inverse = np.unique(table.contig.astype(str), return_inverse=True)
+        # New names in order of first appearance, not of the alphabet.
+        appearance = np.argsort([np.argmax(inverse == k) for k in range(len(names))], kind="stable")
+        for k in appearance:
+            code_of.setdefault(str(names[k]), len(code_of))
+        contig[rows] = np.array([code_of[str(name)] for name in names], dtype=np.int32)[inverse]
+    return lay_out(tuple(code_of), contig, position, allele)
+
+
+def lay_out(
+    contigs: tuple[str, ...],
+    contig: NDArray[np.int32],
+    position: NDArray[np.int32],
+    allele: NDArray[np.uint8],
+) -> Genome:
+    """Place contigs side by side."""
+    count = len(contigs)
+    first = np.full(count, np.iinfo(np.int64).max)
+    last = np.full(count, -1)
+    np.minimum.at(first, contig, position)
+    np.maximum.at(last, contig, position)
+    gap = min(_GAP, _GAPS / max(count - 1, 1))
+    room = 1.0 - gap * (count - 1)
+    span = (last - first + 1).astype(float)
+    width = np.maximum(span / span.sum() if count else span, min(_LEAST, 0.5 / max(count, 1)))
+    width *= room / width.sum() if count else 1.0
+    offset = np.concatenate([[0.0], np.cumsum(width[:-1] + gap)]) if count else np.empty(0)
+    return Genome(contigs, first, last, offset, width, contig, position, allele)

@@ -1,0 +1,290 @@
+"""The report as one HTML page: everything inside, nothing loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from allscan.jobs.report.panels import LEAST_FOR_INFLATION, Budget, axis_data
+from allscan.jobs.result_source import degrees_of_freedom, own_columns
+from allscan.kernels.association import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from allscan.jobs.report.genome import Genome
+    from allscan.jobs.report.panels import Panel, ReportOptions
+    from allscan.jobs.result_source import ResultSource
+
+HERE = Path(__file__).parent
+
+OPEN_ALL = 6
+"""Up to this many traits are all open when the page is."""
+
+STATUS_TEXT = {
+    Status.OK: "tested",
+    Status.MONOMORPHIC: "monomorphic among the analysed samples",
+    Status.ALL_MISSING: "no genotype called",
+    Status.TRAIT_CONSTANT: "trait is constant",
+    Status.TOO_FEW_SAMPLES: "too few samples",
+    Status.COLLINEAR: "collinear with the covariates",
+    Status.SEX_UNKNOWN: "sex of the samples unknown",
+    Status.FILTERED: "left out by the job's filters",
+    Status.NOT_CONVERGED: "fit did not converge",
+    Status.NOT_TESTED: "model does not apply",
+    Status.PARTLY_COLLINEAR: "tested, one predictor not separable",
+}
+
+COLUMN_LABELS = {
+    "beta": "Beta",
+    "standard_error": "SE",
+    "beta_domdev": "Beta (dom.)",
+    "standard_error_domdev": "SE (dom.)",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the accounting."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str = ""
+
+
+def render(
+    source: ResultSource,
+    genome: Genome,
+    panels: Sequence[Panel],
+    provenance: Mapping[str, Any],
+    options: ReportOptions,
+    title: str,
+) -> str:
+    """The page, as text.
+
+    Names from the user's files are escaped wherever they stand: by the template in the page itself, as
+    JSON without ``<`` in the data, and as text nodes by the script.
+    """
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    strata = len(source.strata) > 1
+    opened = range(len(panels)) if len(panels) <= OPEN_ALL else [_most_significant(panels)]
+    axis = {
+        **axis_data(genome),
+        "significance": options.neg_log10_significance,
+        "p_text": _p_text(options.significance),
+        "strata": strata,
+        "opened": list(opened),
+        "columns": [
+            {"name": column.name, "label": COLUMN_LABELS.get(column.name, column.name.replace("_", " "))}
+            for column in own_columns(source)
+        ],
+        "status": {code.name: text for code, text in STATUS_TEXT.items()},
+    }
+    notes = _trait_notes(provenance)
+    embedded = [
+        _json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels
+    ]
+    budget = Budget.of(len(panels))
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        subtitle=_subtitle(source, provenance),
+        version=metadata.version("allscan"),
+        css=(HERE / "report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        tiles=_tiles(source, panels, provenance),
+        warnings=[str(warning) for warning in provenance.get("warnings", ())],
+        strata=strata,
+        rows=[_row(panel) for panel in panels],
+        hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
+        accounting=accounting(panels, provenance),
+        provenance_rows=_provenance_rows(source, provenance),
+        provenance_json=json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else "",
+        points=budget.points,
+        cell=f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
+        significance=_p_text(options.significance),
+        window=f"{options.window_kb:g}",
+        least=LEAST_FOR_INFLATION,
+        df=degrees_of_freedom(source),
+        axis=_json(axis),
+        panels=embedded,
+    )
+
+
+def _json(value: Any) -> str:
+    # `<` could end the script element that holds the data; U+2028 and the like are escaped by ensure_ascii.
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _most_significant(panels: Sequence[Panel]) -> int:
+    return max(
+        range(len(panels)), key=lambda k: -1.0 if math.isnan(panels[k].top_value) else panels[k].top_value
+    )
+
+
+def _p_text(p: float) -> str:
+    mantissa, exponent = f"{p:.6e}".split("e")
+    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    power = f"10{str(int(exponent)).translate(digits)}"
+    return power if float(mantissa) == 1 else f"{float(mantissa):g} × {power}"
+
+
+def _subtitle(source: ResultSource, provenance: Mapping[str, Any]) -> str:
+    parts = [f"{source.attrs.get('test', 'association')} test"]
+    if "model" in source.attrs:
+        parts.append(f"{source.attrs['model']} model")
+    if "missing_genotypes" in source.attrs:
+        treatment = {"impute_mean": "imputed by the mean", "exclude": "excluded per variant"}
+        missing = str(source.attrs["missing_genotypes"])
+        parts.append(f"missing genotypes {treatment.get(missing, missing)}")
+    if source.attrs.get("reference_build"):
+        parts.append(str(source.attrs["reference_build"]))
+    finished = provenance.get("run", {}).get("finished")
+    if finished:
+        parts.append(f"finished {str(finished).replace('T', ' ').replace('Z', ' UTC')}")
+    text = " · ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def _tiles(
+    source: ResultSource, panels: Sequence[Panel], provenance: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    tested = sum(panel.n_tested for panel in panels)
+    leads = sum(panel.n_leads for panel in panels)
+    with_leads = sum(panel.n_leads > 0 for panel in panels)
+    inflation = sorted(panel.inflation for panel in panels if not math.isnan(panel.inflation))
+    samples = provenance.get("samples", {}).get("analysed", max((panel.n for panel in panels), default=0))
+    tiles = [_tile("Traits", f"{len(source.traits):,}")]
+    if len(source.strata) > 1:
+        tiles.append(_tile("Strata", f"{len(source.strata):,}"))
+    tiles += [
+        _tile("Samples analysed", f"{samples:,}"),
+        _tile("Variants", f"{source.n_variants:,}"),
+        _tile("Tests with a p-value", f"{tested:,}"),
+        _tile("Lead variants", f"{leads:,}", f"in {with_leads:,} trait{'' if with_leads == 1 else 's'}"),
+    ]
+    if inflation:
+        middle = median(inflation)
+        spread = "" if len(inflation) == 1 else f"{inflation[0]:.3f} to {inflation[-1]:.3f}"
+        tiles.append(_tile("λ" if len(inflation) == 1 else "Median λ", f"{middle:.3f}", spread))
+    return tiles
+
+
+def _tile(label: str, value: str, more: str = "") -> dict[str, str]:
+    return {"label": label, "value": value, "more": more}
+
+
+def _row(panel: Panel) -> dict[str, Any]:
+    none = "–"
+    return {
+        "trait": panel.trait,
+        "stratum": panel.stratum,
+        "n": panel.n,
+        "tested": panel.n_tested,
+        "inflation": none if math.isnan(panel.inflation) else f"{panel.inflation:.3f}",
+        "inflation_value": "" if math.isnan(panel.inflation) else panel.inflation,
+        "leads": panel.n_leads,
+        "variant": panel.top_variant or none,
+        "top": none if math.isnan(panel.top_value) else f"{panel.top_value:.2f}",
+        "top_value": "" if math.isnan(panel.top_value) else panel.top_value,
+    }
+
+
+def _trait_notes(provenance: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """Remarks by trait and stratum: of the check (for every stratum) and of the scan."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    strata = provenance.get("strata") or ["all"]
+    for trait in provenance.get("traits", ()):
+        if trait.get("message"):
+            for stratum in strata:
+                notes.setdefault((trait["name"], stratum), []).append(str(trait["message"]))
+    for note in provenance.get("trait_notes", ()):
+        found = notes.setdefault((note["trait"], note["stratum"]), [])
+        if str(note["message"]) not in found:
+            found.append(str(note["message"]))
+    return notes
+
+
+def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[Table]:
+    """Every exclusion with its count: samples, variants, tests, traits, covariates."""
+    tables = []
+    samples = provenance.get("samples", {})
+    if samples.get("accounting"):
+        rows = [
+            (str(line["reason"]), f"{line['count']:,}", "kept" if line["kept"] else "left out")
+            for line in samples["accounting"]
+        ]
+        sex = samples.get("sex")
+        note = f"Sex of the analysed: {', '.join(f'{k} {v:,}' for k, v in sex.items())}." if sex else ""
+        tables.append(Table("Samples", ("Reason", "People", ""), rows, note))
+    variants = provenance.get("variants", {})
+    if variants:
+        rows = [("in the genotypes", f"{variants['in_genotypes']:,}")] if "in_genotypes" in variants else []
+        rows += [(str(line["reason"]), f"{line['count']:,}") for line in variants.get("accounting", ())]
+        rows += [("tested", f"{variants['tested']:,}")] if "tested" in variants else []
+        tables.append(Table("Variants", ("Reason", "Variants"), rows))
+    counts: dict[str, int] = {}
+    for panel in panels:
+        for name, number in panel.status.items():
+            counts[name] = counts.get(name, 0) + number
+    rows = [(STATUS_TEXT[Status[name]], f"{number:,}") for name, number in counts.items()]
+    tables.append(
+        Table("Tests by status", ("Status", "Variant × trait"), rows, "Per trait: see its own section.")
+    )
+    dropped = provenance.get("covariates", {}).get("dropped", ()) if provenance.get("covariates") else ()
+    if dropped:
+        rows = [(str(item["name"]), str(item["reason"])) for item in dropped]
+        tables.append(Table("Covariates that were dropped", ("Covariate", "Reason"), rows))
+    troubled = [t for t in provenance.get("traits", ()) if t.get("status", "ok") != "ok"]
+    if troubled:
+        rows = [(str(t["name"]), f"{t['n']:,}", str(t["status"]).replace("_", " ")) for t in troubled]
+        tables.append(Table("Traits with a status", ("Trait", "N", "Status"), rows))
+    return tables
+
+
+def _provenance_rows(source: ResultSource, provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few lines that a reader asks for first; the whole document stands below them."""
+    software = provenance.get("software", {})
+    run = provenance.get("run", {})
+    genotypes = provenance.get("genotypes", {})
+    covariates = provenance.get("covariates") or {}
+    rows = [
+        (
+            "Genotypes",
+            ", fingerprint ".join(str(genotypes[k]) for k in ("path", "fingerprint") if k in genotypes),
+        ),
+        ("Covariates", ", ".join(str(name) for name in covariates.get("names", ()))),
+        ("Effect allele", str(source.attrs.get("effect_allele", "ALT"))),
+        ("Command", " ".join(str(word) for word in provenance.get("command") or ())),
+        *(
+            (f"Input: {item['role']}", f"{item['path']} ({item['bytes']:,} bytes, sha256 {item['sha256']})")
+            for item in provenance.get("inputs", ())
+        ),
+        ("Software", ", ".join(f"{name} {v}" for name, v in software.items() if isinstance(v, str))),
+        (
+            "Machine",
+            ", ".join(str(v) for k, v in provenance.get("system", {}).items() if k in ("platform", "cpu")),
+        ),
+        ("Started", str(run.get("started", ""))),
+        ("Elapsed", f"{run['elapsed_seconds']:,.1f} s" if "elapsed_seconds" in run else ""),
+        ("Peak memory", f"{run['peak_memory_bytes'] / 2**20:,.0f} MiB" if "peak_memory_bytes" in run else ""),
+        ("Digest of inputs and parameters", str(source.attrs.get("digest", ""))),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _some(mapping: Mapping[str, Any], *keys: str) -> list[str]:
+    return [str(mapping[key]) for key in keys if mapping.get(key)]

@@ -1,0 +1,662 @@
+"use strict";
+(() => {
+  const axis = read("axis");
+  const LIMIT = axis.linear_limit;
+  const open = new Map();
+  const byId = (id) => document.getElementById(id);
+  const index = byId("index");
+  const places = byId("panels");
+  let linear = false;
+  let printing = false;
+
+  function read(id) {
+    return JSON.parse(document.getElementById(id).textContent);
+  }
+
+  function bytes(text) {
+    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  }
+
+  function typed(text, Kind) {
+    return new Kind(bytes(text).buffer);
+  }
+
+  function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children.filter((child) => child !== null));
+    return made;
+  }
+
+  // ---- numbers ----------------------------------------------------------------------------------------
+
+  const whole = (value) => value.toLocaleString("en-US");
+
+  function pText(y) {
+    if (y < 3) return (10 ** -y).toPrecision(2);
+    let exponent = Math.ceil(y);
+    let mantissa = (10 ** (exponent - y)).toFixed(1);
+    if (mantissa === "10.0") [mantissa, exponent] = ["1.0", exponent - 1];
+    const digits = [...String(exponent)].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
+    return `${mantissa} × 10⁻${digits}`;
+  }
+
+  function effect(value) {
+    if (value === null) return "";
+    const size = Math.abs(value);
+    return (size !== 0 && size < 0.001) || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  }
+
+  const alleles = (code) => {
+    if (code < 16) return ` ${"ACGT"[code >> 2]}>${"ACGT"[code & 3]}`;
+    return [" insertion", " deletion", ""][code - 16];
+  };
+
+  const scaled = (y) => (linear || y <= LIMIT ? y : LIMIT * (1 + Math.log10(y / LIMIT)));
+  const unscaled = (h) => (h <= LIMIT ? h : LIMIT * 10 ** (h / LIMIT - 1));
+
+  function ticks(top) {
+    const found = [];
+    const straight = linear ? top : Math.min(top, LIMIT);
+    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((s) => straight / s <= 8) || 5000;
+    for (let k = 0; k * step <= straight + 1e-9; k++) found.push(Number((k * step).toFixed(1)));
+    if (!linear) {
+      for (let decade = LIMIT; decade <= top; decade *= 10) {
+        for (const m of [2, 5, 10]) if (decade * m <= top) found.push(decade * m);
+      }
+    }
+    return found;
+  }
+
+  // ---- drawing ----------------------------------------------------------------------------------------
+
+  function palette() {
+    const style = getComputedStyle(document.documentElement);
+    const names = ["page", "text", "muted", "line", "strong", "even", "odd", "lead", "limit", "suggest", "band",
+      "bin0", "bin1", "bin2", "bin3"];
+    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  }
+
+  function prepare(canvas, height) {
+    const width = Math.max(canvas.clientWidth, 220);
+    const ratio = printing ? 3 : Math.max(window.devicePixelRatio || 1, 2);
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    canvas.style.height = `${height}px`;
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const colours = palette();
+    pen.fillStyle = colours.page;
+    pen.fillRect(0, 0, width, height);
+    pen.font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
+    return { pen, width, height, colours };
+  }
+
+  function verticalAxis(draw, box, top, title) {
+    const { pen, colours } = draw;
+    const place = (y) => box.bottom - (scaled(y) / scaled(top)) * (box.bottom - box.top);
+    pen.textAlign = "right";
+    pen.textBaseline = "middle";
+    for (const tick of ticks(top)) {
+      const y = place(tick);
+      pen.strokeStyle = colours.line;
+      pen.lineWidth = 1;
+      line(pen, box.left, y, box.right, y);
+      pen.fillStyle = colours.muted;
+      pen.fillText(String(tick), box.left - 7, y);
+    }
+    if (!linear && top > LIMIT) {
+      // Where the scale changes, the axis says so.
+      pen.strokeStyle = colours.muted;
+      const y = place(LIMIT);
+      line(pen, box.left - 4, y + 3, box.left + 4, y - 1);
+      line(pen, box.left - 4, y + 6, box.left + 4, y + 2);
+    }
+    pen.save();
+    pen.translate(12, (box.top + box.bottom) / 2);
+    pen.rotate(-Math.PI / 2);
+    pen.textAlign = "center";
+    logLabel(pen, title, 0, 0, colours.text);
+    pen.restore();
+    return place;
+  }
+
+  // Canvas text has no subscripts: the 10 of log10 is drawn smaller and lower.
+  function logLabel(pen, words, x, y, colour) {
+    const font = pen.font;
+    const small = font.replace("12px", "9px");
+    const parts = [[`${words} −log`, font, 0], ["10", small, 3], [" p", font, 0]];
+    let width = 0;
+    for (const [text, face] of parts) {
+      pen.font = face;
+      width += pen.measureText(text).width;
+    }
+    let at = x - width / 2;
+    pen.textAlign = "left";
+    pen.fillStyle = colour;
+    for (const [text, face, drop] of parts) {
+      pen.font = face;
+      pen.fillText(text, at, y + drop);
+      at += pen.measureText(text).width;
+    }
+    pen.font = font;
+  }
+
+  function line(pen, x1, y1, x2, y2) {
+    pen.beginPath();
+    pen.moveTo(x1, y1);
+    pen.lineTo(x2, y2);
+    pen.stroke();
+  }
+
+  function dots(pen, xs, ys, radius) {
+    pen.beginPath();
+    for (let i = 0; i < xs.length; i++) {
+      pen.moveTo(xs[i] + radius, ys[i]);
+      pen.arc(xs[i], ys[i], radius, 0, 2 * Math.PI);
+    }
+    pen.fill();
+  }
+
+  // Shares of the axis become pixels a little inside the frame, so that no dot sits on it.
+  const inside = (box) => (share) => box.left + 5 + share * (box.right - box.left - 10);
+
+  function contigLabels(draw, box, across) {
+    const { pen, colours } = draw;
+    pen.fillStyle = colours.muted;
+    pen.textAlign = "center";
+    pen.textBaseline = "top";
+    if (axis.names.length === 1) {
+      const [first, last] = [axis.first[0], axis.last[0]];
+      const unit = last - first > 2e6 ? [1e6, "Mb"] : last - first > 2e3 ? [1e3, "kb"] : [1, "bp"];
+      const rough = (last - first) / unit[0] / Math.max(Math.floor((box.right - box.left) / 110), 1);
+      const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1e-9)));
+      const step = Math.max([1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough) || 1, unit[0] === 1 ? 1 : 0);
+      for (let k = Math.ceil(first / unit[0] / step); k * step <= last / unit[0]; k++) {
+        const share = last > first ? (k * step * unit[0] - first) / (last - first) : 0.5;
+        const x = across(axis.offset[0] + share * axis.width[0]);
+        pen.strokeStyle = colours.strong;
+        line(pen, x, box.bottom, x, box.bottom + 4);
+        pen.fillText(whole(Number((k * step).toPrecision(10))), x, box.bottom + 6);
+      }
+      pen.fillStyle = colours.text;
+      pen.fillText(`Position on ${named(axis.names[0])} (${unit[1]})`, (box.left + box.right) / 2, box.bottom + 22);
+      return;
+    }
+    let free = -Infinity;
+    axis.names.forEach((name, k) => {
+      const label = name.replace(/^chr/i, "");
+      const x = across(axis.offset[k] + axis.width[k] / 2);
+      const half = pen.measureText(label).width / 2;
+      if (x - half < free + 3) return;
+      pen.fillText(label, x, box.bottom + 6);
+      free = x + half;
+    });
+    pen.fillStyle = colours.text;
+    const human = axis.names.every((name) => /^(chr)?(\d+|X|Y|XY|MT?|PAR\d)$/i.test(name));
+    pen.fillText(human ? "Chromosome" : "Contig", (box.left + box.right) / 2, box.bottom + 22);
+  }
+
+  const named = (contig) => (/^(chr)?(\d+|X|Y|MT?)$/i.test(contig) ? `chromosome ${contig.replace(/^chr/i, "")}` : contig);
+
+  function decode(data) {
+    const points = data.points;
+    const position = typed(points.position, Uint32Array);
+    const value = Float64Array.from(typed(points.value, Uint16Array), (q) => (q / 65535) * points.height);
+    const contig = new Uint16Array(position.length);
+    points.contigs.reduce((start, count, k) => contig.fill(k, start, start + count) && start + count, 0);
+    const share = Float64Array.from(position, (p, i) => axisShare(contig[i], p));
+    const qq = (of) => {
+      const rank = typed(of.rank, Uint32Array);
+      return { n: of.n, rank, expected: expected(rank, of.n), value: typed(of.value, Float32Array) };
+    };
+    const bandRank = typed(data.band.rank, Uint32Array);
+    return {
+      position, value, contig, share, allele: bytes(points.allele), bits: bytes(data.grid.bits), qq: qq(data.qq),
+      band: { expected: expected(bandRank, data.tested), low: typed(data.band.low, Float32Array), high: typed(data.band.high, Float32Array) },
+      bins: data.bins.map((bin) => qq(bin.qq)),
+    };
+  }
+
+  const expected = (rank, n) => Float64Array.from(rank, (r) => -Math.log10(r / (n + 1)));
+
+  function axisShare(contig, position) {
+    const span = axis.last[contig] - axis.first[contig];
+    const within = span > 0 ? (position - axis.first[contig]) / span : 0.5;
+    return axis.offset[contig] + axis.width[contig] * within;
+  }
+
+  function manhattan(canvas, data, arrays) {
+    const draw = prepare(canvas, 350);
+    const { pen, width, height, colours } = draw;
+    const box = { left: 46, right: width - 8, top: 12, bottom: height - 42 };
+    const top = Math.max(axis.significance * 1.12, data.top * (data.top > LIMIT && !linear ? 1.25 : 1.08));
+    const place = verticalAxis(draw, box, top, "Observed");
+    const across = inside(box);
+    contigLabels(draw, box, across);
+
+    const grid = data.grid;
+    for (let row = 0; row < grid.rows; row++) {
+      const y = place(unscaled((row + 0.5) / grid.per_unit));
+      for (let column = 0; column < grid.columns; ) {
+        const bit = row * grid.columns + column;
+        if (!(arrays.bits[bit >> 3] & (128 >> (bit & 7)))) {
+          column++;
+          continue;
+        }
+        // A run of filled cells of one contig is one bar.
+        const contig = contigAt((column + 0.5) / grid.columns);
+        let end = column + 1;
+        while (end < grid.columns) {
+          const next = row * grid.columns + end;
+          if (!(arrays.bits[next >> 3] & (128 >> (next & 7))) || contigAt((end + 0.5) / grid.columns) !== contig) break;
+          end++;
+        }
+        pen.fillStyle = contig % 2 ? colours.odd : colours.even;
+        pen.beginPath();
+        const x = across(column / grid.columns) - 0.6;
+        const wide = across(end / grid.columns) + 0.6 - x;
+        if (pen.roundRect) pen.roundRect(x, y - 1.5, wide, 3, 1.4);
+        else pen.rect(x, y - 1.5, wide, 3);
+        pen.fill();
+        column = end;
+      }
+    }
+
+    const n = arrays.position.length;
+    const px = Float64Array.from(arrays.share, across);
+    const py = Float64Array.from(arrays.value, place);
+    const radius = n > 4000 ? 1.5 : n > 200 ? 1.8 : 2.6;
+    for (const parity of [0, 1]) {
+      pen.fillStyle = parity ? colours.odd : colours.even;
+      const chosen = Array.from(px.keys()).filter((i) => arrays.contig[i] % 2 === parity);
+      dots(pen, chosen.map((i) => px[i]), chosen.map((i) => py[i]), radius);
+    }
+
+    pen.lineWidth = 1;
+    pen.strokeStyle = colours.limit;
+    pen.setLineDash([6, 4]);
+    line(pen, box.left, place(axis.significance), box.right, place(axis.significance));
+    pen.strokeStyle = colours.suggest;
+    pen.setLineDash([1, 4]);
+    line(pen, box.left, place(5), box.right, place(5));
+    pen.setLineDash([]);
+    pen.strokeStyle = colours.strong;
+    line(pen, box.left, box.bottom, box.right, box.bottom);
+    line(pen, box.left, box.top, box.left, box.bottom);
+    if (data.significant) labels(draw, box, data, place, across);
+
+    canvas.setAttribute("aria-label", `Manhattan plot of ${data.trait}: ${data.tested} variants, ${data.n_leads} lead variants, largest −log10 p ${data.top.toFixed(2)}`);
+    canvas.hit = (x, y) => {
+      const near = nearest(px, py, x, y, 9);
+      if (near >= 0) return { x: px[near], y: py[near], text: variantText(data, arrays, near) };
+      const column = Math.floor(((x - across(0)) / (across(1) - across(0))) * grid.columns);
+      const level = ((box.bottom - y) / (box.bottom - box.top)) * scaled(top);
+      const value = linear ? level : unscaled(level);
+      const row = Math.floor((value <= LIMIT ? value : LIMIT * (1 + Math.log10(value / LIMIT))) * grid.per_unit);
+      const bit = row * grid.columns + column;
+      if (row < 0 || row >= grid.rows || column < 0 || column >= grid.columns) return null;
+      if (!(arrays.bits[bit >> 3] & (128 >> (bit & 7)))) return null;
+      const contig = contigAt((column + 0.5) / grid.columns);
+      const share = ((column + 0.5) / grid.columns - axis.offset[contig]) / axis.width[contig];
+      const about = (axis.first[contig] + share * (axis.last[contig] - axis.first[contig])) / 1e6;
+      return { x, y, text: `variants near ${axis.names[contig]}:${about.toFixed(1)} Mb\n−log10 p about ${value.toFixed(1)}` };
+    };
+  }
+
+  function labels(draw, box, data, place, across) {
+    const { pen, colours } = draw;
+    const table = data.leads;
+    const taken = [];
+    pen.textBaseline = "alphabetic";
+    table.position.forEach((position, i) => {
+      const contig = axis.names.indexOf(table.contig[i]);
+      const x = across(axisShare(contig, position));
+      const y = place(table.neg_log10_p[i]);
+      pen.fillStyle = colours.lead;
+      pen.strokeStyle = colours.page;
+      pen.lineWidth = 1;
+      pen.beginPath();
+      pen.moveTo(x, y - 5);
+      pen.lineTo(x + 4.5, y);
+      pen.lineTo(x, y + 5);
+      pen.lineTo(x - 4.5, y);
+      pen.closePath();
+      pen.fill();
+      pen.stroke();
+      if (i >= 15) return;
+      const text = shorten(leadName(table, i), 18);
+      const half = pen.measureText(text).width / 2;
+      const at = Math.min(Math.max(x, box.left + half + 3), box.right - half - 2);
+      const area = { left: at - half - 3, right: at + half + 3, top: y - 21, bottom: y - 6 };
+      if (area.top < 0 || taken.some((o) => o.left < area.right && o.right > area.left && o.top < area.bottom && o.bottom > area.top)) return;
+      taken.push(area);
+      pen.textAlign = "center";
+      pen.lineWidth = 3;
+      pen.strokeText(text, at, y - 9);
+      pen.fillStyle = colours.text;
+      pen.fillText(text, at, y - 9);
+    });
+  }
+
+  const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+
+  function contigAt(share) {
+    let low = 0;
+    let high = axis.names.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (axis.offset[middle] <= share) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  function nearest(px, py, x, y, reach) {
+    let best = reach * reach;
+    let found = -1;
+    for (let i = 0; i < px.length; i++) {
+      const d = (px[i] - x) ** 2 + (py[i] - y) ** 2;
+      if (d <= best) [best, found] = [d, i];
+    }
+    return found;
+  }
+
+  function leadName(table, i) {
+    if (table.id[i] && table.id[i] !== ".") return table.id[i];
+    return `${table.contig[i]}:${table.position[i]}:${table.ref[i]}:${table.alt[i]}`;
+  }
+
+  function variantText(data, arrays, i) {
+    const contig = axis.names[arrays.contig[i]];
+    const table = data.leads;
+    const row = table.position.findIndex(
+      (p, k) => p === arrays.position[i] && table.contig[k] === contig && Math.abs(table.neg_log10_p[k] - arrays.value[i]) < 1e-4 * data.points.height,
+    );
+    const lines = [`${contig}:${whole(arrays.position[i])}${alleles(arrays.allele[i])}`];
+    if (row >= 0) {
+      lines.unshift(shorten(leadName(table, row), 40));
+      if (table.beta && table.beta[row] !== null) lines.push(`beta ${effect(table.beta[row])} (SE ${effect(table.standard_error[row])}) per ${shorten(table.alt[row], 12)}`);
+    }
+    lines.push(`−log10 p ${arrays.value[i].toFixed(2)}   p ${pText(arrays.value[i])}`);
+    return lines.join("\n");
+  }
+
+  function quantiles(canvas, data, arrays) {
+    const draw = prepare(canvas, 350);
+    const { pen, width, height, colours } = draw;
+    const box = { left: 46, right: width - 10, top: 12, bottom: height - 42 };
+    const right = -Math.log10(1 / (data.tested + 1)) * 1.04;
+    const top = Math.max(right, data.top * (data.top > LIMIT && !linear ? 1.25 : 1.08));
+    const place = verticalAxis(draw, box, top, "Observed");
+    const across = (e) => box.left + (e / right) * (box.right - box.left);
+
+    pen.save();
+    pen.beginPath();
+    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+    pen.clip();
+    const band = arrays.band;
+    pen.fillStyle = colours.band;
+    pen.beginPath();
+    for (let i = 0; i < band.high.length; i++) pen.lineTo(across(band.expected[i]), place(band.high[i]));
+    for (let i = band.low.length - 1; i >= 0; i--) pen.lineTo(across(band.expected[i]), place(band.low[i]));
+    pen.fill();
+    pen.strokeStyle = colours.muted;
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (let k = 0; k <= 100; k++) pen.lineTo(across((right * k) / 100), place((right * k) / 100));
+    pen.stroke();
+    arrays.bins.forEach((bin, k) => {
+      if (data.bins[k].inflation === null) return;
+      pen.strokeStyle = colours[`bin${k}`];
+      pen.lineWidth = 1.6;
+      pen.beginPath();
+      for (let i = 0; i < bin.rank.length; i++) pen.lineTo(across(bin.expected[i]), place(bin.value[i]));
+      pen.stroke();
+    });
+    const px = Float64Array.from(arrays.qq.expected, across);
+    const py = Float64Array.from(arrays.qq.value, place);
+    pen.fillStyle = colours.text;
+    dots(pen, px, py, 2);
+    pen.restore();
+
+    pen.fillStyle = colours.muted;
+    pen.textAlign = "center";
+    pen.textBaseline = "top";
+    const step = right > 6 ? 2 : right > 1.5 ? 1 : 0.5;
+    for (let k = 0; k * step <= right; k++) pen.fillText(String(k * step), across(k * step), box.bottom + 6);
+    pen.textBaseline = "top";
+    logLabel(pen, "Expected", (box.left + box.right) / 2, box.bottom + 22, colours.text);
+    pen.strokeStyle = colours.strong;
+    line(pen, box.left, box.bottom, box.right, box.bottom);
+    line(pen, box.left, box.top, box.left, box.bottom);
+    canvas.setAttribute("aria-label", `Quantile–quantile plot of ${data.trait}: λ ${data.inflation.toFixed(3)}`);
+    canvas.hit = (x, y) => {
+      const near = nearest(px, py, x, y, 9);
+      if (near < 0) return null;
+      const text = `rank ${whole(arrays.qq.rank[near])} of ${whole(data.tested)}\nexpected ${arrays.qq.expected[near].toFixed(2)}, observed ${arrays.qq.value[near].toFixed(2)}`;
+      return { x: px[near], y: py[near], text };
+    };
+  }
+
+  // ---- panels -----------------------------------------------------------------------------------------
+
+  function figure(canvas, caption) {
+    const tip = element("div", { class: "tip screen", hidden: "" });
+    const made = element("figure", {}, canvas, tip, element("figcaption", {}, caption));
+    canvas.addEventListener("mousemove", (event) => {
+      const at = canvas.getBoundingClientRect();
+      const found = canvas.hit ? canvas.hit(event.clientX - at.left, event.clientY - at.top) : null;
+      tip.hidden = !found;
+      if (!found) return;
+      tip.textContent = found.text;
+      const left = Math.min(found.x + 12, canvas.clientWidth - tip.offsetWidth - 2);
+      tip.style.left = `${Math.max(left, 0)}px`;
+      tip.style.top = `${Math.max(found.y - tip.offsetHeight - 10, 0)}px`;
+    });
+    canvas.addEventListener("mouseleave", () => (tip.hidden = true));
+    return made;
+  }
+
+  function cell(value, kind = "number", sortBy = null) {
+    const made = element("td", { class: kind }, String(value));
+    if (sortBy !== null) made.dataset.value = sortBy;
+    if (kind !== "number") made.title = String(value);
+    return made;
+  }
+
+  function leadTable(data) {
+    const table = data.leads;
+    const own = axis.columns.filter((column) => column.name !== "neg_log10_p" && table[column.name]);
+    const withInfo = table.info.some((value) => value !== null);
+    const heads = ["Variant", "Position", "Effect allele", "Other allele", "Effect freq.", ...own.map((c) => c.label), "−log10 p", "p", "N"];
+    if (withInfo) heads.push("Info");
+    heads.push("Clumped");
+    const body = element("tbody");
+    table.position.forEach((position, i) => {
+      const y = table.neg_log10_p[i];
+      const frequency = table.effect_allele_frequency[i];
+      const row = element("tr", {},
+        cell(leadName(table, i), "name"),
+        cell(`${table.contig[i]}:${whole(position)}`, "number", axis.names.indexOf(table.contig[i]) * 1e10 + position),
+        cell(table.alt[i], "allele"), cell(table.ref[i], "allele"),
+        cell(frequency === null ? "" : frequency.toPrecision(3), "number", frequency),
+        ...own.map((column) => cell(effect(table[column.name][i]), "number", table[column.name][i])),
+        cell(y.toFixed(2), "number", y), cell(pText(y), "number", -y), cell(whole(table.n[i] ?? 0), "number", table.n[i]));
+      if (withInfo) row.append(cell(table.info[i] === null ? "" : table.info[i].toFixed(3), "number", table.info[i]));
+      row.append(cell(whole(table.members[i]), "number", table.members[i]));
+      body.append(row);
+    });
+    const left = (head) => ["Variant", "Effect allele", "Other allele"].includes(head);
+    const headRow = element("tr", {}, ...heads.map((head) => element("th", { scope: "col", class: left(head) ? "" : "number" }, head)));
+    const made = element("table", { class: "sortable" }, element("thead", {}, headRow), body);
+    sortable(made);
+    return element("div", { class: table.position.length > 10 ? "scroll long" : "scroll" }, made);
+  }
+
+  function plainTable(heads, rows) {
+    const head = element("tr", {}, ...heads.map((text, k) => element("th", { scope: "col", class: k ? "number" : "" }, text)));
+    return element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+  }
+
+  function side(data) {
+    const made = element("div", { class: "columns" });
+    if (data.tested) {
+      made.append(element("div", {}, element("h4", {}, "λ by minor-allele frequency"), plainTable(["Frequency", "Variants", "λ"], data.bins.map((bin, k) => {
+        const swatch = element("span", { class: "swatch" });
+        swatch.style.borderColor = `var(--bin${k})`;
+        return element("tr", {}, element("td", {}, swatch, bin.label), cell(whole(bin.tested)), cell(bin.inflation === null ? "–" : bin.inflation.toFixed(3)));
+      }))));
+    }
+    made.append(element("div", {}, element("h4", {}, "Variants by status"), plainTable(["Status", "Variants"], Object.entries(data.status).map(([name, count]) =>
+      element("tr", {}, element("td", { class: "long" }, axis.status[name] || name), cell(whole(count)))))));
+    return made;
+  }
+
+  function facts(data) {
+    const made = element("div", { class: "facts" });
+    const say = (label, value) => made.append(made.childNodes.length ? "  ·  " : "", `${label} `, element("b", {}, value));
+    if (data.n) say("N", data.n[0] === data.n[1] ? whole(data.n[1]) : `${whole(data.n[0])} to ${whole(data.n[1])}`);
+    say("variants tested", whole(data.tested));
+    if (data.tested) {
+      say("λ", data.inflation.toFixed(3));
+      say("lead variants", whole(data.n_leads));
+      say("significant variants", whole(data.n_significant));
+    }
+    return made;
+  }
+
+  function show(number, scroll) {
+    if (open.has(number)) {
+      if (scroll) open.get(number).article.scrollIntoView({ block: "start" });
+      return;
+    }
+    const data = read(`panel-${number}`);
+    const title = axis.strata ? `${data.trait} – ${data.stratum}` : data.trait;
+    const close = element("button", { type: "button", class: "screen", "aria-label": `Close ${title}` }, "Close");
+    close.addEventListener("click", () => hide(number));
+    const article = element("article", { id: `trait-${number}` }, element("header", {}, element("h3", { class: "trait" }, title), facts(data), close));
+    for (const note of data.notes) article.append(element("p", { class: "small" }, note));
+    const entry = { article, redraw: () => {} };
+    if (data.tested) {
+      const arrays = decode(data);
+      const first = element("canvas", { role: "img" });
+      const second = element("canvas", { role: "img" });
+      const save = element("button", { type: "button", class: "screen" }, "Save plots (PNG)");
+      save.addEventListener("click", () => [["manhattan", first], ["qq", second]].forEach(([kind, canvas]) => {
+        element("a", { href: canvas.toDataURL("image/png"), download: `${data.trait.replace(/[^\w.-]+/g, "_")}.${kind}.png` }).click();
+      }));
+      close.before(save);
+      article.append(element("div", { class: "plots" }, figure(first, ""), figure(second, "")));
+      entry.redraw = () => {
+        manhattan(first, data, arrays);
+        quantiles(second, data, arrays);
+      };
+      const rows = data.leads.position.length;
+      const heading = data.significant
+        ? `Lead variants, p ≤ ${axis.p_text}${rows < data.n_leads ? ` (the first ${rows} of ${whole(data.n_leads)})` : ""}`
+        : `No variant reaches p ≤ ${axis.p_text}: top hits, not significant`;
+      article.append(element("h4", {}, heading), leadTable(data), side(data));
+    } else {
+      article.append(element("p", {}, "No variant has a result for this trait."), side(data));
+    }
+    places.append(article);
+    open.set(number, entry);
+    entry.redraw();
+    mark(number, true);
+    if (scroll) article.scrollIntoView({ block: "start" });
+  }
+
+  function hide(number) {
+    open.get(number).article.remove();
+    open.delete(number);
+    mark(number, false);
+  }
+
+  function mark(number, on) {
+    index.querySelector(`tr[data-panel="${number}"]`).classList.toggle("open", on);
+    byId("controls").hidden = open.size === 0;
+    byId("hint").hidden = open.size > 0;
+  }
+
+  function redraw() {
+    for (const entry of open.values()) entry.redraw();
+  }
+
+  // ---- tables -----------------------------------------------------------------------------------------
+
+  function sortable(table) {
+    table.querySelectorAll("thead th").forEach((head, column) => {
+      const button = element("button", { type: "button" });
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => sortBy(table, head, column));
+    });
+  }
+
+  function sortBy(table, head, column) {
+    const numeric = head.classList.contains("number");
+    const before = head.getAttribute("aria-sort");
+    const down = before ? before === "ascending" : numeric;
+    table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const body = table.tBodies[0];
+    const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const number = (row) => (key(row) === "" || key(row) === "null" ? NaN : Number(key(row)));
+    const rows = [...body.rows].map((row, place) => ({ row, place, value: numeric ? number(row) : key(row) }));
+    rows.sort((a, b) => {
+      if (numeric) {
+        // Rows without a number stay at the end either way.
+        if (Number.isNaN(a.value) || Number.isNaN(b.value)) return Number.isNaN(a.value) - Number.isNaN(b.value) || a.place - b.place;
+        return (down ? b.value - a.value : a.value - b.value) || a.place - b.place;
+      }
+      const order = a.value.localeCompare(b.value, "en", { numeric: true });
+      return (down ? -order : order) || a.place - b.place;
+    });
+    body.append(...rows.map((item) => item.row));
+  }
+
+  function filter() {
+    const wanted = byId("filter").value.trim().toLowerCase();
+    let shown = 0;
+    for (const row of index.tBodies[0].rows) {
+      row.hidden = wanted !== "" && !row.textContent.toLowerCase().includes(wanted);
+      shown += !row.hidden;
+    }
+    byId("shown").textContent = shown === index.tBodies[0].rows.length ? `${shown} rows` : `${shown} of ${index.tBodies[0].rows.length} rows`;
+  }
+
+  // ---- start ------------------------------------------------------------------------------------------
+
+  sortable(index);
+  index.tBodies[0].addEventListener("click", (event) => {
+    const row = event.target.closest("tr");
+    event.preventDefault();
+    show(Number(row.dataset.panel), true);
+  });
+  if (byId("filter")) byId("filter").addEventListener("input", filter);
+  byId("closeall").addEventListener("click", () => [...open.keys()].forEach(hide));
+  byId("scale").addEventListener("change", (event) => {
+    linear = event.target.value === "linear";
+    redraw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth !== width) {
+      width = window.innerWidth;
+      redraw();
+    }
+  });
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    redraw();
+  });
+  window.addEventListener("afterprint", () => {
+    printing = false;
+    redraw();
+  });
+  for (const number of axis.opened) show(number, false);
+  const asked = /^#trait-(\d+)$/.exec(location.hash);
+  if (asked && byId(`panel-${asked[1]}`)) show(Number(asked[1]), true);
+})();

@@ -1,0 +1,53 @@
+"""What the report and the exports read of a results cube, a block at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from allscan.engine.store import VariantTable
+    from allscan.kernels.association import OutputColumn
+
+BLOCK = 1 << 16
+"""Variants read at a time."""
+
+BOOKKEEPING = frozenset({"n", "effect_allele_count", "effect_allele_frequency", "missing_rate", "status"})
+"""Columns that every scan writes; the others are the association test's own."""
+
+
+class ResultSource(Protocol):
+    """The part of :class:`allscan.engine.results.ResultsCube` that the report and the exports rely on."""
+
+    traits: tuple[str, ...]
+    strata: tuple[str, ...]
+    n_variants: int
+    columns: tuple[OutputColumn, ...]
+    attrs: Mapping[str, Any]
+
+    def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
+        """Names and places of variants ``start:stop``."""
+        ...
+
+    def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
+        """One column of some traits and variants, shape (traits, variants)."""
+        ...
+
+
+def own_columns(source: ResultSource) -> tuple[OutputColumn, ...]:
+    """The association test's own columns, in the order in which it declares them."""
+    return tuple(column for column in source.columns if column.name not in BOOKKEEPING)
+
+
+def degrees_of_freedom(source: ResultSource) -> int:
+    """Degrees of freedom of the scan's p-values: 2 where the dominance deviation is tested as well."""
+    return 2 if any(column.name == "beta_domdev" for column in source.columns) else 1
+
+
+def blocks(n_variants: int) -> Iterator[slice]:
+    """The variants, ``BLOCK`` at a time."""
+    for start in range(0, n_variants, BLOCK):
+        yield slice(start, min(start + BLOCK, n_variants))
