@@ -36,7 +36,7 @@ class TraitTable:
 
 @dataclass(frozen=True)
 class CovariateColumn:
-    """One column of a covariate table: numbers, or categories, or (text that is mostly numbers) neither yet."""
+    """One column of a covariate table: numbers or categories, with what speaks against using it."""
 
     name: str
     values: NDArray[np.float64] | None  # (samples,) NaN = missing; None for text
@@ -100,7 +100,9 @@ class AnalysisTable:
     store_rows: NDArray[np.int64]  # (samples,) increasing rows of the genotype store
     traits: NDArray[np.float64]  # (samples, traits), NaN = missing, transformed
     trait_names: tuple[str, ...]
-    covariates: NDArray[np.float64]  # (samples, covariates), finite, with intercept unless the formula drops it
+    covariates: NDArray[
+        np.float64
+    ]  # (samples, covariates), finite, with intercept unless the formula drops it
     covariate_names: tuple[str, ...]
     sex: NDArray[np.int8] | None  # (samples,) 1 male, 2 female, 0 unknown, when a table has it
     accounting: tuple[SampleCount, ...] = ()

@@ -1,0 +1,257 @@
+"""Opening people's tables, text or Parquet: names of the columns, and the columns as Arrow arrays."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from allscan.errors import FileFormatError, InputError
+from allscan.phenotypes.lines import (
+    CheckedLines,
+    decode,
+    first_bytes,
+    open_bytes,
+    read_line,
+    rows_with_lines,
+)
+from allscan.phenotypes.names import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+COLUMNS_AT_A_TIME = 64
+"""Parquet columns read at once: bounds what Arrow holds beside the trait matrix."""
+
+
+class RawTable(Protocol):
+    """A table before its cells are understood. Rows are counted from 0, without header and empty lines."""
+
+    source: str
+    names: tuple[str, ...]  # unique, not empty
+
+    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """The named columns, in the order given, each a ``pyarrow.ChunkedArray``."""
+
+    def where(self, row: int, column: str) -> str:
+        """File, line (or row) and column of a cell."""
+
+
+def open_table(path: str | Path) -> RawTable:
+    """Open a table: Parquet (a file, or a folder of part files) or delimited text, by its first bytes.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or its header cannot be used.
+    FileFormatError
+        If the file is damaged or of another kind.
+    """
+    path = Path(path)
+    if path.is_dir() or first_bytes(path).startswith(b"PAR1"):
+        return ParquetTable(path)
+    return TextTable(path)
+
+
+class TextTable:
+    """Delimited text; every cell stays a string.
+
+    The header says what separates the columns: a tab if it has one, else a comma, else a semicolon, else
+    white space.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.source = str(path)
+        self._path = path
+        header, self.header_line = _header(path)
+        self.delimiter = _delimiter(header)
+        self.names = _checked_names(split_cells(header, self.delimiter), f"{path}, line {self.header_line}")
+
+    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """The named columns as string arrays. The file is read once, whatever their number."""
+        from pyarrow import csv as arrow_csv
+
+        with open_bytes(self._path) as stream:
+            for _ in range(self.header_line):
+                read_line(self._path, stream)
+            lines = io.BufferedReader(
+                CheckedLines(self._path, stream, delimiter=self.delimiter, line=self.header_line + 1)
+            )
+            try:
+                table = arrow_csv.read_csv(
+                    lines,
+                    read_options=arrow_csv.ReadOptions(column_names=list(self.names)),
+                    parse_options=arrow_csv.ParseOptions(delimiter=self.delimiter or "\t"),
+                    convert_options=arrow_csv.ConvertOptions(
+                        column_types=dict.fromkeys(self.names, pa.string()), include_columns=list(names)
+                    ),
+                )
+            except pa.ArrowInvalid as error:
+                raise self._diagnosis(error) from error
+        if table.num_rows == 0:
+            raise _no_rows(self.source)
+        for name in names:
+            yield name, table.column(name)
+
+    def where(self, row: int, column: str) -> str:
+        """File, physical line and column of a cell."""
+        rows = rows_with_lines(self._path, self.header_line, self.delimiter)
+        line, _ = next(itertools.islice(rows, row, None))
+        return f"{self.source}, line {line}, column {column!r}"
+
+    def _diagnosis(self, error: Exception) -> Exception:
+        wanted = len(self.names)
+        found = 0
+        for line, cells in rows_with_lines(self._path, self.header_line, self.delimiter):
+            found += 1
+            if len(cells) == wanted:
+                continue
+            fix = "give every row one cell per column"
+            if found == 1 and len(cells) == wanted + 1:
+                fix = "the file seems to have row names: write it without them (in R: row.names = FALSE)"
+            elif self.delimiter is None:
+                fix = (
+                    "with white space between columns, write missing cells as NA and keep spaces out of cells"
+                )
+            return FileFormatError(
+                f"the row has {len(cells)} cells, the header has {wanted}",
+                where=f"{self.source}, line {line}",
+                fix=fix,
+            )
+        if found == 0:
+            return _no_rows(self.source)
+        return FileFormatError(
+            f"the table cannot be read: {error}", where=self.source, fix="export the file again"
+        )
+
+
+class ParquetTable:
+    """Parquet: columns keep the types that the file gives them."""
+
+    def __init__(self, path: Path) -> None:
+        from pyarrow import dataset
+
+        self.source = str(path)
+        try:
+            self._data = dataset.dataset(str(path), format="parquet")
+            self._n_rows = int(self._data.count_rows())
+        except (OSError, pa.ArrowException) as error:
+            raise FileFormatError(
+                f"the Parquet file is truncated or damaged: {_first_line(error)}",
+                where=self.source,
+                fix="write the file again",
+            ) from error
+        if not self._data.schema.names:
+            raise FileFormatError(
+                "the folder holds no Parquet files" if path.is_dir() else "the Parquet file has no columns",
+                where=self.source,
+                fix="give a table: text, or Parquet (a file, or a folder of part files)",
+            )
+        self.names = _checked_names(list(self._data.schema.names), f"{path}, schema")
+
+    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """The named columns in their own types, a few at a time."""
+        if self._n_rows == 0:
+            raise _no_rows(self.source)
+        for start in range(0, len(names), COLUMNS_AT_A_TIME):
+            batch = list(names[start : start + COLUMNS_AT_A_TIME])
+            try:
+                table = self._data.to_table(columns=batch)
+            except (OSError, pa.ArrowException) as error:
+                raise FileFormatError(
+                    f"the Parquet file is damaged: {_first_line(error)}",
+                    where=f"{self.source}, columns {listed(batch)}",
+                    fix="write the file again",
+                ) from error
+            for name in batch:
+                yield name, table.column(name)
+
+    def where(self, row: int, column: str) -> str:
+        """File, row (from 1) and column of a cell."""
+        return f"{self.source}, row {row + 1}, column {column!r}"
+
+
+def first_line(path: str | Path) -> tuple[str, int]:
+    """Text and physical number of the first line that is neither empty nor a ``##`` comment.
+
+    Raises
+    ------
+    InputError
+        If the file holds nothing.
+    """
+    return _header(Path(path))
+
+
+def split_cells(line: str, delimiter: str | None) -> list[str]:
+    """The cells of one line, without surrounding white space; delimiter None: separated by white space."""
+    text = "\t".join(line.split()) if delimiter is None else line
+    return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter or "\t"))]
+
+
+def delimiter_of(line: str) -> str | None:
+    """What separates the columns of a line; None: white space."""
+    return _delimiter(line)
+
+
+def _header(path: Path) -> tuple[str, int]:
+    with open_bytes(path) as stream:
+        for number in itertools.count(1):
+            raw = read_line(path, stream)
+            if not raw:
+                raise InputError("the file is empty", where=str(path), fix="give a table with a header line")
+            if b"\0" in raw:
+                raise FileFormatError(
+                    "the file is not text: it contains NUL bytes",
+                    where=f"{path}, line {number}",
+                    fix="give a text table or a Parquet file",
+                )
+            line = raw.rstrip(b"\r\n")
+            if line.strip() and not line.startswith(b"##"):
+                if b"\r" in line:
+                    raise FileFormatError(
+                        "a carriage return without a line feed",
+                        where=f"{path}, line {number}",
+                        fix="convert the line ends to LF or CRLF",
+                    )
+                return decode(path, line, number), number
+    raise AssertionError("unreachable: the loop above ends by return or raise")
+
+
+def _delimiter(line: str) -> str | None:
+    return next((mark for mark in "\t,;" if mark in line), None)
+
+
+def _checked_names(names: Iterable[str], where: str) -> tuple[str, ...]:
+    cleaned = tuple(name.strip() for name in names)
+    for position, name in enumerate(cleaned, 1):
+        if not name:
+            raise InputError(
+                f"column {position} of {len(cleaned)} has no name",
+                where=where,
+                fix="name every column; an unnamed first one is often a row index (pandas: index=False, "
+                "R: row.names = FALSE), an unnamed last one a separator too many",
+            )
+    seen: dict[str, int] = {}
+    for position, name in enumerate(cleaned, 1):
+        if name in seen:
+            raise InputError(
+                f"two columns are called {name!r}: columns {seen[name]} and {position}",
+                where=where,
+                fix="rename or remove one of them",
+            )
+        seen[name] = position
+    return cleaned
+
+
+def _no_rows(source: str) -> InputError:
+    return InputError(
+        "the table has a header and no rows", where=source, fix="check how the file was written"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

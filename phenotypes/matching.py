@@ -1,0 +1,59 @@
+"""Matching people by id, and guessing why ids that should match do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allscan.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+SHOWN_IDS = 3
+
+_GUESSES: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("white space around the ids", str.strip),
+    ("upper and lower case", str.lower),
+    ("leading zeros (a spreadsheet drops them)", lambda text: text.lstrip("0")),
+    ("a trailing '.0' (ids that went through a floating-point column)", lambda text: text.removesuffix(".0")),
+    ("their form: FID_IID on one side, IID on the other", lambda text: text.rpartition("_")[2]),
+)
+
+
+def rows_of(wanted: NDArray[np.object_], available: NDArray[np.object_]) -> NDArray[np.int64]:
+    """For each wanted id (wanted,), its row among the available ones (unique), or -1."""
+    import pandas as pd
+
+    index = pd.Index(available, dtype=object)
+    return np.asarray(index.get_indexer(pd.Index(wanted, dtype=object)), dtype=np.int64)
+
+
+def guess(left: NDArray[np.object_], right: NDArray[np.object_]) -> str:
+    """What two sets of ids, which share few or none, seem to differ by; an empty text if nothing shows."""
+    some = 20_000
+    ours, theirs = left[:some], set(right)
+    for what, simplified in _GUESSES:
+        form = {simplified(person) for person in theirs}
+        matched = sum(simplified(person) in form for person in ours)
+        if matched > len(ours) // 10 and matched > sum(person in theirs for person in ours):
+            return what
+    return ""
+
+
+def no_overlap(
+    genotype_ids: NDArray[np.object_], table_ids: NDArray[np.object_], *, what: str, source: str, key: str
+) -> InputError:
+    """The error for a table that shares nobody with the genotypes."""
+    ours = ", ".join(repr(str(person)) for person in genotype_ids[:SHOWN_IDS])
+    theirs = ", ".join(repr(str(person)) for person in table_ids[:SHOWN_IDS])
+    reason = guess(genotype_ids, table_ids)
+    return InputError(
+        f"no person of the {what} is in the genotypes: ids there are like {ours}; here like {theirs}"
+        + (f"; they seem to differ by {reason}" if reason else ""),
+        where=f"{source}, column {key!r}",
+        fix="use the ids of the genotypes in the table, or name another column as id_column",
+    )

@@ -1,0 +1,190 @@
+"""Transforms of one trait, among the people who have a value of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import qr
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from allscan.errors import InputError
+from allscan.phenotypes.names import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TRANSFORMS = {
+    "none": "the values as they are",
+    "rank_inverse_normal": "normal quantiles of the ranks (Blom), ties averaged",
+    "log": "natural logarithm",
+    "standardise": "mean 0, standard deviation 1",
+    "residualise_standardise": "residuals of the regression on the covariates, then standardised",
+    "residualise_rank_inverse_normal": "residuals of the regression on the covariates, then normal quantiles",
+}
+"""Names of the transforms and what they do."""
+
+BLOM_OFFSET = 3 / 8
+RESIDUAL_TOLERANCE = 1e-12
+"""Residual sum of squares, as a share of the total one, below which nothing but rounding is left."""
+RANK_TOLERANCE = 1e-10
+"""Smallest diagonal of R, or eigenvalue of the basis' Gram matrix, that counts as a dimension."""
+
+
+def check_transform(name: str, trait: str) -> None:
+    """Refuse an unknown transform.
+
+    Raises
+    ------
+    InputError
+        If there is no transform of that name.
+    """
+    if name not in TRANSFORMS:
+        raise InputError(
+            f"there is no transform {name!r}",
+            where=f"trait {trait!r}",
+            fix=did_you_mean(name, TRANSFORMS, otherwise=f"choose one of {listed(TRANSFORMS)}"),
+        )
+
+
+def rank_inverse_normal(values: NDArray[np.float64], offset: float = BLOM_OFFSET) -> NDArray[np.float64]:
+    """Normal quantiles of the ranks: Φ⁻¹((rank − c) / (n + 1 − 2c)).
+
+    Parameters
+    ----------
+    values
+        (samples,) without missing values. Tied values get the mean of their ranks.
+    offset
+        c: 3/8 is Blom's (as REGENIE and most of the field), 1/2 Rankit's, 0 van der Waerden's.
+
+    References
+    ----------
+    Blom G (1958) Statistical Estimates and Transformed Beta-Variables. Wiley.
+    Beasley TM, Erickson S, Allison DB (2009) https://doi.org/10.1007/s10519-009-9281-0
+    """
+    ranks = rankdata(values)
+    return np.asarray(ndtri((ranks - offset) / (len(values) + 1 - 2 * offset)), dtype=np.float64)
+
+
+def standardise(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean 0 and standard deviation 1 (n − 1 in the denominator).
+
+    Parameters
+    ----------
+    values
+        (samples,), at least two and not all the same.
+    """
+    centred = values - values.mean()
+    return np.asarray(centred / centred.std(ddof=1), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class CovariateBasis:
+    """An orthonormal basis of the covariates of all samples, made once for all traits."""
+
+    columns: NDArray[np.float64]  # (samples, rank)
+
+    @classmethod
+    def of(cls, covariates: NDArray[np.float64]) -> CovariateBasis:
+        """The basis of covariates (samples, covariates); collinear ones add nothing."""
+        if covariates.shape[0] == 0 or covariates.shape[1] == 0:
+            return cls(np.empty((covariates.shape[0], 0)))
+        # Columns far from zero (years, say) are centred by an intercept only if scaled columns are pivoted.
+        scale = np.sqrt((covariates**2).mean(axis=0))
+        scaled = covariates / np.where(scale > 0, scale, 1.0)
+        q, r, _ = qr(scaled, mode="economic", pivoting=True, check_finite=False)
+        diagonal = np.abs(np.diag(r))
+        rank = int((diagonal > RANK_TOLERANCE * max(diagonal[0], 1.0)).sum())
+        return cls(np.ascontiguousarray(q[:, :rank]))
+
+    @property
+    def rank(self) -> int:
+        """Number of independent covariates."""
+        return int(self.columns.shape[1])
+
+    def residuals(self, values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Residuals of the least-squares regression on the covariates, among some of the samples.
+
+        Parameters
+        ----------
+        values
+            (present samples,).
+        present
+            (samples,) which samples the values belong to.
+
+        Returns
+        -------
+        residuals
+            (present samples,); exactly zero where the covariates explain everything.
+        """
+        basis = self.columns if present.all() else self.columns[present]
+        if basis.shape[1] == 0:
+            return values.copy()
+        # Orthonormal over all samples, nearly so over a subset: the Gram matrix is small and well
+        # conditioned, and a second pass takes off what rounding left.
+        eigenvalues, vectors = np.linalg.eigh(basis.T @ basis)
+        useful = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+        whitened = vectors[:, useful] / np.sqrt(eigenvalues[useful])
+        residual = values
+        for _ in range(2):
+            residual = residual - basis @ (whitened @ (whitened.T @ (basis.T @ residual)))
+        centred = values - values.mean()
+        rounding = (16 * np.finfo(np.float64).eps) ** 2 * (values @ values)
+        if residual @ residual <= RESIDUAL_TOLERANCE * (centred @ centred) + rounding:
+            return np.zeros_like(values)
+        return np.asarray(residual, dtype=np.float64)
+
+
+def transformed(
+    name: str,
+    values: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    basis: CovariateBasis,
+    *,
+    trait: str,
+) -> NDArray[np.float64]:
+    """Apply a transform by name.
+
+    Parameters
+    ----------
+    name
+        One of ``TRANSFORMS``.
+    values
+        (present samples,) of one trait: finite, at least two, not all the same.
+    present
+        (samples,) whom the values belong to.
+    basis
+        The covariates' basis over all samples.
+    trait
+        The trait's name, for messages.
+
+    Returns
+    -------
+    values
+        (present samples,) transformed; all zero where a regression left nothing.
+
+    Raises
+    ------
+    InputError
+        If ``log`` meets a value that is not positive.
+    """
+    if name == "log":
+        refused = int((values <= 0).sum())
+        if refused:
+            raise InputError(
+                f"{refused} of {len(values)} values have no logarithm: they are zero or negative",
+                where=f"trait {trait!r}, transform log",
+                fix="use rank_inverse_normal, or mark these values as missing",
+            )
+        return np.log(values)
+    if name.startswith("residualise_"):
+        values = basis.residuals(values, present)
+        if not values.any():
+            return values
+    if name.endswith("standardise"):
+        return standardise(values)
+    if name.endswith("rank_inverse_normal"):
+        return rank_inverse_normal(values)
+    return values
