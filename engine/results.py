@@ -194,6 +194,10 @@ class ResultsCube:
             self._read("variant_info", rows),
         )
 
+    def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
+        """One result column of some traits and variants, shape (traits, variants)."""
+        return self._read(column, (stratum, traits, variants))
+
     def trait_columns(
         self, trait: str, stratum: str = "all", start: int = 0, stop: int | None = None
     ) -> dict[str, NDArray[Any]]:
