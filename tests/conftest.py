@@ -1,15 +1,21 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that every room's tests share, and the rule that a run with ``CI=true`` leaves nothing out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The first call of a kernel compiles it; and a failure must come back when the run is repeated.
+hypothesis.settings.register_profile("allscan", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("allscan")
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT.parent / "shared" / "reference"
+CI = os.environ.get("CI") == "true"
 
 Reference = Callable[[str], Path]
 
@@ -31,10 +37,30 @@ def reference() -> Reference:
     def locate(name: str) -> Path:
         path = REFERENCE / name
         if not path.exists():
-            reason = f"reference data {name} not found: expected at ../shared/reference/{name}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            pytest.skip(f"reference data {name} not found: expected at ../shared/reference/{name}")
         return path
 
     return locate
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"a test must not be skipped where CI=true: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a skipped test a failed one where CI=true."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Make a skipped module a failed one where CI=true."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
