@@ -79,7 +79,7 @@ def check_job(job: Job) -> CheckedJob:
     traits = _read_traits(job)
     covariates = _read_covariates(job)
     keep, exclude = (_read_lists(job, kind) for kind in ("keep", "exclude"))
-    section = job.spec.covariates
+    section, codes = job.spec.covariates, job.spec.samples.sex_codes
     table = align(
         store.sample_ids,
         traits,
@@ -88,6 +88,7 @@ def check_job(job: Job) -> CheckedJob:
         keep=keep,
         exclude=exclude,
         sex_column=job.spec.samples.sex,
+        sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
     )
     sex, sex_warnings = _merged_sex(table, store)
     design = Design(

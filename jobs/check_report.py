@@ -75,6 +75,8 @@ class CheckReport:
     def _sample_lines(self, examples: bool) -> list[str]:
         lines = []
         for line in self.accounting:
+            if not line.count:
+                continue
             shown = f" ({', '.join(line.examples)}{', …' if line.count > len(line.examples) else ''})"
             lines.append(f"{line.count:>9,}  {line.reason}{shown if examples and line.examples else ''}")
         known = [f"{count:,} {name}" for name, count in self.sex.items() if count and name != "unknown"]

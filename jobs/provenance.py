@@ -6,20 +6,27 @@ Described in docs/reference/provenance.md. It holds counts of people, never thei
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allscan.jobs.machine import blas_libraries
+from allscan.engine.results import cube_columns
+from allscan.jobs.machine import blas_libraries, describe_system
 from allscan.jobs.run_folder import now
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from allscan.engine.scan import ScanSummary
+    from allscan.jobs.check import CheckedJob
+    from allscan.jobs.job import Job
+    from allscan.jobs.plan import PlannedJob
 
 FORMAT = "allscan-provenance"
 FORMAT_VERSION = 1
@@ -116,3 +123,114 @@ def software_versions() -> dict[str, Any]:
         **{name: metadata.version(name) for name in PACKAGES},
         "blas": blas_libraries(),
     }
+
+
+def provenance_document(
+    *, job: Job, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary, run: dict[str, Any]
+) -> str:
+    """The document as JSON text.
+
+    Parameters
+    ----------
+    job, checked, planned, summary
+        The job and what became of it.
+    run
+        Times and costs of the session, with those of earlier ones.
+    """
+    document = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": job.spec.name,
+        "job": job.spec.model_dump(),
+        "job_file": _job_file(job),
+        "command": command_words(),
+        "software": software_versions(),
+        "system": describe_system(),
+        "inputs": [file.to_json() for file in checked.inputs],
+        **_data_described(job, checked),
+        "variants": _variants_described(checked, summary),
+        "strata": list(checked.design.strata),
+        "results": _results_described(checked, planned, summary),
+        "trait_notes": [
+            {"trait": trait, "stratum": stratum, "message": message}
+            for trait, stratum, message in summary.trait_notes
+        ],
+        "warnings": list(checked.report.warnings),
+        "notes": list(checked.report.notes),
+        "run": run,
+    }
+    return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _data_described(job: Job, checked: CheckedJob) -> dict[str, Any]:
+    report = checked.report
+    return {
+        "genotypes": {
+            "path": job.spec.genotypes,
+            "fingerprint": checked.store.fingerprint(),
+            "n_samples": report.n_samples,
+            "n_variants": report.n_variants,
+            "reference_build": report.reference_build,
+            "contigs": list(report.contigs),
+        },
+        "samples": {
+            "in_genotypes": report.n_samples,
+            "analysed": report.n_analysed,
+            "sex": report.sex,
+            "accounting": [
+                {"reason": line.reason, "count": line.count, "kept": line.kept} for line in report.accounting
+            ],
+        },
+        "traits": [asdict(trait) for trait in report.traits],
+        "covariates": {
+            "formula": report.formula,
+            "names": list(report.covariates),
+            "dropped": [{"name": name, "reason": reason} for name, reason in report.dropped_covariates],
+        },
+    }
+
+
+def _variants_described(checked: CheckedJob, summary: ScanSummary) -> dict[str, Any]:
+    outside = checked.report.n_variants - checked.report.n_in_regions
+    accounting = {"outside the regions of the job": outside} if outside else {}
+    accounting |= summary.variant_accounting
+    # How many were tested has a key of its own.
+    accounting.pop("variants tested", None)
+    return {
+        "in_genotypes": checked.report.n_variants,
+        "tested": summary.n_variants,
+        "filters": list(checked.report.filters),
+        "accounting": [{"reason": reason, "count": count} for reason, count in accounting.items()],
+    }
+
+
+def _results_described(checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> dict[str, Any]:
+    return {
+        "columns": [asdict(column) for column in cube_columns(checked.spec)],
+        "n_tests": summary.n_tests,
+        "status_counts": summary.status_counts,
+        "n_hits": summary.n_hits,
+        "hits_neg_log10_p": checked.spec.hits_neg_log10_p,
+        "plan_digest": planned.scan.digest,
+    }
+
+
+def _job_file(job: Job) -> dict[str, Any] | None:
+    if job.document is None:
+        return None
+    digest = hashlib.sha256(job.document.text.encode())
+    return {"path": str(job.document.path), "sha256": digest.hexdigest()}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: the mean of nobody is null."""
+    if isinstance(value, dict):
+        return {key: _finite(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(below) for below in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def command_words() -> list[str]:
+    """How this program was called."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -87,14 +87,14 @@ def _as_yaml(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def _texts(value: Any) -> Any:
+def _text(value: Any) -> Any:
     """Codes such as -9 and contigs such as 22 may be written without quotes."""
-    value = [value] if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
-    if not isinstance(value, list):
-        return value
-    return [
-        str(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else item for item in value
-    ]
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _texts(value: Any) -> Any:
+    items = value if isinstance(value, list) else [value]
+    return [_text(item) for item in items]
 
 
 def _check_regions(value: list[str]) -> list[str]:
@@ -155,8 +155,8 @@ class TraitsSection(Section):
     ] = Field(
         min_length=1,
         description=(
-            "The traits: a list of column names, or a mapping from column name to options. In a name, `*` stands "
-            "for any text (`phe_*`)."
+            "The traits: a list of column names, or a mapping from column name to options. In a name, `*` "
+            "stands for any text (`phe_*`)."
         ),
         examples=[["ldl", "hdl"], {"ldl": {"type": "quantitative", "transform": "rank_inverse_normal"}}],
     )
@@ -208,6 +208,16 @@ class CovariatesSection(Section):
 SampleFiles = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
+CellText = Annotated[Text, BeforeValidator(_text, json_schema_input_type=str | int | float)]
+
+
+class SexCodes(Section):
+    """Cell texts of the sex column, where they are not male/female, M/F or 1/2."""
+
+    male: CellText = Field(description="Text that means male.")
+    female: CellText = Field(description="Text that means female.")
+
+
 class SamplesSection(Section):
     """Who is analysed: everybody with genotypes, a trait and all covariates, unless said otherwise here."""
 
@@ -221,8 +231,13 @@ class SamplesSection(Section):
         default=None,
         description=(
             "Column of the covariate table that holds sex (male/female, M/F, or 1/2), for chromosome X. "
-            "Left out: a column named `sex` or `gender`, else the genotype store."
+            "Left out: a column named `sex`, `sex_at_birth` or `gender`, else the genotype store."
         ),
+    )
+    sex_codes: SexCodes | None = Field(
+        default=None,
+        description="What the cells of the sex column mean, where it is coded otherwise.",
+        examples=[{"male": "0", "female": "1"}],
     )
 
 

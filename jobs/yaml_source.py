@@ -219,7 +219,7 @@ class _Builder:
         elif isinstance(event, ev.SequenceStartEvent):
             value = self._sequence(events, key_path, depth)
         elif isinstance(event, ev.ScalarEvent):
-            value = _scalar(event)
+            value = _scalar(event, self._text(event))
         else:
             raise AssertionError(f"the parser sent {event} where a value must stand")
         if anchor is not None:
@@ -236,7 +236,7 @@ class _Builder:
             if not isinstance(key_event, ev.ScalarEvent):
                 self._refuse(key_event, "a key is not plain text", "write keys as words, e.g. 'ldl:'")
             self._refuse_tag(key_event)
-            key = str(key_event.value)
+            key = self._text(key_event)
             if not key:
                 self._refuse(key_event, "a key is empty", "write a name before the ':'")
             if key in mapping:
@@ -283,6 +283,16 @@ class _Builder:
                 "remove the aliases (*name) that repeat each other",
             )
 
+    def _text(self, event: ev.ScalarEvent) -> str:
+        text = str(event.value)
+        if text.isascii():
+            return text
+        try:
+            # JSON escapes a character outside the basic plane as two halves ("\\ud83d\\ude00").
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._refuse(event, "an escape (\\u…) is half of a character", "write the character itself")
+
     def _refuse_tag(self, event: ev.Event) -> None:
         tag = getattr(event, "tag", None)
         if tag is not None and str(tag) not in ("tag:yaml.org,2002:str", "!"):
@@ -297,9 +307,8 @@ def _position(event: ev.Event) -> Position:
     return Position(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def _scalar(event: ev.ScalarEvent) -> Any:
+def _scalar(event: ev.ScalarEvent, text: str) -> Any:
     """Value of a scalar under the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema)."""
-    text = str(event.value)
     plain = bool(event.implicit[0]) and event.style in (None, "")
     if not plain:
         return text

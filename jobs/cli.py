@@ -1,0 +1,288 @@
+"""The command line.
+
+    ingest SOURCE… OUT.zarr    make a genotype store
+    info OUT.zarr              describe a store
+    verify OUT.zarr            check every checksum of a store
+    check JOB.yaml             read everything, say what would be analysed
+    plan JOB.yaml              tasks, memory, time, disk
+    run JOB.yaml               run, or go on
+    status DIR                 how far a run is
+    report DIR                 write the report again
+    export DIR                 write one trait's results in another format
+    simulate OUT               make a cohort with known truth
+    schema                     describe the job file
+
+Everything that a command needs is imported when it runs: `allscan --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from allscan.jobs.command import Group
+from allscan.jobs.simulate_command import SimulateCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allscan.engine.scan import ScanProgress
+
+OUTPUT_PATH = click.Path(path_type=Path)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="allscan", message="%(prog)s %(version)s")
+def main() -> None:
+    """Genome-wide and phenome-wide association scans: exact, fast, resumable.
+
+    Make a store of your genotypes once (`ingest`), write a job file (`schema` describes it), look at what
+    would be analysed (`check`, `plan`), and run it (`run`).
+    """
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.argument("out", type=OUTPUT_PATH, metavar="OUT.zarr")
+@click.option(
+    "--region", "regions", multiple=True, metavar="CHR[:START-END]", help="Only this region; repeatable."
+)
+@click.option("--keep", type=OUTPUT_PATH, metavar="FILE", help="Only the samples listed in FILE.")
+@click.option("--exclude", type=OUTPUT_PATH, metavar="FILE", help="Not the samples listed in FILE.")
+@click.option(
+    "--min-allele-count", type=float, metavar="N", help="Only variants with at least N minor alleles."
+)
+@click.option(
+    "--max-allele-count", type=float, metavar="N", help="Only variants with at most N minor alleles."
+)
+@click.option("--build", metavar="NAME", help="Reference genome, e.g. GRCh38, where the files do not tell.")
+@click.option(
+    "--field",
+    type=click.Choice(["auto", "GT", "DS", "HDS", "GP", "PL"]),
+    default="auto",
+    show_default=True,
+    help="VCF: where the genotypes stand; auto takes DS, then HDS, then GT.",
+)
+@click.option("--pass-only", is_flag=True, help="VCF: only sites whose FILTER is PASS or missing.")
+@click.option("--ref-last", is_flag=True, help="BGEN: the last allele is the reference, not the first.")
+@click.option("--sample-file", type=OUTPUT_PATH, metavar="FILE", help="BGEN: the .sample file.")
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["error", "keep", "first"]),
+    default="error",
+    show_default=True,
+    help="What to do with two variants of the same place and alleles.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes at the same time.  [default: one per CPU]")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.zarr.")
+def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
+    """Make a genotype store of PLINK, BGEN, VCF or VCF Zarr files.
+
+    Several files, such as one per chromosome, make one store. An ingest that was stopped goes on where it
+    was when the same command is given again.
+    """
+    from allscan.jobs import api
+    from allscan.jobs.progress import Progress
+
+    _promise("stopped; finished parts are kept: give the same command again to go on")
+    with Progress("ingest", "parts") as progress:
+        report = api.ingest(
+            [Path(source) for source in sources],
+            out,
+            ref_first=not options.pop("ref_last"),
+            on_progress=lambda done: progress.update(done.done, done.total, done.stage),
+            **options,
+        )
+    click.echo(report)
+
+
+@main.command()
+@click.argument("store", type=OUTPUT_PATH, required=False, metavar="[OUT.zarr]")
+@click.option("--system", is_flag=True, help="Describe this machine and the installed software.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(store: Path | None, system: bool, as_json: bool) -> None:
+    """Describe a genotype store, or this machine."""
+    from allscan.jobs.description import StoreDescription, describe_machine
+
+    if store is None and not system:
+        raise click.UsageError("name a store, or give --system")
+    if store is not None:
+        described = StoreDescription.of(store)
+        click.echo(json.dumps(described.to_json(), indent=1) if as_json else described.text())
+    if system:
+        click.echo(json.dumps(describe_machine(), indent=1))
+
+
+@main.command()
+@click.argument("store", type=OUTPUT_PATH, metavar="OUT.zarr")
+def verify(store: Path) -> None:
+    """Check every checksum of a genotype store; exit code 2 when a chunk is damaged."""
+    from allscan.engine.store import verify_store
+    from allscan.errors import CorruptChunkError
+    from allscan.jobs.progress import Progress
+
+    with Progress("verify", "chunks") as progress:
+        damaged = verify_store(store, progress.update)
+    if damaged:
+        lines = [f"  {chunk.array}, chunk {chunk.chunk}: {chunk.reason}" for chunk in damaged[:20]]
+        more = f"\n  … and {len(damaged) - 20} more" if len(damaged) > 20 else ""
+        raise CorruptChunkError(
+            f"{len(damaged):,} chunks of the store are damaged:\n" + "\n".join(lines) + more,
+            where=str(store),
+            fix="restore these files from a copy, or ingest the genotypes again",
+        )
+    click.echo(f"{store}: every chunk matches its checksum")
+
+
+def _runtime_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Run-time settings that may be given as flags; science stands in the job file."""
+    command = click.option("--memory", metavar="SIZE", help="Memory the job may use, e.g. 8GB.")(command)
+    return click.option("--workers", type=click.IntRange(1), help="Tasks at the same time.")(command)
+
+
+@main.command()
+@click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
+def check(job: Path) -> None:
+    """Read everything a job names and say what would be analysed. Nothing is written."""
+    from allscan.jobs.job import Job
+
+    click.echo(Job.from_yaml(job).check().text(examples=True))
+
+
+@main.command()
+@click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
+@_runtime_options
+def plan(job: Path, workers: int | None, memory: str | None) -> None:
+    """Say what a job will cost: tasks, memory, time and disk. Nothing is written."""
+    from allscan.jobs.job import Job
+
+    click.echo(Job.from_yaml(job).with_runtime(workers=workers, memory=memory).plan())
+
+
+@main.command()
+@click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
+@_runtime_options
+def run(job: Path, workers: int | None, memory: str | None) -> None:
+    """Run a job, or go on with it where it was stopped."""
+    from allscan.jobs.job import Job
+    from allscan.jobs.progress import Progress
+    from allscan.jobs.run import run_job
+
+    prepared = Job.from_yaml(job).with_runtime(workers=workers, memory=memory)
+    _promise(f"stopped; finished tasks are kept: `allscan run {job}` goes on where it was")
+    with Progress("scan", "variants") as progress:
+
+        def show(scan: ScanProgress) -> None:
+            note = f"task {scan.tasks_done:,} of {scan.tasks_total:,}"
+            if scan.tasks_resumed:
+                note += f", {scan.tasks_resumed:,} from before"
+            progress.update(scan.variants_done, scan.variants_total, note)
+
+        done = run_job(
+            prepared,
+            on_checked=lambda checked: click.echo(checked.report.text()),
+            on_planned=lambda planned: click.echo(planned.report.text()),
+            on_progress=show,
+        )
+    if done.already_complete:
+        click.echo(f"{done.folder.path}: the run is complete already; nothing was computed")
+    click.echo(f"{done.n_tests:,} tests, {done.n_hits:,} hits")
+    click.echo(f"results     {done.folder.results}")
+    click.echo(f"report      {done.report_path}")
+
+
+@main.command()
+@click.argument("directory", type=OUTPUT_PATH, metavar="DIR")
+def status(directory: Path) -> None:
+    """Say how far a run is."""
+    from allscan.jobs.status import run_status
+
+    click.echo(run_status(directory).text())
+
+
+@main.command()
+@click.argument("directory", type=OUTPUT_PATH, metavar="DIR")
+@click.option(
+    "--significance",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=5e-8,
+    show_default=True,
+    help="p-value of significance.",
+)
+@click.option(
+    "--lead-window-kb",
+    type=click.FloatRange(0, min_open=True),
+    default=500.0,
+    show_default=True,
+    help="Half-width (kb) of the window with one lead variant.",
+)
+def report(directory: Path, significance: float, lead_window_kb: float) -> None:
+    """Write the report of a complete run again."""
+    from allscan.jobs.report import write_report
+    from allscan.jobs.run_folder import open_complete_run
+
+    folder = open_complete_run(directory)
+    click.echo(write_report(folder.path, significance=significance, lead_window_kb=lead_window_kb))
+
+
+@main.command()
+@click.argument("directory", type=OUTPUT_PATH, metavar="DIR")
+@click.option("--trait", required=True, metavar="T", help="The trait.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["regenie", "plink", "gwas-ssf", "parquet"]),
+    required=True,
+    help="Format of the file.",
+)
+@click.option(
+    "--out",
+    type=OUTPUT_PATH,
+    required=True,
+    metavar="FILE",
+    help="The file to write; .gz is bgzipped and indexed.",
+)
+@click.option("--stratum", default="all", show_default=True, metavar="S", help="The stratum.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+def export(directory: Path, trait: str, format_name: str, out: Path, stratum: str, overwrite: bool) -> None:
+    """Write one trait's results in the format of another program."""
+    from allscan.jobs.export import export as write_export
+    from allscan.jobs.run_folder import open_complete_run
+
+    folder = open_complete_run(directory)
+    click.echo(write_export(folder.path, trait, format_name, out, stratum=stratum, overwrite=overwrite))
+
+
+main.add_command(SimulateCommand())
+
+
+@main.command()
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["json", "markdown"]),
+    default="json",
+    show_default=True,
+    help="JSON schema, or a page for people.",
+)
+def schema(format_name: str) -> None:
+    """Describe the job file: every key, its type, default and meaning."""
+    from allscan.jobs.schema import json_schema, markdown_reference
+
+    if format_name == "json":
+        click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(markdown_reference(), nl=False)
+
+
+def _promise(interrupted: str) -> None:
+    """What Ctrl-C shall say during this command."""
+    click.get_current_context().find_root().obj["interrupted"] = interrupted
+
+
+if __name__ == "__main__":
+    sys.exit(main())
