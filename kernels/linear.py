@@ -35,7 +35,7 @@ from allscan.kernels.association import (
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.block import Encoding, GenotypeBlock
 from allscan.kernels.linear_numba import COLLINEAR, score_variants
-from allscan.kernels.products import Term, genotype_products, missing_entries, missing_products
+from allscan.kernels.products import Term, genotype_products, missing_entries, missing_products, shifts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,7 @@ class LinearNull(NamedTuple):
     status: NDArray[np.uint8]  # (traits,)
     weights: NDArray[np.float64]  # (samples, 3 × sets): membership, times the scale, times the scale squared
     is_scaled: bool
+    shiftable: bool  # a constant is in the span of every set's (scaled) covariates
 
 
 def fit_null(
@@ -125,15 +126,29 @@ def fit_null(
         status,
         np.ascontiguousarray(weights),
         is_scaled,
+        _spans_a_constant(data, panel, start, rank),
     )
     return null, tuple(notes)
 
 
+def _spans_a_constant(
+    data: NullData, panel: NDArray[np.float64], start: NDArray[np.int64], rank: NDArray[np.int64]
+) -> bool:
+    """Whether taking a constant off the genotypes changes nothing, in every sample set."""
+    for s, member in enumerate(data.member):
+        constant = np.where(member, data.dosage_scale, 0.0)
+        basis = panel[:, start[s] : start[s] + rank[s]]
+        left = constant - basis @ (basis.T @ constant)
+        if left @ left > 1e-18 * (constant @ constant):
+            return False
+    return True
+
+
 class _Moments(NamedTuple):
-    """Sums of the predictors within each sample set; arrays are (predictors, …, variants, sets)."""
+    """Sums of the predictors, less their shifts, within each sample set."""
 
     mean: NDArray[np.float64]  # (predictors, variants, sets) of called genotypes, before the dosage scale
-    spread: NDArray[np.float64]  # (predictors, variants, sets) relative spread, 0 for a monomorphic variant
+    spread: NDArray[np.float64]  # (predictors, variants, sets) variance over mean square; 0: monomorphic
     gram: NDArray[np.float64]  # (predictors, predictors, variants, sets) over called genotypes, scaled
     missing: NDArray[np.float64]  # (variants, sets) squared scale summed over missing genotypes
     n_missing: NDArray[np.int64]  # (variants, sets)
@@ -146,42 +161,46 @@ def _moments(
     codings: tuple[Coding, ...],
     missing: MissingEntries,
 ) -> _Moments:
-    n_sets, p = len(null.size), len(codings)
-    v = block.n_variants
+    n_sets, p, v = len(null.size), len(codings), block.n_variants
     n_missing = counts.n_missing.astype(np.int64)
     n_called = null.size - n_missing
     hard = bool((block.encoding <= Encoding.CARRIERS).all())
+    het, hom = counts.n_het.astype(np.float64), counts.n_hom_alt.astype(np.float64)
 
     def sums(coding: Coding, term: Term, power: int) -> NDArray[np.float64]:
-        """``Σ f(g) · scale^power``, shape (variants, sets)."""
-        if not null.is_scaled or power == 0:
-            if coding == Coding.ADDITIVE and term == Term.VALUE:
-                return counts.dosage_sum
-            if coding == Coding.ADDITIVE and term == Term.SQUARE:
-                return counts.dosage_sum_sq
+        """``Σ f(g) · scale^power`` over called genotypes, shape (variants, sets)."""
+        if power == 0 or not null.is_scaled:
+            if coding == Coding.ADDITIVE and term != Term.CROSS:
+                return counts.dosage_sum if term == Term.VALUE else counts.dosage_sum_sq
             if hard:
-                het, hom = counts.n_het.astype(np.float64), counts.n_hom_alt.astype(np.float64)
                 return {Coding.DOMINANT: het + hom, Coding.RECESSIVE: hom, Coding.HETEROZYGOUS: het}[coding]
         panel = np.ascontiguousarray(null.weights[:, power * n_sets : (power + 1) * n_sets])
         return genotype_products(block, panel, coding, term)
 
+    if null.is_scaled:
+        squared_scale = np.ascontiguousarray(null.weights[:, 2 * n_sets :])
+        missing_weight = missing_products(missing, squared_scale)
+        called_weight = squared_scale.sum(axis=0) - missing_weight
+    else:
+        missing_weight, called_weight = n_missing.astype(np.float64), n_called.astype(np.float64)
     mean = np.empty((p, v, n_sets))
     spread = np.empty((p, v, n_sets))
     gram = np.empty((p, p, v, n_sets))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for j, coding in enumerate(codings):
-            total, squares = sums(coding, Term.VALUE, 0), sums(coding, Term.SQUARE, 0)
+    shift = [shifts(block, coding)[:, None] * null.shiftable for coding in codings]
+    for j, coding in enumerate(codings):
+        total, squares = sums(coding, Term.VALUE, 0), sums(coding, Term.SQUARE, 0)
+        squares = squares - shift[j] * (2.0 * total - shift[j] * n_called)
+        total = total - shift[j] * n_called
+        with np.errstate(divide="ignore", invalid="ignore"):
             mean[j] = np.where(n_called > 0, total / n_called, 0.0)
             spread[j] = np.where(squares > 0, 1.0 - total * mean[j] / squares, 0.0)
-            gram[j, j] = sums(coding, Term.SQUARE, 2) if null.is_scaled else squares
+        first, second = sums(coding, Term.VALUE, 2), sums(coding, Term.SQUARE, 2)
+        gram[j, j] = second - shift[j] * (2.0 * first - shift[j] * called_weight)
     if p == 2:
-        gram[0, 1] = gram[1, 0] = sums(Coding.HETEROZYGOUS, Term.CROSS, 2 if null.is_scaled else 0)
-    if null.is_scaled:
-        squared_scale = np.ascontiguousarray(null.weights[:, 2 * n_sets :])
-        scaled_missing = missing_products(missing, squared_scale)
-    else:
-        scaled_missing = n_missing.astype(np.float64)
-    return _Moments(mean, spread, gram, scaled_missing, n_missing)
+        # The shift of heterozygosity is zero: no homozygote has any.
+        both = sums(Coding.HETEROZYGOUS, Term.CROSS, 2) - shift[0] * sums(Coding.HETEROZYGOUS, Term.VALUE, 2)
+        gram[0, 1] = gram[1, 0] = both
+    return _Moments(mean, spread, gram, missing_weight, n_missing)
 
 
 _CODINGS: dict[int, tuple[Coding, ...]] = {
@@ -204,7 +223,9 @@ def score_block(
     missing = missing_entries(block)
     moments = _moments(block, counts, null, codings, missing)
     exclude = options.missing == Missing.EXCLUDE
-    products = np.stack([genotype_products(block, null.scaled, coding) for coding in codings])
+    products = np.stack(
+        [genotype_products(block, null.scaled, coding, shifted=null.shiftable) for coding in codings]
+    )
     missing_sums = missing_products(missing, null.scaled[:, : 0 if exclude else None])
     names = [column.name for column in columns(options)]
     cells = np.empty((block.n_variants, len(null.column), len(names)))

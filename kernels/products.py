@@ -96,6 +96,7 @@ def _add_carriers(
     values: NDArray[np.float64],
     panel: NDArray[np.float64],
     column_sum: NDArray[np.float64],
+    shifted: bool,
     out: NDArray[np.float64],
 ) -> None:
     """``out`` (carrier variants, columns), overwritten. ``values`` as :func:`code_values`."""
@@ -103,11 +104,11 @@ def _add_carriers(
     for v in range(offset.shape[0] - 1):
         base = values[2] if flipped[v] else values[0]
         for c in range(n_columns):
-            out[v, c] = base * column_sum[c]
+            out[v, c] = 0.0 if shifted else base * column_sum[c]
         for j in range(offset[v], offset[v + 1]):
             code = call[j]
             if code == 3:
-                weight = -base
+                weight = 0.0 if shifted else -base
             elif flipped[v]:
                 weight = values[2 - code] - base
             else:
@@ -119,7 +120,12 @@ def _add_carriers(
 
 
 def genotype_products(
-    block: GenotypeBlock, panel: NDArray[np.float64], coding: int = Coding.ADDITIVE, term: int = Term.VALUE
+    block: GenotypeBlock,
+    panel: NDArray[np.float64],
+    coding: int = Coding.ADDITIVE,
+    term: int = Term.VALUE,
+    *,
+    shifted: bool = False,
 ) -> NDArray[np.float64]:
     """``Σ_i f(g_vi) W_ic`` over called genotypes.
 
@@ -131,6 +137,8 @@ def genotype_products(
         Samples that are not analysed have zeros.
     coding, term
         ``f``: see :class:`~allscan.kernels.association.Coding` and :class:`Term`.
+    shifted
+        Sum ``f(g) − s`` with the :func:`shifts` of each variant.
 
     Returns
     -------
@@ -154,6 +162,7 @@ def genotype_products(
             values,
             panel,
             panel.sum(axis=0),
+            shifted,
             sums,
         )
         out[rare] = sums
@@ -164,6 +173,19 @@ def genotype_products(
         rows = of_kind[kind]
         if len(rows):
             out[rows] = _dosage_products(codes, block.steps[rows], missing, int(coding), int(term), panel)
+    return out
+
+
+def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
+    """The value of the common homozygote, for variants held as carriers who lack the ALT allele, else 0.
+
+    A constant that is taken off a predictor changes nothing beside an intercept. Taking this one off leaves
+    sums over few carriers, where otherwise all digits of a singleton drown in two copies of everybody else.
+    Shape (variants,).
+    """
+    out = np.zeros(block.n_variants)
+    rare = np.flatnonzero(block.encoding == Encoding.CARRIERS)
+    out[rare] = np.where(block.carrier_flipped, code_values(coding)[2], 0.0)
     return out
 
 

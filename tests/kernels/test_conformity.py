@@ -1,0 +1,173 @@
+"""The conformity kit passes good tests and finds every planted fault."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from allscan.kernels import testing
+from allscan.kernels.association import AssociationTest, Missing, Model, OutputColumn, ScanOptions, Status
+from allscan.kernels.linear import LINEAR
+from allscan.kernels.one_trait import CannotTest, one_trait_test
+from allscan.kernels.student import t_neg_log10_p
+
+COLUMNS = tuple(OutputColumn(name, name) for name in ("beta", "standard_error", "neg_log10_p"))
+
+
+@pytest.mark.parametrize("model", Model)
+def test_linear_conforms(model: Model) -> None:
+    testing.check_association_test(LINEAR, (model,))
+
+
+class Fitted:
+    """Residuals and basis of one trait."""
+
+    def __init__(self, trait: NDArray[np.float64], covariates: NDArray[np.float64]) -> None:
+        self.basis = np.linalg.qr(covariates)[0]
+        self.residuals = trait - self.basis @ (self.basis.T @ trait)
+        self.df = len(trait) - covariates.shape[1] - 1
+
+
+def fit(trait: NDArray[np.float64], covariates: NDArray[np.float64], _options: Mapping[str, Any]) -> Fitted:
+    return Fitted(trait, covariates)
+
+
+def score(predictors: NDArray[np.float64], fitted: Fitted, options: Mapping[str, Any]) -> dict[str, float]:
+    x = predictors[:, 0]
+    x = x - fitted.basis @ (fitted.basis.T @ x)
+    if x @ x < 1e-9:
+        raise CannotTest(Status.COLLINEAR)
+    beta = float(x @ fitted.residuals / (x @ x))
+    rss = float(fitted.residuals @ fitted.residuals) - beta * beta * float(x @ x)
+    error = math.sqrt(rss / fitted.df / (x @ x)) * options["se_factor"]
+    return {"beta": beta, "standard_error": error, "neg_log10_p": t_neg_log10_p(beta / error, fitted.df)}
+
+
+def newcomer(**changes: Any) -> AssociationTest:
+    settings = {"fit": fit, "score": score, "columns": COLUMNS, "options": {"se_factor": 1.0}} | changes
+    return one_trait_test("newcomer", title="Linear, one trait at a time", doi="", **settings)
+
+
+def test_the_one_trait_form_conforms_and_agrees_with_linear() -> None:
+    test = newcomer()
+    testing.check_association_test(test)
+    example = testing.make_example(12)
+    for missing in Missing:
+        options = ScanOptions(missing=int(missing))
+        one, other = testing.run_test(test, example, options), testing.run_test(LINEAR, example, options)
+        np.testing.assert_array_equal(one["status"], other["status"])
+        for column in COLUMNS:
+            np.testing.assert_allclose(one[column.name], other[column.name], rtol=1e-8, atol=1e-9)
+
+
+def test_a_model_the_test_does_not_do_is_said() -> None:
+    out = testing.run_test(newcomer(), testing.make_example(1), ScanOptions(int(Model.GENOTYPIC)))
+    assert set(out["status"].ravel()) == {Status.NOT_TESTED}
+
+
+def test_a_trait_that_cannot_be_fitted_has_a_status() -> None:
+    def refuse(trait: NDArray[np.float64], covariates: NDArray[np.float64], options: Mapping[str, Any]) -> Fitted:
+        if np.std(trait) > 100:
+            raise CannotTest(Status.NOT_CONVERGED, "the trait is too wild")
+        return fit(trait, covariates, options)
+
+    example = testing.make_example(2)
+    example.traits[:, 2] *= 1000
+    out = testing.run_test(newcomer(fit=refuse), example)
+    assert set(out["status"][:, 2]) == {Status.NOT_CONVERGED}
+    assert np.isnan(out["beta"][:, 2]).all()
+    assert (out["status"][-1, [0, 1, 3, 4]] == Status.OK).all()
+
+
+Mutation = Callable[[Any, Any, Any, ScanOptions, Mapping[str, NDArray[Any]]], None]
+
+
+def mutate(change: Callable[[Mapping[str, NDArray[Any]], Any, Any], None]) -> AssociationTest:
+    """Linear, with its outputs changed afterwards."""
+
+    def score_block(
+        block: Any, counts: Any, null: Any, options: ScanOptions, out: Mapping[str, NDArray[Any]]
+    ) -> None:
+        LINEAR.score_block(block, counts, null, options, out)
+        change(out, block, null)
+
+    return replace(LINEAR, score_block=score_block)
+
+
+def unwritten(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["beta"][2, 1] = -12345.678
+
+
+def zero_for_monomorphic(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["beta"][np.isnan(out["beta"])] = 0.0
+
+
+def small_errors(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["standard_error"][...] /= 1.3
+
+
+def one_sided(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["neg_log10_p"][...] += math.log10(2)
+
+
+def mean_of_the_block(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["beta"][...] -= 1e-3 * np.nanmean(out["beta"])
+
+
+def mean_of_the_batch(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["neg_log10_p"][...] *= 1 + 1e-3 * out["beta"].shape[1]
+
+
+def first_person_counts_more(out: Mapping[str, NDArray[Any]], _block: Any, null: Any) -> None:
+    out["beta"][...] += 1e-3 * null.panel[0, null.column] * out["standard_error"]
+
+
+def inputs_written(_out: Mapping[str, NDArray[Any]], _block: Any, null: Any) -> None:
+    null.panel[0, 0] += 1e-9
+
+
+def status_forgotten(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["status"][...] = Status.OK
+
+
+def other_allele(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["beta"][...] = np.abs(out["beta"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "found_by"),
+    [
+        (unwritten, "every_cell"),
+        (zero_for_monomorphic, "every_cell"),
+        (status_forgotten, "every_cell"),
+        (small_errors, "null_calibration"),
+        (one_sided, "null_calibration"),
+        (mean_of_the_block, "block_independence"),
+        (mean_of_the_batch, "batch_independence"),
+        (first_person_counts_more, "sample_order"),
+        (inputs_written, "inputs_are_not_changed"),
+        (other_allele, "allele_swap"),
+    ],
+)
+def test_planted_faults_are_found(fault: Any, found_by: str) -> None:
+    with pytest.raises(testing.ConformityError, match=found_by):
+        testing.check_association_test(mutate(fault))
+
+
+def test_a_forgotten_intercept_is_found() -> None:
+    def without(trait: NDArray[np.float64], covariates: NDArray[np.float64], options: Mapping[str, Any]) -> Fitted:
+        return fit(trait, covariates[:, 1:], options)
+
+    with pytest.raises(testing.ConformityError, match="intercept"):
+        testing.check_association_test(newcomer(fit=without), missing=(Missing.IMPUTE_MEAN,))
+
+
+def test_wrong_degrees_of_freedom_are_found() -> None:
+    with pytest.raises(testing.ConformityError, match="null_calibration"):
+        testing.check_association_test(newcomer(options={"se_factor": 0.8}), missing=(Missing.IMPUTE_MEAN,))
