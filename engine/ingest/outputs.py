@@ -1,0 +1,138 @@
+"""The place an ingest writes to: checks before work starts, and what a full or read-only disk means."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from allscan.engine.ingest.fingerprints import source_bytes
+from allscan.engine.store import open_store
+from allscan.errors import AllscanError, InputError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from allscan.engine.ingest.batch import SourceHeader
+
+# Bytes of a store for each byte of its sources, at the low end of what was seen: to refuse only what
+# cannot work. The staged parts take as much again.
+_STORE_PER_SOURCE_BYTE = {"bed": 0.1, "pgen": 0.5, "bgen": 0.3, "vcf": 0.1, "vcz": 0.3}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def check_output(out: Path, partial: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Refuse an output path that cannot or must not be written.
+
+    Raises
+    ------
+    InputError
+        If it is one of the sources.
+    OutputError
+        If something that is not to be overwritten is there, or its folder cannot be written to.
+    """
+    if any(out.absolute() == source.absolute() for source in sources):
+        raise InputError(
+            f"{out.name} is both the source and the output",
+            where=str(out),
+            fix="give the store another name than the file it is made of",
+        )
+    if out.exists() and overwrite:
+        _check_is_store(out)
+    elif out.exists():
+        raise OutputError(
+            f"{out.name} exists already",
+            where=str(out),
+            fix="give another output path, or replace the store: --overwrite",
+        )
+    with translated(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Even where permissions look right, only writing tells (read-only mounts, quotas, the root user).
+        partial.mkdir(exist_ok=True)
+        probe = partial / f"probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+
+
+def _check_is_store(out: Path) -> None:
+    try:
+        open_store(out)
+    except AllscanError as error:
+        raise OutputError(
+            f"{out.name} exists and is not a genotype store; it is not overwritten",
+            where=str(out),
+            fix="give another output path, or remove what is there yourself",
+        ) from error
+
+
+def check_space(out: Path, headers: Sequence[SourceHeader], kept_fraction: float, staged: int) -> None:
+    """Refuse to begin where the disk cannot hold the store and its staged parts.
+
+    Parameters
+    ----------
+    out
+        The store.
+    headers
+        Of the sources.
+    kept_fraction
+        Share of the samples that are kept.
+    staged
+        Bytes that are staged already.
+
+    Raises
+    ------
+    OutputError
+        With the space that is needed at least, and the space there is.
+    """
+    needed = sum(
+        2 * _STORE_PER_SOURCE_BYTE.get(header.kind, 0.1) * source_bytes(Path(header.path))
+        for header in headers
+    )
+    needed = needed * kept_fraction - staged
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise OutputError(
+            f"the disk is too full: at least {_gib(needed)} are needed while the store is made, "
+            f"{_gib(free)} are free",
+            where=str(out.parent),
+            fix="free space, or write the store to another disk",
+        )
+
+
+@contextmanager
+def translated(out: Path) -> Iterator[None]:
+    """Say what a failed write means, and that what is finished is kept.
+
+    Raises
+    ------
+    OutputError
+        In place of an OSError about space or permissions.
+    """
+    try:
+        yield
+    except AllscanError:
+        raise
+    except OSError as error:
+        where = str(error.filename or out)
+        if error.errno in _NO_SPACE:
+            free = shutil.disk_usage(out.parent).free
+            raise OutputError(
+                f"the disk is full ({error.strerror}); {_gib(free)} are free",
+                where=where,
+                fix="free space, then run the same ingest again: it goes on where it stopped",
+            ) from error
+        if error.errno in _NOT_ALLOWED:
+            raise OutputError(
+                f"the output cannot be written: {error.strerror}",
+                where=where,
+                fix="write to a folder where you may create files",
+            ) from error
+        raise
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
