@@ -23,12 +23,12 @@ from allscan.engine.ingest.htslib import (
 )
 from allscan.engine.ingest.optional import optional_import
 from allscan.engine.ingest.records import BatchBuilder, Row, file_size
+from allscan.engine.ingest.sites import DECIMALS, SiteReader, choose_fields, fields_note
 from allscan.engine.ingest.tables import OrderCheck, unique_samples
-from allscan.engine.ingest.vcf_records import RecordReader
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from allscan.engine.ingest.sources import DosageField
 
 _WHOLE_FILE = 2**62  # "one past the last" record of a file whose number of records is not known
-_DECIMALS = 1e-3  # resolution of the dosages that imputation programs write
-_AUTO_ORDER = ("DS", "HDS", "GT")
 _FIX_SORT = "bcftools sort -Oz -o sorted.vcf.gz FILE && tabix -p vcf sorted.vcf.gz"
 
 
@@ -54,6 +52,45 @@ class _Declared:
 
 class _HtslibError(Exception):
     """cyvcf2 raised a bare Exception: htslib could not read on."""
+
+
+_BCF_MISSING = -(2**31) + 8  # integers up to here: missing, end of vector, and codes that BCF reserves
+
+
+class _Record:
+    """A record of cyvcf2 as a :class:`~allscan.engine.ingest.sites.Site`."""
+
+    def __init__(self, record: Any, declared: frozenset[str]) -> None:
+        self._record = record
+        self.contig: str = record.CHROM
+        self.position: int = record.POS
+        self.variant_id: str = record.ID or "."
+        self.ref: str = record.REF
+        self.alternates: Sequence[str] = record.ALT
+        self.passed: bool = record.FILTER is None
+        # A field that the header does not declare has no type.
+        self.fields: Collection[str] = declared.intersection(record.FORMAT)
+
+    def genotypes(self) -> NDArray[np.integer]:
+        alleles_and_phase: NDArray[np.integer] = self._record.genotype.array()
+        return alleles_and_phase[:, :-1]
+
+    def values(self, field: str) -> NDArray[np.floating] | None:
+        values: NDArray[Any] | None = self._record.format(field)
+        if values is None or values.dtype.kind not in "if":
+            return None
+        if values.dtype.kind == "f":
+            return values
+        return np.where(values <= _BCF_MISSING, np.nan, values)
+
+    def filters(self) -> NDArray[np.str_]:
+        return np.asarray(self._record.format("FT"), dtype=np.str_)
+
+    def quality(self, key: str) -> float | Sequence[float] | None:
+        value = self._record.INFO.get(key)
+        if isinstance(value, tuple):
+            return [float("nan") if one is None else float(one) for one in value]
+        return float(value) if isinstance(value, (int, float)) else None
 
 
 class VcfSource:
@@ -87,20 +124,16 @@ class VcfSource:
         index = _find_index(self._path) if compressed else None
         declared = self._read_header()
         ids = unique_samples(declared.samples, str(self._path))
-        self._fields = _choose_fields(field, declared.formats, self._path)
-        self._use_filter = "FT" in declared.formats
+        self._fields = choose_fields(field, declared.formats, self._path)
+        self._formats = declared.formats
         self._info_keys = tuple(key for key in alleles.INFO_KEYS if key in declared.infos)
         self._declared_contigs = frozenset(declared.contigs)
         self._index = None if index is None else str(index)
         self._contigs = () if index is None else _indexed_contigs(self._path, index, declared, size)
         known = [contig.n_records for contig in self._contigs if contig.n_records is not None]
-        notes = []
+        notes = fields_note(self._fields)
         if index is None:
-            notes.append(_no_index_note(self._path, compressed=compressed))
-        if len(self._fields) > 1:
-            notes.append(f"allele counts come from the first of {', '.join(self._fields)} that a record has")
-        elif self._fields != ("GT",):
-            notes.append(f"allele counts come from {self._fields[0]}")
+            notes += (_no_index_note(self._path, compressed=compressed),)
         self._header = SourceHeader(
             path=str(self._path),
             kind="vcf",
@@ -111,7 +144,7 @@ class VcfSource:
             contig_lengths=declared.lengths,
             n_records=sum(known) if known and len(known) == len(self._contigs) else None,
             reference_build=reference_build(declared.contigs, declared.lengths),
-            notes=tuple(notes),
+            notes=notes,
         )
 
     @property
@@ -151,7 +184,7 @@ class VcfSource:
                     if found is None:
                         more = False
                     elif found[2]:
-                        builder.add_dosages(found[0], found[1], _DECIMALS)
+                        builder.add_dosages(found[0], found[1], DECIMALS)
                     else:
                         builder.add_calls(found[0], found[1])
             if len(builder):
@@ -160,9 +193,7 @@ class VcfSource:
     def _rows(
         self, partition: Partition, counts: ReadCounts, order: OrderCheck
     ) -> Iterator[tuple[Row, NDArray[Any], bool]]:
-        reader = RecordReader(
-            str(self._path), self._fields, self._use_filter, self._info_keys, self._pass_only, counts
-        )
+        reader = SiteReader(str(self._path), self._fields, self._info_keys, self._pass_only, counts)
         for record in self._records(partition):
             if partition.contig is not None and not partition.start <= record.POS < partition.stop:
                 continue
@@ -173,7 +204,7 @@ class VcfSource:
                     fix="declare it: bcftools reheader --fai REFERENCE.fa.fai FILE",
                 )
             order.check_next(record.CHROM, record.POS)
-            yield from reader.rows(record)
+            yield from reader.rows(_Record(record, self._formats))
 
     def _records(self, partition: Partition) -> Iterator[Any]:
         """Records that overlap a partition."""
@@ -200,9 +231,7 @@ class VcfSource:
         vcf.close()
 
     @contextmanager
-    def _refusing(
-        self, order: OrderCheck | None = None, partition: Partition | None = None
-    ) -> Iterator[None]:
+    def _refusing(self, order: OrderCheck | None = None, partition: Partition | None = None) -> Iterator[None]:
         """Turn what htslib says of a damaged file, by exception or on standard error, into a refusal."""
         failure: _HtslibError | None = None
         with complaints() as messages:
@@ -250,25 +279,6 @@ class VcfSource:
         return _Declared(
             samples, tuple(contigs), tuple(contigs.values()), frozenset(ids["FORMAT"]), frozenset(ids["INFO"])
         )
-
-
-def _choose_fields(field: DosageField, formats: frozenset[str], path: Path) -> tuple[str, ...]:
-    if field == "auto":
-        fields = tuple(name for name in _AUTO_ORDER if name in formats)
-        if not fields:
-            raise InputError(
-                f"{path.name} declares none of the FORMAT fields DS, HDS and GT",
-                where=str(path),
-                fix="choose the field that holds the genotypes (GP or PL), or give a file with genotypes",
-            )
-        return fields
-    if field not in formats:
-        raise InputError(
-            f"FORMAT field {field} is not declared in the header of {path.name}",
-            where=str(path),
-            fix=f"choose one of {', '.join(sorted(formats)) or 'the fields of another file'}",
-        )
-    return (field,)
 
 
 def _find_index(path: Path) -> Path | None:
