@@ -190,7 +190,8 @@ def write_variants(path: Path, start: int, columns: Mapping[str, NDArray[Any]]) 
     for name, values in columns.items():
         array = group[name]
         assert isinstance(array, zarr.Array)
-        array[start : start + len(values)] = values
+        # The setting is not kept in the metadata: a chunk of zeros would be left out.
+        array.with_config({"write_empty_chunks": True})[start : start + len(values)] = values
 
 
 class GenotypeStore:
@@ -359,9 +360,7 @@ class DamagedChunk:
     reason: str
 
 
-def verify_store(
-    path: str | Path, on_progress: Callable[[int, int], None] | None = None
-) -> tuple[DamagedChunk, ...]:
+def verify_store(path: str | Path, on_progress: Callable[[int, int], None] | None = None) -> tuple[DamagedChunk, ...]:
     """Read every chunk of a store, compare it with its checksum, and name the ones that are damaged.
 
     Parameters
