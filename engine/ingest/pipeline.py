@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from allscan.engine.scan import TaskRunner
 
 KEPT = "variants kept"
+FEW_ORDER_TASKS = 8
 
 
 @dataclass(frozen=True)
@@ -237,9 +238,7 @@ class _Run:
         self._tell = on_progress
         self._notes: list[str] = []
         self._resumed = 0
-        self._folders = tuple(
-            partial / "parts" / request.source_key(index) for index in range(len(request.sources))
-        )
+        self._folders = tuple(partial / "parts" / request.source_key(index) for index in range(len(request.sources)))
 
     def all(self) -> int:
         """Do everything that is not done; returns the number of tasks that were."""
@@ -348,7 +347,10 @@ class _Run:
         tasks = order_tasks(segments)
         settings = OrderSettings(segments, self._folders, contigs, request.on_duplicate)
         groups: dict[OrderTask, OrderedGroup] = {}
-        for task, group in self._executor.run(order_group, settings, tasks):
+        # Most orders are settled faster than workers start.
+        few = len(tasks) <= FEW_ORDER_TASKS
+        results = ((task, order_group(settings, task)) for task in tasks)
+        for task, group in results if few else self._executor.run(order_group, settings, tasks):
             groups[task] = group
             self._tell(IngestProgress("order", len(groups), len(tasks), 0, 0))
         in_order = [groups[task] for task in tasks]
@@ -360,9 +362,7 @@ class _Run:
             counts[reason] = duplicates
         return join_spans(segments, tasks, in_order)
 
-    def _lay_out(
-        self, settings: AssemblySettings, contigs: tuple[str, ...], lengths: tuple[int, ...]
-    ) -> None:
+    def _lay_out(self, settings: AssemblySettings, contigs: tuple[str, ...], lengths: tuple[int, ...]) -> None:
         if self._store.exists():
             return
         request, layout = self._request, self._partial / "layout"
