@@ -56,4 +56,5 @@ class Design:
         """Which samples belong to a stratum, shape (samples,)."""
         if self.stratum_members is None:
             return np.ones(self.n_samples, dtype=bool)
-        return self.stratum_members[stratum]
+        members: NDArray[np.bool_] = self.stratum_members[stratum]
+        return members

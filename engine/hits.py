@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
@@ -22,9 +22,7 @@ class HitTable:
     FILE = "hits.parquet"
 
 
-def write_hits(
-    shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]
-) -> int:
+def write_hits(shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> int:
     """Write the hits of one task as a part; returns their number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -85,4 +83,4 @@ def compact_hits(parts: Path, out: Path, names: Iterable[str]) -> int:
         use_byte_stream_split=floats,
     )
     temporary.replace(out)
-    return joined.num_rows
+    return int(joined.num_rows)

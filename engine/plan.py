@@ -172,7 +172,7 @@ def _panel_columns(design: Design, traits: slice) -> int:
     for g in range(len(design.strata)):
         member, _ = missingness_patterns(design.traits[design.members(g), traits])
         patterns = max(patterns, len(member))
-    return patterns * design.covariates.shape[1] + (traits.stop - traits.start)
+    return int(patterns * design.covariates.shape[1] + (traits.stop - traits.start))
 
 
 def _batch_size(store: GenotypeStore, design: Design) -> tuple[int, int]:
@@ -187,7 +187,7 @@ def _batch_size(store: GenotypeStore, design: Design) -> tuple[int, int]:
 
 
 def _task_variants(store: GenotypeStore, n_variants: int) -> int:
-    block = store.block_variants
+    block = int(store.block_variants)
     wanted = min(TASK_GENOTYPES // max(1, store.n_samples), MAX_TASK_VARIANTS, n_variants // MIN_TASKS)
     blocks = 1
     while blocks * 2 * block <= wanted:
@@ -221,9 +221,7 @@ def digest_of(store: GenotypeStore, design: Design, spec: ScanSpec) -> str:
     return digest.hexdigest()
 
 
-def plan_scan(
-    store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: int, memory_bytes: int
-) -> ScanPlan:
+def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: int, memory_bytes: int) -> ScanPlan:
     """Lay out a scan.
 
     Parameters

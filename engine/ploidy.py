@@ -40,9 +40,7 @@ def store_classes(store: GenotypeStore, rows: NDArray[np.int64]) -> NDArray[np.u
     contig = store.variant_contig[rows]
     for index in np.unique(contig):
         here = contig == index
-        classes[here] = ploidy_classes(
-            store.contigs[index], store.variant_position[rows[here]], store.reference_build
-        )
+        classes[here] = ploidy_classes(store.contigs[index], store.variant_position[rows[here]], store.reference_build)
     classes[classes == PloidyClass.PAR] = PloidyClass.AUTOSOME
     return classes
 
@@ -90,9 +88,7 @@ def fit_class_null(
     if males is not None:
         male_sets = sample_sets(member & (sex == MALE))
     # That a sex covariate which the job has already makes the added one redundant is nobody's concern.
-    notes = tuple(
-        note for note in notes if note.status != Status.OK or not note.message.endswith(f": {ADDED_SEX}")
-    )
+    notes = tuple(note for note in notes if note.status != Status.OK or not note.message.endswith(f": {ADDED_SEX}"))
     prefix = "" if kind == PloidyClass.AUTOSOME else f"chromosome {kind.name}: "
     notes = tuple(note._replace(message=prefix + note.message) for note in notes)
     return ClassNull(null, sample_sets(member), set_of_trait, males, male_sets, kind == PloidyClass.MT), notes

@@ -103,9 +103,7 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
     )
 
 
-def write_block(
-    path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]
-) -> None:
+def write_block(path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]) -> None:
     """Write the arrays of one task, each of shape (variants, traits)."""
     group = zarr.open_group(path, mode="r+")
     traits = plan.batch_traits(task.batch)
@@ -113,7 +111,9 @@ def write_block(
     for name, block in values.items():
         array = group[name]
         assert isinstance(array, zarr.Array)
-        array[task.stratum, traits, start : start + len(block)] = np.ascontiguousarray(block.T)
+        # The setting is not kept in the metadata: a chunk of zeros would be left out, and a lost one not be missed.
+        target = array.with_config({"write_empty_chunks": True})
+        target[task.stratum, traits, start : start + len(block)] = np.ascontiguousarray(block.T)
 
 
 class ResultsCube:

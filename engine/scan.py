@@ -6,10 +6,8 @@ import errno
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -26,6 +24,8 @@ from allscan.kernels.block import take
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Callable
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
@@ -162,9 +162,7 @@ def _score_part(
         alleles = alleles - (of_males.size - of_males.n_missing)
     elif state.haploid:
         copies, alleles = 0.5 * copies, 0.5 * alleles
-    out: dict[str, NDArray[Any]] = {
-        name: np.full((len(here), len(shared.traits)), np.nan) for name in result.names
-    }
+    out: dict[str, NDArray[Any]] = {name: np.full((len(here), len(shared.traits)), np.nan) for name in result.names}
     out["status"] = np.zeros((len(here), len(shared.traits)), np.uint8)
     if kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC):
         out["status"][:] = Status.NOT_TESTED
@@ -174,7 +172,7 @@ def _score_part(
     with np.errstate(divide="ignore", invalid="ignore"):
         frequency = copies / alleles
         missing_rate = counts.n_missing / counts.size
-    filtered = _filtered(shared, copies, alleles, frequency, missing_rate, here)
+    filtered = _filtered(shared, copies, alleles, frequency, missing_rate)
     for name, values in out.items():
         if name != "status":
             values[filtered[:, s]] = np.nan
@@ -189,11 +187,10 @@ def _score_part(
 
 def _filtered(
     shared: ScanShared,
-    copies: NDArray[np.float64],
-    alleles: NDArray[np.float64],
-    frequency: NDArray[np.float64],
-    missing_rate: NDArray[np.float64],
-    here: NDArray[np.int64],
+    copies: NDArray[np.floating[Any]],
+    alleles: NDArray[np.floating[Any]],
+    frequency: NDArray[np.floating[Any]],
+    missing_rate: NDArray[np.floating[Any]],
 ) -> NDArray[np.bool_]:
     """Which (variant, set) the job's filters leave out, shape (variants, sets)."""
     limits = shared.spec.filter
@@ -401,5 +398,3 @@ def _summary(
         n_hits=n_hits,
         tasks_resumed=resumed,
     )
-
-

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray

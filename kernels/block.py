@@ -127,7 +127,7 @@ def encode_block(
     encoding = np.zeros(n_variants, np.uint8)
     slot = np.zeros(n_variants, np.int32)
     steps = np.ones(n_variants, np.uint16)
-    coded: list[tuple[int, NDArray[np.float64], NDArray[np.bool_]]] = []
+    coded: list[tuple[int, NDArray[np.float64]]] = []
     if dosage is not None and is_dosage is not None and is_dosage.any():
         genotypes = genotypes.copy()
         for v in np.flatnonzero(is_dosage):
@@ -143,7 +143,7 @@ def encode_block(
             encoding[v] = Encoding.DOSAGE8 if small else Encoding.DOSAGE16
             steps[v] = row_steps
             codes[missing] = MISSING8 if small else MISSING16
-            coded.append((v, codes, missing))
+            coded.append((int(v), codes))
     hard = encoding == Encoding.CALLS
     counts = np.zeros((n_variants, 4), np.int64)
     _count_codes(genotypes, counts)
@@ -167,9 +167,11 @@ def encode_block(
 
     dosage8 = np.empty((int((encoding == Encoding.DOSAGE8).sum()), n_samples), np.uint8)
     dosage16 = np.empty((int((encoding == Encoding.DOSAGE16).sum()), n_samples), np.uint16)
-    for v, codes, _ in coded:
-        target: NDArray[np.uint8] | NDArray[np.uint16] = dosage8 if encoding[v] == Encoding.DOSAGE8 else dosage16
-        target[slot[v]] = codes
+    for row_index, codes in coded:
+        if encoding[row_index] == Encoding.DOSAGE8:
+            dosage8[slot[row_index]] = codes
+        else:
+            dosage16[slot[row_index]] = codes
     return GenotypeBlock(
         n_samples, encoding, slot, steps, calls_packed, offset, sample, call, flipped[carrier_rows], dosage8, dosage16
     )
@@ -206,9 +208,7 @@ def hard_calls(block: GenotypeBlock, start: int, stop: int, out: NDArray[np.int8
                 unpack_calls(block.calls, s, row)
             case Encoding.CARRIERS:
                 a, b = block.carrier_offset[s], block.carrier_offset[s + 1]
-                _carriers_to_calls(
-                    block.carrier_sample[a:b], block.carrier_call[a:b], block.carrier_flipped[s], row
-                )
+                _carriers_to_calls(block.carrier_sample[a:b], block.carrier_call[a:b], block.carrier_flipped[s], row)
             case _:
                 values = dosage_row(block, v)
                 missing = np.isnan(values)

@@ -50,9 +50,9 @@ def _count_packed(words: NDArray[np.uint64], masks: NDArray[np.uint64], out: NDA
     low_bits = np.uint64(0x5555555555555555)
     one = np.uint64(1)
     for k in range(masks.shape[0]):
-        het = np.uint64(0)
-        hom = np.uint64(0)
-        missing = np.uint64(0)
+        het = 0
+        hom = 0
+        missing = 0
         for b in range(words.shape[0]):
             word = words[b] & masks[k, b]
             low = word & low_bits
@@ -76,15 +76,11 @@ def _count_carriers(
     out: NDArray[np.int64],
 ) -> None:
     for k in range(member.shape[0]):
-        het = 0
-        hom = 0
-        missing = 0
+        found = np.zeros(4, np.int64)
         for j in range(samples.shape[0]):
             if member[k, samples[j]]:
-                call = calls[j]
-                het += call == 1
-                hom += call == 2
-                missing += call == 3
+                found[calls[j]] += 1
+        het, hom, missing = found[1], found[2], found[3]
         out[k, 1] = het
         out[k, 2] = size[k] - het - hom - missing if flipped else hom
         out[k, 3] = missing
@@ -108,14 +104,16 @@ def _sum_dosages(
         missing = 0
         for i in range(codes.shape[0]):
             if member[k, i]:
-                code = np.int64(codes[i])
+                code = int(codes[i])
                 if code == missing_code:
                     missing += 1
                 else:
                     total += code
                     squares += float(code * code)
-                    het += 2 * code >= steps and 2 * code < 3 * steps
-                    hom += 2 * code >= 3 * steps
+                    if 2 * code >= 3 * steps:
+                        hom += 1
+                    elif 2 * code >= steps:
+                        het += 1
         counts[k, 1] = het
         counts[k, 2] = hom
         counts[k, 3] = missing
@@ -169,7 +167,7 @@ def _hide_packed_hets(row: NDArray[np.uint8], mask: NDArray[np.uint8]) -> int:
         high = (row[b] >> np.uint8(1)) & mask[b] & np.uint8(0x55)
         het = low & (high ^ np.uint8(0x55))
         if het:
-            hidden += np.int64(count_ones(np.uint64(het)))
+            hidden += count_ones(np.uint64(het))
             row[b] |= het << np.uint8(1)
     return hidden
 

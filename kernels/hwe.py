@@ -23,10 +23,7 @@ def _log_probability(n_het: int, n_rare: int, n_people: int) -> float:
     hom_rare = (n_rare - n_het) // 2
     hom_common = n_people - n_het - hom_rare
     return (
-        n_het * math.log(2.0)
-        - math.lgamma(n_het + 1.0)
-        - math.lgamma(hom_rare + 1.0)
-        - math.lgamma(hom_common + 1.0)
+        n_het * math.log(2.0) - math.lgamma(n_het + 1.0) - math.lgamma(hom_rare + 1.0) - math.lgamma(hom_common + 1.0)
     )
 
 

@@ -18,14 +18,9 @@ FAST_MATH = {"nsz", "arcp", "contract", "reassoc"}
 
 def jit(function: F) -> F:
     """Compile a kernel: no Python objects, no GIL, cached on disk, exact IEEE arithmetic."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    return cast("F", numba.njit(cache=True, nogil=True)(function))
 
 
 def jit_fast(function: F) -> F:
     """As :func:`jit`, with sums free to reassociate. For kernels whose sums are plain and long."""
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath=FAST_MATH)(function))
-
-
-def jit_inline(function: F) -> F:
-    """A small helper that is inlined into the kernels that call it."""
-    return cast(F, numba.njit(cache=True, nogil=True, inline="always")(function))
+    return cast("F", numba.njit(cache=True, nogil=True, fastmath=FAST_MATH)(function))

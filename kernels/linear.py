@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from allscan.kernels.counts import GenotypeCounts
     from allscan.kernels.products import MissingEntries
 
+
 class LinearNull(NamedTuple):
     """Null models of a batch of traits: covariate bases and residual traits, side by side in one panel.
 
@@ -66,9 +67,7 @@ class LinearNull(NamedTuple):
     shiftable: bool  # a constant is in the span of every set's (scaled) covariates
 
 
-def fit_null(
-    data: NullData, options: ScanOptions, _own: Mapping[str, Any]
-) -> tuple[LinearNull, tuple[TraitNote, ...]]:
+def fit_null(data: NullData, options: ScanOptions, _own: Mapping[str, Any]) -> tuple[LinearNull, tuple[TraitNote, ...]]:
     """Project the traits off the covariates, pattern by pattern."""
     n, t = data.traits.shape
     n_sets = len(data.member)
@@ -223,9 +222,7 @@ def score_block(
     missing = missing_entries(block)
     moments = _moments(block, counts, null, codings, missing)
     exclude = options.missing == Missing.EXCLUDE
-    products = np.stack(
-        [genotype_products(block, null.scaled, coding, shifted=null.shiftable) for coding in codings]
-    )
+    products = np.stack([genotype_products(block, null.scaled, coding, shifted=null.shiftable) for coding in codings])
     missing_sums = missing_products(missing, null.scaled[:, : 0 if exclude else None])
     names = [column.name for column in columns(options)]
     cells = np.empty((block.n_variants, len(null.column), len(names)))

@@ -37,9 +37,7 @@ _PERFECT_FIT = int(Status.PERFECT_FIT)
 
 
 @jit
-def _finish_one(
-    x: float, b: float, yy: float, df: float, cells: NDArray[np.float64]
-) -> int:
+def _finish_one(x: float, b: float, yy: float, df: float, cells: NDArray[np.float64]) -> int:
     """``cells`` = beta, standard error, −log10 p; returns a status."""
     beta = b / x
     rss = yy - b * beta
@@ -110,7 +108,6 @@ def score_variants(
     for s in range(n_sets):
         max_rank = max(max_rank, rank[s])
     factor = np.empty((max_rank, max_rank))
-    left_out = np.empty(n_columns)
     left_out_ss = np.empty(n_columns)
     a = np.empty((p, max_rank))
     w = np.empty(max_rank)
@@ -144,7 +141,6 @@ def score_variants(
                         c,
                         start[s + 1],
                         factor,
-                        left_out,
                         left_out_ss,
                     )
                     for j in range(p):
@@ -203,9 +199,7 @@ def score_variants(
                 if p == 1:
                     status[v, trait] = _finish_one(x[0, 0], b[0], yy, df, cells[v, trait])
                 else:
-                    status[v, trait] = _finish_two(
-                        x[0, 0], x[1, 1], x[0, 1], b[0], b[1], yy, df, cells[v, trait]
-                    )
+                    status[v, trait] = _finish_two(x[0, 0], x[1, 1], x[0, 1], b[0], b[1], yy, df, cells[v, trait])
 
 
 @jit
@@ -216,7 +210,6 @@ def _downdate(
     c: int,
     stop: int,
     factor: NDArray[np.float64],
-    left_out: NDArray[np.float64],
     left_out_ss: NDArray[np.float64],
 ) -> int:
     """Cholesky factor of ``I − QₘᵀQₘ``, the covariates' Gram matrix over the called samples.

@@ -8,15 +8,17 @@ A call is the number of copies of the effect allele, 0, 1 or 2; 3 is missing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from allscan.kernels.jit import jit, jit_inline
+from allscan.kernels.jit import jit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 GROUP = 256
@@ -29,14 +31,17 @@ def row_bytes(n_samples: int) -> int:
     return -(-n_samples // GROUP) * PLANE
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def count_ones(_typing_context: Any, word: Any) -> Any:
-    """Number of set bits of a uint64 (one machine instruction; numba has no name for it)."""
+@intrinsic
+def _count_ones(_typing_context: Any, word: Any) -> Any:
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.uint64(word), generate
+
+
+# Number of set bits of a uint64: one machine instruction for which numba has no name.
+count_ones: Callable[[Any], int] = cast("Callable[[Any], int]", _count_ones)
 
 
 @jit
@@ -58,13 +63,6 @@ def pack_rows(calls: NDArray[np.int8], out: NDArray[np.uint8]) -> None:
             within = i % 256
             byte = (i // 256) * 64 + within % 64
             out[v, byte] |= code << np.uint8(2 * (within // 64))
-
-
-@jit_inline
-def code_at(row: NDArray[np.uint8], sample: int) -> int:
-    """Code of one sample of a packed row."""
-    within = sample % 256
-    return (row[(sample // 256) * 64 + within % 64] >> (2 * (within // 64))) & 3
 
 
 @jit

@@ -234,7 +234,7 @@ class MissingEntries(NamedTuple):
 
 
 @jit
-def _missing_in_packed(row: NDArray[np.uint8], n_samples: int, out: NDArray[np.int32]) -> int:
+def _missing_in_packed(row: NDArray[np.uint8], out: NDArray[np.int32]) -> int:
     found = 0
     for b in range(row.shape[0]):
         both = row[b] & (row[b] >> np.uint8(1)) & np.uint8(0x55)
@@ -255,7 +255,7 @@ def missing_entries(block: GenotypeBlock) -> MissingEntries:
         s = block.slot[v]
         match block.encoding[v]:
             case Encoding.CALLS:
-                found = buffer[: _missing_in_packed(block.calls[s], block.n_samples, buffer)]
+                found = buffer[: _missing_in_packed(block.calls[s], buffer)]
                 lists.append(np.sort(found))
             case Encoding.CARRIERS:
                 a, b = block.carrier_offset[s], block.carrier_offset[s + 1]

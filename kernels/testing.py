@@ -152,7 +152,9 @@ def check_monomorphic_is_nan(test: AssociationTest, options: ScanOptions) -> Non
     for variant, what in ((3, "monomorphic"), (5, "uncalled")):
         _require(bool((out["status"][variant] != Status.OK).all()), f"a {what} variant has status OK")
         for name, values in out.items():
-            _require(name == "status" or bool(np.isnan(values[variant]).all()), f"{name} of a {what} variant is not NaN")
+            _require(
+                name == "status" or bool(np.isnan(values[variant]).all()), f"{name} of a {what} variant is not NaN"
+            )
 
 
 def check_inputs_are_not_changed(test: AssociationTest, options: ScanOptions) -> None:

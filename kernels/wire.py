@@ -12,7 +12,7 @@ Little-endian. A header of :data:`HEADER`, then, each without padding:
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
     ValueError
         If the bytes are not a whole block.
     """
-    view = memoryview(buffer).cast("B")
+    view = memoryview(cast("bytes", buffer)).cast("B")
     if len(view) < HEADER.size:
         raise ValueError(f"a genotype block of {len(view)} bytes is too short to be one")
     magic, version, _, v, n, n_calls, n_carriers, n_8, n_16, n_total, n_gap_bytes = HEADER.unpack_from(view)
@@ -114,7 +114,7 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
         raise ValueError(f"not a genotype block of version {VERSION}: begins with {bytes(magic)!r}, version {version}")
     at = HEADER.size
 
-    def section(dtype: str, count: int) -> NDArray[np.generic]:
+    def section(dtype: str, count: int) -> NDArray[Any]:
         nonlocal at
         size = np.dtype(dtype).itemsize * count
         if at + size > len(view):
@@ -138,7 +138,7 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
     sample = np.empty(n_total, np.int32)
     if _read_gaps(gap_bytes, offset, sample) != n_gap_bytes or (n_total and int(sample.max()) >= n):
         raise ValueError("the carrier lists of a genotype block are damaged")
-    unpacked = (quads[:, None] >> np.array([0, 2, 4, 6], np.uint8)) & np.uint8(3)
+    unpacked: NDArray[np.uint8] = (quads[:, None] >> np.array([0, 2, 4, 6], np.uint8)) & np.uint8(3)
     slot = np.zeros(v, np.int32)
     for kind in Encoding:
         here = np.flatnonzero(encoding == kind)

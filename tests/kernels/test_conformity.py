@@ -91,9 +91,7 @@ Mutation = Callable[[Any, Any, Any, ScanOptions, Mapping[str, NDArray[Any]]], No
 def mutate(change: Callable[[Mapping[str, NDArray[Any]], Any, Any], None]) -> AssociationTest:
     """Linear, with its outputs changed afterwards."""
 
-    def score_block(
-        block: Any, counts: Any, null: Any, options: ScanOptions, out: Mapping[str, NDArray[Any]]
-    ) -> None:
+    def score_block(block: Any, counts: Any, null: Any, options: ScanOptions, out: Mapping[str, NDArray[Any]]) -> None:
         LINEAR.score_block(block, counts, null, options, out)
         change(out, block, null)
 

@@ -24,10 +24,11 @@ def run(
     dosage: NDArray[np.float64],
     traits: NDArray[np.float64],
     covariates: NDArray[np.float64],
-    options: ScanOptions = ScanOptions(),
+    options: ScanOptions | None = None,
     scale: NDArray[np.float64] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Results, each (variants, traits); a row of ``dosage`` may be calls or dosages of 3 decimals."""
+    options = options or ScanOptions()
     whole = np.isnan(dosage) | (dosage == np.rint(dosage))
     is_dosage = ~whole.all(axis=1)
     calls = np.where(np.isnan(dosage), -1, np.rint(dosage)).astype(np.int8)

@@ -84,9 +84,7 @@ def test_qq_band_covers_order_statistics_of_uniform_values() -> None:
     assert np.all((low < summary.expected_neg_log10_p(ranks, n)) & (high > low))
 
 
-def naive_clumps(
-    contig: list[int], position: list[int], y: list[float], window: int
-) -> list[tuple[int, int]]:
+def naive_clumps(contig: list[int], position: list[int], y: list[float], window: int) -> list[tuple[int, int]]:
     left = set(range(len(y)))
     found = []
     while left:
@@ -103,8 +101,6 @@ def naive_clumps(
 )
 def test_clumping_is_greedy_by_significance(rows: list[tuple[int, int, int]], window: int) -> None:
     contig, position, y = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
-    got = summary.clump(
-        np.array(contig, dtype=int), np.array(position, dtype=int), np.array(y, dtype=float), window
-    )
+    got = summary.clump(np.array(contig, dtype=int), np.array(position, dtype=int), np.array(y, dtype=float), window)
     expected = naive_clumps(contig, position, [float(v) for v in y], window)
     assert list(zip(got.lead.tolist(), got.members.tolist(), strict=True)) == expected
