@@ -22,11 +22,30 @@ BOOKKEEPING = frozenset({"n", "effect_allele_count", "effect_allele_frequency", 
 class ResultSource(Protocol):
     """The part of :class:`allscan.engine.results.ResultsCube` that the report and the exports rely on."""
 
-    traits: tuple[str, ...]
-    strata: tuple[str, ...]
-    n_variants: int
-    columns: tuple[OutputColumn, ...]
-    attrs: Mapping[str, Any]
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Trait names."""
+        ...
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Stratum names; ``("all",)`` when the scan has one."""
+        ...
+
+    @property
+    def n_variants(self) -> int:
+        """Rows of every trait's table."""
+        ...
+
+    @property
+    def columns(self) -> tuple[OutputColumn, ...]:
+        """Every result column."""
+        ...
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What the scan recorded of itself."""
+        ...
 
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """Names and places of variants ``start:stop``."""

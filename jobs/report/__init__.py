@@ -58,22 +58,20 @@ def write_report(
     OutputError
         If the report cannot be written.
     """
+    from allscan.engine.results import ResultsCube
     from allscan.jobs.report.genome import read_genome
     from allscan.jobs.report.page import render
     from allscan.jobs.report.panels import ReportOptions, make_panels
 
     folder = Path(run_folder)
-    if cube is None:
-        from allscan.engine.results import ResultsCube
-
-        cube = ResultsCube.open(folder)
+    results: ResultSource = cube or ResultsCube.open(folder)
     if provenance is None:
         provenance = _read_provenance(folder / PROVENANCE)
     options = ReportOptions(significance, lead_window_kb)
-    genome = read_genome(cube)
-    panels = list(make_panels(cube, genome, options))
+    genome = read_genome(results)
+    panels = list(make_panels(results, genome, options))
     title = str(provenance.get("name") or folder.resolve().name)
-    page = render(cube, genome, panels, provenance, options, title)
+    page = render(results, genome, panels, provenance, options, title)
     target = folder / REPORT
     temporary = folder / f".{REPORT}.{uuid.uuid4().hex}.partial"
     try:

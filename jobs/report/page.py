@@ -58,7 +58,7 @@ class Table:
 
     title: str
     heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     note: str = ""
 
 
@@ -94,9 +94,7 @@ def render(
         "status": {code.name: text for code, text in STATUS_TEXT.items()},
     }
     notes = _trait_notes(provenance)
-    embedded = [
-        _json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels
-    ]
+    embedded = [_json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels]
     budget = Budget.of(len(panels))
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -130,9 +128,7 @@ def _json(value: Any) -> str:
 
 
 def _most_significant(panels: Sequence[Panel]) -> int:
-    return max(
-        range(len(panels)), key=lambda k: -1.0 if math.isnan(panels[k].top_value) else panels[k].top_value
-    )
+    return max(range(len(panels)), key=lambda k: -1.0 if math.isnan(panels[k].top_value) else panels[k].top_value)
 
 
 def _p_text(p: float) -> str:
@@ -159,9 +155,7 @@ def _subtitle(source: ResultSource, provenance: Mapping[str, Any]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _tiles(
-    source: ResultSource, panels: Sequence[Panel], provenance: Mapping[str, Any]
-) -> list[dict[str, str]]:
+def _tiles(source: ResultSource, panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     tested = sum(panel.n_tested for panel in panels)
     leads = sum(panel.n_leads for panel in panels)
     with_leads = sum(panel.n_leads > 0 for panel in panels)
@@ -221,6 +215,7 @@ def _trait_notes(provenance: Mapping[str, Any]) -> dict[tuple[str, str], list[st
 def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[Table]:
     """Every exclusion with its count: samples, variants, tests, traits, covariates."""
     tables = []
+    rows: list[tuple[str, ...]]
     samples = provenance.get("samples", {})
     if samples.get("accounting"):
         rows = [
@@ -241,9 +236,7 @@ def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[T
         for name, number in panel.status.items():
             counts[name] = counts.get(name, 0) + number
     rows = [(STATUS_TEXT[Status[name]], f"{number:,}") for name, number in counts.items()]
-    tables.append(
-        Table("Tests by status", ("Status", "Variant × trait"), rows, "Per trait: see its own section.")
-    )
+    tables.append(Table("Tests by status", ("Status", "Variant × trait"), rows, "Per trait: see its own section."))
     dropped = provenance.get("covariates", {}).get("dropped", ()) if provenance.get("covariates") else ()
     if dropped:
         rows = [(str(item["name"]), str(item["reason"])) for item in dropped]

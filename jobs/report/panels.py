@@ -113,9 +113,7 @@ def make_panels(source: ResultSource, genome: Genome, options: ReportOptions) ->
             tallies = tally_traits(source, genome, stratum, batch, resolution)
             clumps = [_lead_rows(tally, genome, resolution, budget) for tally in tallies]
             tables = _read_rows(source, stratum, batch, [c.shown for c in clumps])
-            for tally, clumped, table, trait in zip(
-                tallies, clumps, tables, source.traits[batch], strict=True
-            ):
+            for tally, clumped, table, trait in zip(tallies, clumps, tables, source.traits[batch], strict=True):
                 yield _panel(trait, stratum_name, tally, clumped, table, genome, resolution, df)
 
 
@@ -199,9 +197,7 @@ def _panel(
     tested = n_tested > 0
     top_value = float(table["neg_log10_p"][0]) if len(leads.shown) else float("nan")
     table["members"] = leads.members.tolist()
-    status = {
-        Status(code).name: int(tally.status[code]) for code in np.flatnonzero(tally.status[: len(Status)])
-    }
+    status = {Status(int(code)).name: int(tally.status[code]) for code in np.flatnonzero(tally.status[: len(Status)])}
     data = {
         "trait": trait,
         "stratum": stratum,

@@ -70,9 +70,7 @@ class Best:
     value: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     frequency: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
 
-    def add(
-        self, index: NDArray[np.int64], value: NDArray[np.float32], frequency: NDArray[np.integer]
-    ) -> None:
+    def add(self, index: NDArray[np.int64], value: NDArray[np.float32], frequency: NDArray[np.integer]) -> None:
         """Take in variants of later store order."""
         keep = value > self.threshold
         self.index = np.concatenate([self.index, index[keep]])

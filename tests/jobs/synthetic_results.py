@@ -81,10 +81,7 @@ def make_variants(n: int, *, contigs: int = 22, prefix: str = "", seed: int = 1)
     share[0] += n - share.sum()
     contig = np.repeat([f"{prefix}{k + 1}" for k in range(contigs)], share).astype(object)
     position = np.concatenate(
-        [
-            np.sort(rng.integers(10_000, int(length), count))
-            for length, count in zip(lengths, share, strict=True)
-        ]
+        [np.sort(rng.integers(10_000, int(length), count)) for length, count in zip(lengths, share, strict=True)]
     ).astype(np.int32)
     bases = np.array(list("ACGT"), dtype=object)
     ref_code = rng.integers(0, 4, n)

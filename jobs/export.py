@@ -1,0 +1,333 @@
+"""One trait's results in the formats that other programs read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from allscan.errors import InputError, MissingDependencyError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from allscan.jobs.export_rows import Rows, Selection
+    from allscan.jobs.result_source import ResultSource
+
+Format = Literal["regenie", "plink", "gwas-ssf", "parquet"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+TABIX_LIMIT = 2**29 - 1
+"""Positions from here on need an index of type CSI."""
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What an export wrote."""
+
+    path: Path
+    rows: int  # lines of variants
+    left_out: dict[str, int] = field(default_factory=dict)  # reason: variants that are not in the file
+    index: Path | None = None
+    metadata: Path | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.rows:,} variants"]
+        lines += [f"  left out: {count:,} variants ({reason})" for reason, count in self.left_out.items()]
+        lines += [f"  and {path}" for path in (self.index, self.metadata) if path is not None]
+        return "\n".join(lines)
+
+
+class TextFormat(Protocol):
+    """A format whose rows are lines."""
+
+    header: bytes
+
+    def body(self, rows: Rows) -> memoryview:
+        """Lines of some variants."""
+        ...
+
+
+def export(
+    run_folder: str | Path,
+    trait: str,
+    format: Format | str,  # noqa: A002 - the name of the option
+    out: str | Path,
+    *,
+    stratum: str = "all",
+    min_neg_log10_p: float | None = None,
+    overwrite: bool = False,
+    cube: ResultSource | None = None,
+) -> ExportSummary:
+    """Write the results of one trait to a file: whole, or not at all.
+
+    Variants are read and written by blocks; memory does not grow with their number.
+
+    Parameters
+    ----------
+    run_folder
+        Output folder of a run.
+    trait, stratum
+        What to export.
+    format
+        ``regenie``, ``plink``, ``gwas-ssf`` or ``parquet``. A text file whose name ends in ``.gz`` or
+        ``.bgz`` is compressed by blocks (BGZF) and indexed for tabix; its columns are then separated by
+        tabs in every format, because tabix reads no others.
+    out
+        The file. ``gwas-ssf`` writes its metadata beside it, to ``OUT-meta.yaml``.
+    min_neg_log10_p
+        Only variants with at least this −log10 p.
+    overwrite
+        Replace files that are there.
+    cube
+        The results; opened when left out.
+
+    Raises
+    ------
+    InputError
+        If the trait, stratum or format is not known, or the format cannot hold the results.
+    OutputError
+        If a file is in the way or cannot be written.
+    MissingDependencyError
+        If a compressed text file is asked for and pysam is not installed.
+    """
+    target = Path(out)
+    if format not in FORMATS:
+        raise InputError(
+            f"{format!r} is not an export format", where="--format", fix=f"use one of {', '.join(FORMATS)}"
+        )
+    compressed = target.suffix.lower() in (".gz", ".bgz")
+    if compressed and format == "parquet":
+        raise InputError(
+            "a Parquet file is compressed inside", where=str(target), fix="give a name without .gz or .bgz"
+        )
+    from allscan.engine.results import ResultsCube
+
+    selection = _select(cube or ResultsCube.open(run_folder), trait, stratum)
+    _refuse_overwriting(target, overwrite)
+    kept = _Filter(selection, min_neg_log10_p)
+    with _cannot_write(target):
+        if format == "parquet":
+            return _export_parquet(selection, kept, target)
+        if format == "gwas-ssf":
+            return _export_ssf(selection, kept, target, compressed, _provenance(Path(run_folder)))
+        return _export_lines(selection, kept, str(format), target, compressed)
+
+
+def _select(cube: ResultSource, trait: str, stratum: str) -> Selection:
+    from allscan.jobs.export_rows import Selection
+
+    for kind, name, known in (("trait", trait, cube.traits), ("stratum", stratum, cube.strata)):
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=1)
+            raise InputError(
+                f"the results have no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                where=f"--{kind}",
+                fix=f"they have {', '.join(known[:20])}" + (" …" if len(known) > 20 else ""),
+            )
+    return Selection(cube, cube.strata.index(stratum), cube.traits.index(trait))
+
+
+def companions(target: Path) -> tuple[Path, ...]:
+    """Files that an export may write beside ``target``."""
+    return tuple(target.with_name(target.name + suffix) for suffix in (".tbi", ".csi", "-meta.yaml"))
+
+
+def _refuse_overwriting(target: Path, overwrite: bool) -> None:
+    if overwrite:
+        return
+    for path in (target, *companions(target)):
+        if path.exists():
+            raise OutputError(
+                "the file is already there, and was left as it is",
+                where=str(path),
+                fix="choose another name, or allow overwriting (--overwrite)",
+            )
+
+
+@dataclass
+class _Filter:
+    """Rows of a selection; those that were not asked for are counted."""
+
+    selection: Selection
+    least: float | None
+    left_out: Counter[str] = field(default_factory=Counter)
+    farthest: int = 0  # largest position seen
+
+    def store_order(self) -> Iterator[Rows]:
+        """Rows as the cube holds them."""
+        from allscan.jobs.result_source import blocks
+
+        for variants in blocks(self.selection.source.n_variants):
+            yield self.apply(self.selection.read(variants))
+
+    def by_chromosome(self) -> Iterator[Rows]:
+        """Rows by chromosome number and position."""
+        from allscan.jobs.gwas_ssf import ordered_rows
+
+        for rows in ordered_rows(self.selection):
+            yield self.apply(rows)
+
+    def apply(self, rows: Rows) -> Rows:
+        """Rows that were asked for."""
+        self.farthest = max(self.farthest, int(rows.table.position.max(initial=0)))
+        if self.least is None:
+            return rows
+        # NaN compares false: a row without a result is below every threshold.
+        enough = rows.column("neg_log10_p") >= self.least
+        below = len(rows) - int(enough.sum())
+        if below:
+            self.left_out[f"−log10 p below {self.least:g}, or no result"] += below
+        return rows.take(enough)
+
+
+def _export_lines(
+    selection: Selection, kept: _Filter, format_name: str, target: Path, compressed: bool
+) -> ExportSummary:
+    from allscan.jobs.export_text import PlinkText, RegenieText
+
+    layout: TextFormat
+    if format_name == "regenie":
+        layout = RegenieText(selection.source, "\t" if compressed else " ")
+    else:
+        layout = PlinkText(selection.source, "\t")
+    with _temporary(target) as temporary:
+        rows = _write_text(temporary, layout, kept.store_order(), compressed)
+        index = _index(temporary, format_name, kept.farthest) if compressed else None
+        placed = _put_in_place(temporary, target, index)
+    return ExportSummary(target, rows, dict(kept.left_out), placed)
+
+
+def _export_ssf(
+    selection: Selection, kept: _Filter, target: Path, compressed: bool, provenance: dict[str, Any]
+) -> ExportSummary:
+    from allscan.jobs.gwas_ssf import SsfText, metadata_text
+
+    layout = SsfText(selection.source, "\t")
+    meta = target.with_name(target.name + "-meta.yaml")
+    with _temporary(target) as temporary, _temporary(meta) as temporary_meta:
+        rows = _write_text(temporary, layout, kept.by_chromosome(), compressed)
+        rows -= sum(layout.left_out.values())
+        index = _index(temporary, "gwas-ssf", kept.farthest) if compressed else None
+        with temporary.open("rb") as file:
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        layout.left_out.update(kept.left_out)
+        document = metadata_text(selection, layout, target.name, md5, provenance)
+        _write_synced(temporary_meta, document.encode())
+        placed = _put_in_place(temporary, target, index)
+        temporary_meta.replace(meta)
+    return ExportSummary(target, rows, dict(layout.left_out), placed, meta)
+
+
+def _export_parquet(selection: Selection, kept: _Filter, target: Path) -> ExportSummary:
+    from allscan.jobs.export_parquet import write_parquet
+
+    with _temporary(target) as temporary:
+        rows = write_parquet(temporary, selection, kept.store_order())
+        _put_in_place(temporary, target, None)
+    return ExportSummary(target, rows, dict(kept.left_out))
+
+
+def _write_text(path: Path, layout: TextFormat, parts: Iterable[Rows], compressed: bool) -> int:
+    count = 0
+    if compressed:
+        # htslib reports a failed write as one error or another, and some only when the file is closed.
+        file = _pysam().BGZFile(str(path), "wb")
+        try:
+            file.write(layout.header)
+            for rows in parts:
+                file.write(bytes(layout.body(rows)))
+                count += len(rows)
+        finally:
+            file.close()
+        return count
+    with path.open("wb") as plain:
+        plain.write(layout.header)
+        for rows in parts:
+            plain.write(layout.body(rows))
+            count += len(rows)
+        plain.flush()
+        os.fsync(plain.fileno())
+    return count
+
+
+def _index(path: Path, format_name: str, farthest: int) -> Path:
+    """Index a compressed text file for tabix; returns the index."""
+    from allscan.jobs.export_text import tabix_columns
+
+    csi = farthest >= TABIX_LIMIT
+    _pysam().tabix_index(str(path), force=True, keep_original=True, csi=csi, **tabix_columns(format_name))
+    return path.with_name(path.name + (".csi" if csi else ".tbi"))
+
+
+def _pysam() -> Any:
+    try:
+        import pysam
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a compressed, indexed text file needs pysam, which is not installed",
+            where="the name of the file ends in .gz or .bgz",
+            fix="pip install 'allscan[formats]', or give a name without .gz",
+        ) from error
+    return pysam
+
+
+def _put_in_place(temporary: Path, target: Path, index: Path | None) -> Path | None:
+    """Give the files their names; an index of an older file never stands beside a newer one."""
+    for old in companions(target):
+        old.unlink(missing_ok=True)
+    temporary.replace(target)
+    if index is None:
+        return None
+    placed = target.with_name(target.name + index.suffix)
+    index.replace(placed)
+    return placed
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A name beside ``target`` whose files are gone at the end, if they have not got another name."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield temporary
+    finally:
+        for path in (temporary, *companions(temporary)):
+            path.unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _cannot_write(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (InputError, OutputError, MissingDependencyError):
+        raise
+    except OSError as error:
+        fix = "make room and export again" if error.errno == errno.ENOSPC else "check the folder and its rights"
+        raise OutputError(
+            f"the export cannot be written: {error.strerror or error}", where=str(target), fix=fix
+        ) from error
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """The run's provenance; empty where there is none, as when a cube stands alone."""
+    try:
+        document = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,167 @@
+"""Exports in the layout of REGENIE and of PLINK 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from allscan.jobs.export_rows import NO_VALUE, constant, lines, p_value_text, text
+from allscan.jobs.result_source import degrees_of_freedom, own_columns
+from allscan.kernels.summary import chi_square
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from allscan.jobs.export_rows import Rows
+    from allscan.jobs.result_source import ResultSource
+
+REGENIE_COLUMNS = (
+    *("CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "INFO", "N"),
+    *("TEST", "BETA", "SE", "CHISQ", "LOG10P", "EXTRA"),
+)
+PLINK_COLUMNS = (
+    *("#CHROM", "POS", "ID", "REF", "ALT", "A1", "A1_FREQ"),
+    *("TEST", "OBS_CT", "BETA", "SE", "T_STAT", "P", "ERRCODE"),
+)
+
+TEST_LABELS = {"additive": "ADD", "dominant": "DOM", "recessive": "REC", "genotypic": "GENO_2DF"}
+"""PLINK 2's and REGENIE's names of the genetic models."""
+
+# Columns that both layouts have a place for; a test's other columns are written beside them.
+_PLACED = frozenset({"beta", "standard_error", "neg_log10_p"})
+_GENOTYPIC = frozenset({"beta_domdev", "standard_error_domdev"})
+
+
+def test_label(source: ResultSource) -> str:
+    """What stands under TEST."""
+    model = str(source.attrs.get("model", "additive"))
+    return TEST_LABELS.get(model, model.upper())
+
+
+class RegenieText:
+    """Lines as REGENIE's step 2 writes them; ALLELE1 is the effect allele.
+
+    Columns that REGENIE has no place for stand under EXTRA as ``NAME=value``, and so does the status of a
+    row that is not plainly tested. CHISQ is the χ² statistic of LOG10P, with 1 degree of freedom (2 for the
+    genotypic model).
+    """
+
+    def __init__(self, source: ResultSource, separator: str) -> None:
+        self.separator = separator
+        self.header = (separator.join(REGENIE_COLUMNS) + "\n").encode()
+        self._label = test_label(source)
+        self._df = degrees_of_freedom(source)
+        self._others = [column.name for column in own_columns(source) if column.name not in _PLACED]
+
+    def body(self, rows: Rows) -> memoryview:
+        """Lines of some variants."""
+        y = rows.column("neg_log10_p")
+        columns = [
+            pa.array(rows.table.contig, pa.string()),
+            text(rows.table.position),
+            rows.names,
+            pa.array(rows.table.ref, pa.string()),
+            pa.array(rows.table.alt, pa.string()),
+            text(rows.column("effect_allele_frequency")),
+            text(rows.table.info),
+            text(rows.column("n")),
+            constant(self._label, len(rows)),
+            text(rows.column("beta")),
+            text(rows.column("standard_error")),
+            text(chi_square(y, self._df).astype(np.float32)),
+            text(y),
+            self._extra(rows),
+        ]
+        return lines(columns, self.separator)
+
+    def _extra(self, rows: Rows) -> pa.StringArray:
+        parts = [rows.status]
+        for name in self._others:
+            label = constant(f"{name.upper()}=", len(rows))
+            parts.append(pc.binary_join_element_wise(label, text(rows.column(name)), ""))
+        # Each entry ends with the separator or is empty: Arrow's own way to skip nulls loses whole rows.
+        ended = [pc.fill_null(pc.binary_join_element_wise(part, "", ";"), "") for part in parts]
+        joined = pc.utf8_rtrim(pc.binary_join_element_wise(*ended, ""), ";")
+        return pc.if_else(pc.equal(joined, ""), NO_VALUE, joined)
+
+
+class PlinkText:
+    """Lines as PLINK 2's ``--glm`` writes them for a quantitative trait; A1 is the effect allele, ALT.
+
+    The genotypic model takes three lines of a variant, as in PLINK 2: ADD, DOMDEV, and GENO_2DF with the
+    p-value of both. A row without a result has NA and its status under ERRCODE. Columns of another test
+    that PLINK 2 has no place for follow ERRCODE.
+    """
+
+    def __init__(self, source: ResultSource, separator: str) -> None:
+        self.separator = separator
+        self._label = test_label(source)
+        self._genotypic = degrees_of_freedom(source) == 2
+        placed = _PLACED | (_GENOTYPIC if self._genotypic else frozenset())
+        self._others = [column.name for column in own_columns(source) if column.name not in placed]
+        names = [*PLINK_COLUMNS, *(name.upper() for name in self._others)]
+        self.header = (separator.join(names) + "\n").encode()
+
+    def body(self, rows: Rows) -> memoryview:
+        """Lines of some variants."""
+        nothing = constant(NO_VALUE, len(rows))
+        p = p_value_text(rows.column("neg_log10_p"))
+        if not self._genotypic:
+            columns = self._columns(rows, self._label, *self._effect(rows, ""), p)
+            return lines(columns, self.separator)
+        tests = [
+            self._columns(rows, "ADD", *self._effect(rows, ""), nothing),
+            self._columns(rows, "DOMDEV", *self._effect(rows, "_domdev"), nothing),
+            self._columns(rows, self._label, nothing, nothing, nothing, p),
+        ]
+        interleaved = pa.array(np.arange(3 * len(rows)).reshape(3, -1).T.ravel())
+        columns = [
+            pa.concat_arrays([pc.fill_null(part, NO_VALUE) for part in parts]).take(interleaved)
+            for parts in zip(*tests, strict=True)
+        ]
+        return lines(columns, self.separator)
+
+    def _effect(self, rows: Rows, suffix: str) -> tuple[pa.StringArray, pa.StringArray, pa.StringArray]:
+        beta = rows.column(f"beta{suffix}")
+        error = rows.column(f"standard_error{suffix}")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = (beta.astype(np.float64) / error).astype(np.float32)
+        return text(beta), text(error), text(statistic)
+
+    def _columns(
+        self,
+        rows: Rows,
+        label: str,
+        beta: pa.StringArray,
+        error: pa.StringArray,
+        statistic: pa.StringArray,
+        p: pa.StringArray,
+    ) -> list[pa.StringArray]:
+        alt = pa.array(rows.table.alt, pa.string())
+        return [
+            pa.array(rows.table.contig, pa.string()),
+            text(rows.table.position),
+            rows.names,
+            pa.array(rows.table.ref, pa.string()),
+            alt,
+            alt,
+            text(rows.column("effect_allele_frequency")),
+            constant(label, len(rows)),
+            text(rows.column("n")),
+            beta,
+            error,
+            statistic,
+            p,
+            pc.fill_null(rows.status, "."),
+            *(text(rows.column(name)) for name in self._others),
+        ]
+
+
+def tabix_columns(format_name: str) -> Mapping[str, int | str]:
+    """Arguments of ``pysam.tabix_index`` for a text export (columns counted from 0)."""
+    if format_name == "plink":
+        return {"seq_col": 0, "start_col": 1, "end_col": 1, "meta_char": "#"}
+    return {"seq_col": 0, "start_col": 1, "end_col": 1, "meta_char": "#", "line_skip": 1}

@@ -1,0 +1,244 @@
+"""Exports in GWAS-SSF, the GWAS Catalog's standard: the table, its order, and its metadata.
+
+The standard: Hayhurst J, et al. A community driven GWAS summary statistics standard. bioRxiv 2022.
+https://doi.org/10.1101/2022.07.15.500230
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from allscan.engine.chromosomes import canonical_name
+from allscan.errors import InputError
+from allscan.jobs.export_rows import Rows, constant, lines, text
+from allscan.jobs.result_source import BLOCK, blocks, degrees_of_freedom
+from allscan.kernels.association import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from allscan.jobs.export_rows import Selection
+    from allscan.jobs.result_source import ResultSource
+
+COLUMNS = (
+    *("chromosome", "base_pair_location", "effect_allele", "other_allele"),
+    *("beta", "standard_error", "effect_allele_frequency", "neg_log_10_p_value"),
+    *("variant_id", "rsid", "ref_allele", "info", "n"),
+)
+NO_VALUE = "#NA"
+FILE_TYPE = "GWAS-SSF v1.0"
+
+CHROMOSOME_CODES = {str(k): k for k in range(1, 23)} | {"X": 23, "XY": 23, "PAR1": 23, "PAR2": 23, "Y": 24, "MT": 25}
+
+NO_CHROMOSOME = "the contig is none of the chromosomes 1 to 22, X, Y, MT"
+ODD_ALLELE = "an allele is not a sequence of A, C, G, T"
+
+
+class Run(NamedTuple):
+    """Consecutive variants of one chromosome."""
+
+    code: int
+    start: int
+    stop: int
+    sorted: bool
+
+
+class SsfText:
+    """Lines of GWAS-SSF; counts what the format cannot hold.
+
+    Raises
+    ------
+    InputError
+        If the test has no single effect per variant, which the format needs.
+    """
+
+    def __init__(self, source: ResultSource, separator: str) -> None:
+        names = {column.name for column in source.columns}
+        if degrees_of_freedom(source) != 1 or not {"beta", "standard_error", "neg_log10_p"} <= names:
+            raise InputError(
+                f"GWAS-SSF holds one effect per variant, and the {source.attrs.get('model')} model has more",
+                where="--format gwas-ssf",
+                fix="export to regenie, plink or parquet",
+            )
+        self.separator = separator
+        self.header = (separator.join(COLUMNS) + "\n").encode()
+        self.left_out: Counter[str] = Counter()
+        self.lowest_frequency = float("inf")
+        self.most_samples = 0
+
+    def body(self, rows: Rows) -> memoryview:
+        """Lines of the variants that the format can hold."""
+        kept = rows.take(self._holdable(rows))
+        if not len(kept):
+            return memoryview(b"")
+        frequency = kept.values["effect_allele_frequency"]
+        self.lowest_frequency = min(self.lowest_frequency, float(np.minimum(frequency, 1 - frequency).min()))
+        self.most_samples = max(self.most_samples, int(kept.values["n"].max()))
+        code = text(chromosome_codes(kept.table.contig))
+        position = text(kept.table.position)
+        ref = pc.utf8_upper(pa.array(kept.table.ref, pa.string()))
+        alt = pc.utf8_upper(pa.array(kept.table.alt, pa.string()))
+        ids = pa.array(kept.table.variant_id, pa.string())
+        columns = [
+            code,
+            position,
+            alt,
+            ref,
+            text(kept.values["beta"]),
+            text(kept.values["standard_error"]),
+            text(frequency),
+            text(kept.values["neg_log10_p"]),
+            pc.binary_join_element_wise(code, position, ref, alt, "_"),
+            pc.if_else(pc.match_substring_regex(ids, "^rs[0-9]+$"), ids, NO_VALUE),
+            # The reference allele is the other allele.
+            constant("OA", len(kept)),
+            # Some imputation programs report qualities a little above 1; the format ends there.
+            text(np.minimum(kept.table.info, np.float32(1.0))),
+            text(kept.values["n"]),
+        ]
+        return lines(columns, self.separator, NO_VALUE)
+
+    def _holdable(self, rows: Rows) -> NDArray[np.bool_]:
+        values = ("beta", "standard_error", "neg_log10_p", "effect_allele_frequency")
+        result = np.logical_and.reduce([np.isfinite(rows.values[name]) for name in values])
+        placed = chromosome_codes(rows.table.contig) > 0
+        bases = "^[ACGTacgt]+$"
+        plain = np.asarray(
+            pc.and_(
+                pc.match_substring_regex(pa.array(rows.table.ref, pa.string()), bases),
+                pc.match_substring_regex(pa.array(rows.table.alt, pa.string()), bases),
+            )
+        )
+        # One reason per row, the first that applies.
+        for code, count in enumerate(np.bincount(rows.values["status"][~result], minlength=len(Status))):
+            if count:
+                self.left_out[f"no result: {Status(code).name}"] += int(count)
+        self._count(NO_CHROMOSOME, result & ~placed)
+        self._count(ODD_ALLELE, result & placed & ~plain)
+        return np.asarray(result & placed & plain)
+
+    def _count(self, reason: str, rows: NDArray[np.bool_]) -> None:
+        if rows.any():
+            self.left_out[reason] += int(np.count_nonzero(rows))
+
+
+def chromosome_codes(contig: NDArray[np.object_]) -> NDArray[np.int64]:
+    """GWAS-SSF's chromosome numbers, shape (rows,): X 23, Y 24, MT 25; 0 for other contigs."""
+    names, inverse = np.unique(contig.astype(str), return_inverse=True)
+    codes = [CHROMOSOME_CODES.get(canonical_name(str(name)) or "", 0) for name in names]
+    return np.array(codes, dtype=np.int64)[inverse]
+
+
+def chromosome_runs(source: ResultSource) -> list[Run]:
+    """Consecutive variants of one chromosome, in the format's order."""
+    runs: list[Run] = []
+    before = -1
+    for variants in blocks(source.n_variants):
+        table = source.variant_table(variants.start, variants.stop)
+        codes = chromosome_codes(table.contig)
+        edges = np.flatnonzero(np.diff(codes)) + 1
+        for first, last in zip([0, *edges], [*edges, len(codes)], strict=True):
+            code = int(codes[first])
+            position = table.position[first:last]
+            ordered = bool(np.all(np.diff(position) >= 0))
+            start, stop = variants.start + int(first), variants.start + int(last)
+            if runs and runs[-1].code == code and runs[-1].stop == start:
+                whole = runs[-1].sorted and ordered and before <= int(position[0])
+                runs[-1] = Run(code, runs[-1].start, stop, whole)
+            else:
+                runs.append(Run(code, start, stop, ordered))
+            before = int(position[-1])
+    return sorted(runs, key=lambda run: run.code)
+
+
+def ordered_rows(selection: Selection) -> Iterator[Rows]:
+    """Rows by chromosome number and position.
+
+    Blocks are passed on as they are read where a chromosome stands in order; one that does not, or that
+    stands in several places (X and its pseudoautosomal regions), is held and sorted.
+    """
+    runs = chromosome_runs(selection.source)
+    for code in dict.fromkeys(run.code for run in runs):
+        here = [run for run in runs if run.code == code]
+        pieces = (
+            slice(start, min(start + BLOCK, run.stop)) for run in here for start in range(run.start, run.stop, BLOCK)
+        )
+        if len(here) == 1 and here[0].sorted:
+            yield from (selection.read(piece) for piece in pieces)
+        else:
+            whole = Rows.concatenate([selection.read(piece) for piece in pieces])
+            yield whole.take(np.argsort(whole.table.position, kind="stable"))
+
+
+def metadata_text(
+    selection: Selection,
+    lines_of: SsfText,
+    data_file_name: str,
+    md5: str,
+    provenance: Mapping[str, Any],
+) -> str:
+    """The metadata that goes with a GWAS-SSF table, as YAML.
+
+    Left out is what allscan cannot know: the accession, genotyping technology, ontology terms.
+    """
+    from ruamel.yaml import YAML
+
+    sample: dict[str, Any] = {"sample_size": lines_of.most_samples}
+    if selection.stratum_name != "all":
+        sample["sample_ancestry_category"] = [selection.stratum_name]
+    sex = provenance.get("samples", {}).get("sex", {})
+    covariates = (provenance.get("covariates") or {}).get("names", ())
+    document: dict[str, Any] = {
+        "author_notes": _notes(lines_of.left_out),
+        "date_metadata_last_modified": datetime.now(UTC).date(),
+        "trait_description": [selection.trait_name],
+        "genome_assembly": str(selection.source.attrs.get("reference_build") or "unknown"),
+        "coordinate_system": "1-based",
+        "samples": [sample],
+        "sex": _sex(sex),
+        "data_file_name": data_file_name,
+        "file_type": FILE_TYPE,
+        "data_file_md5sum": md5,
+        "analysis_software": f"allscan {metadata.version('allscan')}",
+        "adjusted_covariates": [str(name) for name in covariates if name != "intercept"],
+        "minor_allele_freq_lower_limit": _limit(lines_of.lowest_frequency),
+        "is_harmonised": False,
+        "is_sorted": True,
+    }
+    document = {key: value for key, value in document.items() if value not in (None, [], "")}
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    out = io.StringIO()
+    yaml.dump(document, out)
+    return out.getvalue()
+
+
+def _notes(left_out: Counter[str]) -> str:
+    if not left_out:
+        return ""
+    parts: Sequence[str] = [f"{count} variants ({reason})" for reason, count in left_out.items()]
+    return f"Not in the table: {'; '.join(parts)}."
+
+
+def _sex(counts: Mapping[str, int]) -> str:
+    male, female = counts.get("male", 0), counts.get("female", 0)
+    if counts.get("unknown", 0) or not (male or female):
+        return "NR"
+    if male and female:
+        return "combined"
+    return "M" if male else "F"
+
+
+def _limit(frequency: float) -> float | None:
+    return float(f"{frequency:.6g}") if np.isfinite(frequency) else None
