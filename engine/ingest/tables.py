@@ -353,7 +353,7 @@ class VariantText:
         from pyarrow import csv
 
         # PLINK separates by any white space; an ID never holds any.
-        tabbed = raw if b" " not in raw else re.sub(rb"[ \t]+", b"\t", re.sub(rb"(?m)^[ ]+|[ ]+$", b"", raw))
+        tabbed = raw if b" " not in raw else re.sub(rb"[ \t]+", b"\t", re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", raw))
         types = {name: pa.int64() if name == "position" else pa.string() for name in self.wanted}
         try:
             return csv.read_csv(

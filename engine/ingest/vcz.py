@@ -299,7 +299,10 @@ class _Record:
 
     def _present(self) -> set[str]:
         # A VCF record says which fields it has; here, a field that it lacks is missing in everybody.
-        present = {field for field in self._window.values if field == "GT" or not _all_missing(self._values_of(field))}
+        values = self._window.values
+        present = {
+            field for field in values if field == "GT" or len(values) == 1 or not _all_missing(self._values_of(field))
+        }
         if self._window.filter_text is not None:
             present.add("FT")
         return present
@@ -339,10 +342,7 @@ class _Record:
 
 
 def _all_missing(values: NDArray[Any]) -> bool:
-    missing = (
-        np.isnan(values) if values.dtype.kind == "f" else values == "" if values.dtype.kind in "UT" else values < 0
-    )
-    return bool(np.all(missing))
+    return bool(np.all(np.isnan(values) if values.dtype.kind == "f" else values < 0))
 
 
 def _strings(values: Any) -> list[str]:
