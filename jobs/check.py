@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from allscan.phenotypes.alignment import align
 
 import allscan
 from allscan.engine.association_tests import find_test
@@ -21,6 +20,7 @@ from allscan.jobs.provenance import InputFile, hash_input
 from allscan.jobs.validation import key_name
 from allscan.kernels.association import Missing, Model
 from allscan.kernels.basis import orthonormal_basis
+from allscan.phenotypes.alignment import align
 from allscan.phenotypes.model import TraitSpec
 from allscan.phenotypes.names import did_you_mean
 from allscan.phenotypes.tables import read_covariate_table, read_sample_list, read_trait_table
@@ -242,9 +242,7 @@ def _count_sex_linked(store: GenotypeStore) -> int:
     return count
 
 
-def _sex_chromosome_warnings(
-    n_sex_linked: int, sex: NDArray[np.int8], store: GenotypeStore
-) -> tuple[str, ...]:
+def _sex_chromosome_warnings(n_sex_linked: int, sex: NDArray[np.int8], store: GenotypeStore) -> tuple[str, ...]:
     if not n_sex_linked:
         return ()
     warnings = []
@@ -337,9 +335,7 @@ def _dropped_covariates(design: Design) -> tuple[tuple[str, str], ...]:
 
 
 def _trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
-    return TraitLine(
-        status.name, spec.transform, status.n, status.mean, status.sd, status.status, status.message
-    )
+    return TraitLine(status.name, spec.transform, status.n, status.mean, status.sd, status.status, status.message)
 
 
 def _science(job: Job, store: GenotypeStore, inputs: tuple[InputFile, ...]) -> dict[str, Any]:

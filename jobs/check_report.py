@@ -114,9 +114,7 @@ class CheckReport:
 
     def _variant_lines(self) -> list[str]:
         lines = [
-            f"{self.n_in_regions:,} of {self.n_variants:,} to be tested"
-            if self.filters
-            else f"{self.n_variants:,}"
+            f"{self.n_in_regions:,} of {self.n_variants:,} to be tested" if self.filters else f"{self.n_variants:,}"
         ]
         lines += self.filters
         return lines

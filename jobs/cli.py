@@ -30,6 +30,7 @@ from allscan.jobs.simulate_command import SimulateCommand
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allscan.engine.ingest.pipeline import IngestProgress
     from allscan.engine.scan import ScanProgress
 
 OUTPUT_PATH = click.Path(path_type=Path)
@@ -48,17 +49,11 @@ def main() -> None:
 @main.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
 @click.argument("out", type=OUTPUT_PATH, metavar="OUT.zarr")
-@click.option(
-    "--region", "regions", multiple=True, metavar="CHR[:START-END]", help="Only this region; repeatable."
-)
+@click.option("--region", "regions", multiple=True, metavar="CHR[:START-END]", help="Only this region; repeatable.")
 @click.option("--keep", type=OUTPUT_PATH, metavar="FILE", help="Only the samples listed in FILE.")
 @click.option("--exclude", type=OUTPUT_PATH, metavar="FILE", help="Not the samples listed in FILE.")
-@click.option(
-    "--min-allele-count", type=float, metavar="N", help="Only variants with at least N minor alleles."
-)
-@click.option(
-    "--max-allele-count", type=float, metavar="N", help="Only variants with at most N minor alleles."
-)
+@click.option("--min-allele-count", type=float, metavar="N", help="Only variants with at least N minor alleles.")
+@click.option("--max-allele-count", type=float, metavar="N", help="Only variants with at most N minor alleles.")
 @click.option("--build", metavar="NAME", help="Reference genome, e.g. GRCh38, where the files do not tell.")
 @click.option(
     "--field",
@@ -77,6 +72,7 @@ def main() -> None:
     show_default=True,
     help="What to do with two variants of the same place and alleles.",
 )
+@click.option("--any-contig", is_flag=True, help="Take contigs that are not human and that no header declares.")
 @click.option("--workers", type=click.IntRange(1), help="Processes at the same time.  [default: one per CPU]")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.zarr.")
 def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
@@ -86,18 +82,31 @@ def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
     was when the same command is given again.
     """
     from allscan.jobs import api
-    from allscan.jobs.progress import Progress
+    from allscan.jobs.description import told_ingest
+    from allscan.jobs.progress import Stages
 
     _promise("stopped; finished parts are kept: give the same command again to go on")
-    with Progress("ingest", "parts") as progress:
+    with Stages("tasks") as stages:
+
+        def show(progress: IngestProgress) -> None:
+            if progress.message:
+                stages.say(progress.message)
+            note = f"{progress.variants_done:,} variants"
+            if progress.tasks_resumed:
+                note += f", {progress.tasks_resumed:,} tasks from before"
+            stages.update(progress.phase, progress.tasks_done, progress.tasks_total, note)
+
         report = api.ingest(
             [Path(source) for source in sources],
             out,
+            keep_samples=options.pop("keep"),
+            exclude_samples=options.pop("exclude"),
             ref_first=not options.pop("ref_last"),
-            on_progress=lambda done: progress.update(done.done, done.total, done.stage),
+            contigs="any" if options.pop("any_contig") else "human",
+            on_progress=show,
             **options,
         )
-    click.echo(report)
+    click.echo(told_ingest(report))
 
 
 @main.command()
@@ -120,7 +129,10 @@ def info(store: Path | None, system: bool, as_json: bool) -> None:
 @main.command()
 @click.argument("store", type=OUTPUT_PATH, metavar="OUT.zarr")
 def verify(store: Path) -> None:
-    """Check every checksum of a genotype store; exit code 2 when a chunk is damaged."""
+    """Check every checksum of a genotype store.
+
+    The exit code is 2 when a chunk is damaged; each one is named.
+    """
     from allscan.engine.store import verify_store
     from allscan.errors import CorruptChunkError
     from allscan.jobs.progress import Progress
@@ -171,6 +183,7 @@ def run(job: Path, workers: int | None, memory: str | None) -> None:
     from allscan.jobs.job import Job
     from allscan.jobs.progress import Progress
     from allscan.jobs.run import run_job
+    from allscan.jobs.run_folder import shown_path
 
     prepared = Job.from_yaml(job).with_runtime(workers=workers, memory=memory)
     _promise(f"stopped; finished tasks are kept: `allscan run {job}` goes on where it was")
@@ -189,10 +202,11 @@ def run(job: Path, workers: int | None, memory: str | None) -> None:
             on_progress=show,
         )
     if done.already_complete:
-        click.echo(f"{done.folder.path}: the run is complete already; nothing was computed")
-    click.echo(f"{done.n_tests:,} tests, {done.n_hits:,} hits")
-    click.echo(f"results     {done.folder.results}")
-    click.echo(f"report      {done.report_path}")
+        click.echo(f"{shown_path(done.folder.path)}: the run is complete already; nothing was computed")
+    click.echo(f"tests       {done.n_tests:,}")
+    click.echo(f"hits        {done.n_hits:,}")
+    click.echo(f"results     {shown_path(done.folder.results)}")
+    click.echo(f"report      {shown_path(done.report_path)}")
 
 
 @main.command()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SYSTEM_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of the system that say something of the disk or the permissions, wherever they arise."""
 
+_LESS_MEMORY = "use fewer workers (--workers) or a larger machine; finished work is kept"
+
 EXIT_BUG = 1
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
@@ -99,6 +101,11 @@ class Group(click.Group):
             if state["debug"]:
                 traceback.print_exc()
             click.echo(f"error: {output_error(error, Path.cwd())}", err=True)
+            sys.exit(EXIT_REFUSED)
+        except MemoryError as error:
+            if state["debug"]:
+                traceback.print_exc()
+            click.echo(f"error: this machine has too little memory: {error}\n  to do: {_LESS_MEMORY}", err=True)
             sys.exit(EXIT_REFUSED)
         except Exception as error:
             _tell_bug(error, debug=state["debug"])

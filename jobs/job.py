@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from allscan.engine.scan import ScanProgress
+    from allscan.jobs.check_report import CheckReport
     from allscan.jobs.plan import PlanReport
     from allscan.jobs.run import Run
-
-    from allscan.jobs.check_report import CheckReport
     from allscan.jobs.spec import JobSpec
 
 
@@ -113,9 +112,8 @@ class Job:
 
     def plan(self) -> PlanReport:
         """Tasks, memory, expected time and output size of the run. Nothing is written."""
-        from allscan.jobs.plan import plan_job
-
         from allscan.jobs.check import check_job
+        from allscan.jobs.plan import plan_job
 
         return plan_job(self, check_job(self)).report
 

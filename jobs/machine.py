@@ -59,9 +59,7 @@ def blas_libraries() -> list[dict[str, Any]]:
 
     keys = ("internal_api", "version", "architecture", "num_threads")
     return [
-        {key: library.get(key) for key in keys}
-        for library in threadpool_info()
-        if library.get("user_api") == "blas"
+        {key: library.get(key) for key in keys} for library in threadpool_info() if library.get("user_api") == "blas"
     ]
 
 

@@ -46,11 +46,7 @@ class PlanReport:
 
     def text(self) -> str:
         """The plan as lines of text."""
-        fewer = (
-            f" ({self.workers_asked} asked: memory does not suffice)"
-            if self.workers < self.workers_asked
-            else ""
-        )
+        fewer = f" ({self.workers_asked} asked: memory does not suffice)" if self.workers < self.workers_asked else ""
         short = "" if self.fits_disk else "  NOT ENOUGH"
         tests = self.n_variants * self.n_traits
         peak, task, limit, disk, free = (
@@ -107,9 +103,7 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
     try:
         scan = plan_scan(checked.store, checked.design, checked.spec, workers=workers, memory_bytes=memory)
     except InputError as error:
-        raise type(error)(
-            error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix
-        ) from error
+        raise type(error)(error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix) from error
     report = PlanReport(
         name=job.spec.name,
         n_variants=scan.n_variants,

@@ -59,7 +59,7 @@ class Progress:
         if kind is None:
             self._finish()
         else:
-            self._clear()
+            self.clear()
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Say how far the work is.
@@ -108,13 +108,14 @@ class Progress:
             self._width = len(line)
         self._stream.flush()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take the line off the terminal, for something else to be written; the next update draws it again."""
         if self._terminal and self._width:
             self._stream.write("\r" + " " * self._width + "\r")
             self._stream.flush()
 
     def _finish(self) -> None:
-        self._clear()
+        self.clear()
         if self._first_done is None:
             return
         done, _, note = self._last
@@ -123,6 +124,49 @@ class Progress:
         rate = f" ({format_count(fresh / seconds)}/s)" if fresh and seconds > 0 else ""
         end = f"; {note}" if note else ""
         self._stream.write(f"{self._title}: {done:,} {self._unit} in {format_seconds(seconds)}{rate}{end}\n")
+        self._stream.flush()
+
+
+class Stages:
+    """Progress of work in several stages, one line for each.
+
+    Parameters
+    ----------
+    unit
+        What is counted.
+    stream
+        Where to write; standard error unless said otherwise.
+    """
+
+    def __init__(self, unit: str, *, stream: TextIO | None = None) -> None:
+        self._unit = unit
+        self._stream = stream if stream is not None else sys.stderr
+        self._stage = ""
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(kind, error, trace)
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Say how far a stage is; a new stage ends the one before. See :meth:`Progress.update`."""
+        if self._progress is None or stage != self._stage:
+            if self._progress is not None:
+                self._progress.__exit__(None, None, None)
+            self._progress = Progress(stage, self._unit, stream=self._stream)
+            self._stage = stage
+        self._progress.update(done, total, note)
+
+    def say(self, message: str) -> None:
+        """Write a line between the lines of progress."""
+        if self._progress is not None:
+            self._progress.clear()
+        self._stream.write(message + "\n")
         self._stream.flush()
 
 

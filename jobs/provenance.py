@@ -152,8 +152,7 @@ def provenance_document(
         "strata": list(checked.design.strata),
         "results": _results_described(checked, planned, summary),
         "trait_notes": [
-            {"trait": trait, "stratum": stratum, "message": message}
-            for trait, stratum, message in summary.trait_notes
+            {"trait": trait, "stratum": stratum, "message": message} for trait, stratum, message in summary.trait_notes
         ],
         "warnings": list(checked.report.warnings),
         "notes": list(checked.report.notes),

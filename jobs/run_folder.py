@@ -11,13 +11,13 @@ import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.errors import InputError, JobChangedError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 STATE_FORMAT = "allscan-run"
 STATE_VERSION = 1
@@ -88,7 +88,15 @@ class RunFolder:
                 fix="remove the run folder and run the job again",
             ) from error
         if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-            raise InputError("this is not the state of a run", where=str(self.state_file))
+            raise InputError(
+                "this is not the state of a run", where=str(self.state_file), fix="name another run folder"
+            )
+        if state.get("format_version") != STATE_VERSION:
+            raise InputError(
+                f"the run was made by another version of allscan (state version {state.get('format_version')})",
+                where=str(self.state_file),
+                fix="use that version, or name a new folder under `output`",
+            )
         return state
 
     def write_state(self, state: Mapping[str, Any]) -> None:
@@ -298,6 +306,13 @@ def output_error(error: OSError, path: Path) -> OutputError:
             )
         case _:
             return OutputError(f"the output cannot be written: {error.strerror or error}", where=where)
+
+
+def shown_path(path: Path) -> str:
+    """A path for the eyes of the user: from the working directory where it lies below it."""
+    resolved = path.resolve()
+    working = Path.cwd()
+    return str(resolved.relative_to(working) if resolved.is_relative_to(working) else resolved)
 
 
 def free_space(path: Path) -> int:

@@ -25,12 +25,8 @@ class SimulateCommand(Command):
             callback=_simulate,
             params=[
                 click.Argument(["out"], type=click.Path(path_type=Path), metavar="OUT"),
-                click.Option(
-                    ["--workers"], type=click.IntRange(1), help="Regions simulated at the same time."
-                ),
-                click.Option(
-                    ["--overwrite"], is_flag=True, help="Replace the files of an earlier simulation."
-                ),
+                click.Option(["--workers"], type=click.IntRange(1), help="Regions simulated at the same time."),
+                click.Option(["--overwrite"], is_flag=True, help="Replace the files of an earlier simulation."),
             ],
             help="Make a cohort of many ancestries with traits whose truth is known.\n\n"
             "Writes genotypes, traits, covariates, truth, and a job file that is ready to run.",
@@ -61,9 +57,7 @@ def _option(field: Field[Any]) -> click.Option:
         return click.Option([name], metavar="GROUP=SHARE,…", help=text, default=defaults, show_default=True)
     if field.name in NAME_LISTS:
         shown = ",".join(str(part) for part in default) if isinstance(default, tuple) else None
-        return click.Option(
-            [name], metavar="NAME,…", help=text, default=shown, show_default=shown is not None
-        )
+        return click.Option([name], metavar="NAME,…", help=text, default=shown, show_default=shown is not None)
     if field.name == "founder_haplotypes":
         return click.Option([name], type=int, metavar="N", help=text)
     if isinstance(default, bool):
@@ -88,9 +82,7 @@ def _simulate(out: Path, workers: int | None, overwrite: bool, **given: Any) -> 
             on_progress=lambda p: progress.update(p.variants_done, p.variants_total, p.stage),
         )
     groups = ", ".join(f"{group} {count:,}" for group, count in report.group_counts.items())
-    click.echo(
-        f"{report.n_samples:,} people ({groups}), {report.n_variants:,} variants, {len(report.traits)} traits"
-    )
+    click.echo(f"{report.n_samples:,} people ({groups}), {report.n_variants:,} variants, {len(report.traits)} traits")
     click.echo(f"genotypes   {report.genotypes}")
     click.echo(f"job         {report.job}")
     store = report.folder / "genotypes.zarr"

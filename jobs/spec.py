@@ -73,9 +73,7 @@ def _mapped_columns(value: Any) -> Any:
     columns: dict[str, dict[str, Any]] = {}
     for name in value:
         if not isinstance(name, str):
-            raise ValueError(
-                f"the trait name {_as_yaml(name)} is not text; put it in quotes: '{_as_yaml(name)}'"
-            )
+            raise ValueError(f"the trait name {_as_yaml(name)} is not text; put it in quotes: '{_as_yaml(name)}'")
         if name in columns:
             raise ValueError(f"the trait {name!r} is listed twice")
         columns[name] = {}
@@ -146,9 +144,7 @@ class TraitOptions(Section):
 class TraitsSection(Section):
     """Which traits are scanned, and where they stand."""
 
-    file: FilePath = Field(
-        description="Table of people: TSV, CSV, space separated or Parquet, plain or compressed."
-    )
+    file: FilePath = Field(description="Table of people: TSV, CSV, space separated or Parquet, plain or compressed.")
     columns: Annotated[
         dict[Text, TraitOptions],
         BeforeValidator(_mapped_columns, json_schema_input_type=list[str] | dict[str, TraitOptions | None]),
@@ -187,9 +183,7 @@ class TraitsSection(Section):
 class CovariatesSection(Section):
     """What every trait is adjusted for."""
 
-    file: FilePath = Field(
-        description="Table with one row per person, in any format that `traits.file` may have."
-    )
+    file: FilePath = Field(description="Table with one row per person, in any format that `traits.file` may have.")
     formula: Text | None = Field(
         default=None,
         description=(
@@ -200,9 +194,7 @@ class CovariatesSection(Section):
     missing_values: MissingValues = Field(
         default=[], description="Cell texts that mean missing, as in `traits.missing_values`."
     )
-    id_column: Text | None = Field(
-        default=None, description="Column of person ids, as in `traits.id_column`."
-    )
+    id_column: Text | None = Field(default=None, description="Column of person ids, as in `traits.id_column`.")
 
 
 SampleFiles = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
@@ -291,9 +283,7 @@ class ChromosomeXSection(Section):
 
     male_dosage: Literal[2, 1] = Field(
         default=2,
-        description=(
-            "Copies that a male's effect allele counts as: 2, like a female's two (X inactivation), or 1."
-        ),
+        description=("Copies that a male's effect allele counts as: 2, like a female's two (X inactivation), or 1."),
     )
     sex_covariate: bool = Field(
         default=True,
@@ -366,20 +356,12 @@ class JobSpec(Section):
             "sample is left out of that variant's test (`exclude`)."
         ),
     )
-    test: Annotated[MethodSection, BeforeValidator(_named, json_schema_input_type=str | MethodSection)] = (
-        Field(
-            default=MethodSection(),
-            description="Association test: its name, or a section with `name` and `options`.",
-        )
+    test: Annotated[MethodSection, BeforeValidator(_named, json_schema_input_type=str | MethodSection)] = Field(
+        default=MethodSection(),
+        description="Association test: its name, or a section with `name` and `options`.",
     )
-    chromosome_x: ChromosomeXSection = Field(
-        default=ChromosomeXSection(), description="How chromosome X is tested."
-    )
-    results: ResultsSection = Field(
-        default=ResultsSection(), description="What is kept beside the full results."
-    )
+    chromosome_x: ChromosomeXSection = Field(default=ChromosomeXSection(), description="How chromosome X is tested.")
+    results: ResultsSection = Field(default=ResultsSection(), description="What is kept beside the full results.")
     report: ReportSection = Field(default=ReportSection(), description="What the report shows.")
-    output: FilePath = Field(
-        description="Folder of the run. It is made; a run that was stopped goes on in it."
-    )
+    output: FilePath = Field(description="Folder of the run. It is made; a run that was stopped goes on in it.")
     runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where and how the job runs.")

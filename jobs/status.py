@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from allscan.jobs.progress import format_seconds
-from allscan.jobs.run_folder import COMPLETE, FAILED, RUNNING, STOPPED, RunFolder, open_run_folder
+from allscan.jobs.run_folder import COMPLETE, FAILED, RUNNING, STOPPED, RunFolder, open_run_folder, shown_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ class RunStatus:
         ]
         if self.state == COMPLETE:
             lines.append(f"hits        {self.n_hits:,}")
-            lines.append(f"report      {self.folder.report}")
+            lines.append(f"report      {shown_path(self.folder.report)}")
         return "\n".join(lines)
 
     def _explanation(self) -> str:

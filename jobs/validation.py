@@ -85,15 +85,12 @@ def _refusal(problems: list[Problem], document: YamlDocument | None) -> JobError
         return JobError(problem.what, where=locate(problem.key_path, document), fix=problem.fix)
     lines = [f"the job has {len(problems)} problems:"]
     lines.extend(
-        f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}"
-        for problem in problems[:MAX_PROBLEMS]
+        f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}" for problem in problems[:MAX_PROBLEMS]
     )
     if len(problems) > MAX_PROBLEMS:
         lines.append(f"  … and {len(problems) - MAX_PROBLEMS} more")
     where = str(document.path) if document is not None else "the job"
-    return JobError(
-        "\n".join(lines), where=where, fix="correct these keys; `allscan schema` describes every one"
-    )
+    return JobError("\n".join(lines), where=where, fix="correct these keys; `allscan schema` describes every one")
 
 
 def _problem(details: ErrorDetails) -> Problem:
@@ -105,9 +102,7 @@ def _problem(details: ErrorDetails) -> Problem:
     if kind == "extra_forbidden":
         return Problem(f"unknown key {key!r}", key_path, _nearest(key_path))
     if kind == "missing":
-        return Problem(
-            f"the key {key_name(key_path)!r} is missing", key_path, f"add it: {_description(key_path)}"
-        )
+        return Problem(f"the key {key_name(key_path)!r} is missing", key_path, f"add it: {_description(key_path)}")
     if kind == "value_error":
         error = context["error"]
         if isinstance(error, AllscanError):

@@ -108,9 +108,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise JobError("there is no such job file", where=str(path), fix="check the path") from None
     except IsADirectoryError:
-        raise JobError(
-            "this is a folder, not a job file", where=str(path), fix="name the YAML file in it"
-        ) from None
+        raise JobError("this is a folder, not a job file", where=str(path), fix="name the YAML file in it") from None
     except OSError as error:
         raise JobError(f"the job file cannot be read: {error.strerror}", where=str(path)) from error
     if len(raw) > MAX_BYTES:
@@ -160,9 +158,7 @@ def _refuse_syntax(error: MarkedYAMLError, text: str, path: Path) -> NoReturn:
         opened = f" opened in line {start.line + 1}" if start is not None else ""
         problem = f"a comma or the end of the bracket{opened} is missing"
         fix = "close the bracket, or put a comma between its items"
-    raise JobError(
-        f"the job file is not YAML: {problem}", where=f"{path}:{line}:{column}", fix=fix
-    ) from error
+    raise JobError(f"the job file is not YAML: {problem}", where=f"{path}:{line}:{column}", fix=fix) from error
 
 
 @dataclass
@@ -184,9 +180,7 @@ class _Builder:
             if isinstance(event, ev.StreamEndEvent):
                 break
             if first is not None:
-                self._refuse(
-                    event, "the job file holds more than one document", "one file is one job: remove '---'"
-                )
+                self._refuse(event, "the job file holds more than one document", "one file is one job: remove '---'")
             first = event
             data = self._value(event, events, (), depth=1)
         if first is None or data is None:
@@ -202,9 +196,7 @@ class _Builder:
 
     def _value(self, event: ev.Event, events: Iterator[ev.Event], key_path: KeyPath, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            self._refuse(
-                event, f"more than {MAX_DEPTH} brackets or levels inside each other", "a job has four"
-            )
+            self._refuse(event, f"more than {MAX_DEPTH} brackets or levels inside each other", "a job has four")
         if isinstance(event, ev.AliasEvent):
             return self._alias(event)
         anchor = event.anchor if isinstance(event, ev.NodeEvent) else None
@@ -267,9 +259,7 @@ class _Builder:
         if name in self._open_anchors:
             self._refuse(event, f"the alias '*{name}' stands inside its own anchor", "write the value out")
         if name not in self._anchors:
-            self._refuse(
-                event, f"no anchor '&{name}' stands before '*{name}'", "text that begins with * needs quotes"
-            )
+            self._refuse(event, f"no anchor '&{name}' stands before '*{name}'", "text that begins with * needs quotes")
         value, size = self._anchors[name]
         self._grow(event, size)
         return value

@@ -1,0 +1,152 @@
+"""The Python calls that need an executor: the same as the commands of the same names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from allscan.jobs.machine import available_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from allscan.engine.ingest.pipeline import IngestProgress, IngestReport
+    from allscan.engine.ingest.sources import DosageField
+    from allscan.engine.ingest.variants import OnDuplicate
+    from allscan.engine.simulation.cohort import SimulationProgress, SimulationReport
+    from allscan.engine.simulation.options import SimulationOptions
+
+
+def ingest(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    regions: Iterable[str] | None = None,
+    keep_samples: str | Path | Iterable[str] | None = None,
+    exclude_samples: str | Path | Iterable[str] | None = None,
+    min_allele_count: float | None = None,
+    max_allele_count: float | None = None,
+    build: str | None = None,
+    contigs: Literal["human", "any"] = "human",
+    field: DosageField = "auto",
+    pass_only: bool = False,
+    ref_first: bool = True,
+    sample_file: str | Path | None = None,
+    on_duplicate: OnDuplicate = "error",
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[IngestProgress], None] | None = None,
+) -> IngestReport:
+    """Make a genotype store of PLINK, BGEN, VCF or VCF Zarr files of the same people.
+
+    A store that was begun goes on where it stopped when the call is made again.
+
+    Parameters
+    ----------
+    sources
+        One file, or several (usually one for each chromosome).
+    out
+        The store to make.
+    regions
+        ``"22"`` or ``"22:16000000-17000000"`` (bp, 1-based, both ends included); None: everything.
+    keep_samples, exclude_samples
+        Ids, or the path of a list of them.
+    min_allele_count, max_allele_count
+        Bounds on the copies of the rarer allele among the kept samples, both included.
+    build
+        Reference build, where the files do not tell.
+    contigs
+        ``"any"`` takes contig names that are not human and that no header declares.
+    field, pass_only
+        VCF, BCF, VCF Zarr: where genotypes stand, and whether only sites that passed their filters count.
+    ref_first, sample_file
+        BGEN: whether the first allele is REF, and the ``.sample`` file.
+    on_duplicate
+        ``"error"``, ``"first"`` or ``"keep"`` for variants of the same place and alleles.
+    workers
+        Processes at the same time; None: one per CPU.
+    overwrite
+        Replace a store that is there.
+    on_progress
+        Called after each task.
+
+    Raises
+    ------
+    InputError, FileFormatError
+        The files are refused; the message names file, place and what to do.
+    OutputError
+        The store cannot be written, or is there already.
+    """
+    from allscan.cluster.embedded import EmbeddedExecutor
+    from allscan.engine.ingest import pipeline
+
+    workers = workers if workers is not None else available_cpus()
+    # Readers spend their time in Python or hold the interpreter lock: one process each. A single worker
+    # needs no process of its own.
+    executor = EmbeddedExecutor(workers, "processes" if workers > 1 else "threads")
+    return pipeline.ingest(
+        [sources] if isinstance(sources, str | Path) else list(sources),
+        out,
+        executor=executor,
+        regions=list(regions) if regions else None,
+        keep_samples=_sample_ids(keep_samples),
+        exclude_samples=_sample_ids(exclude_samples),
+        min_allele_count=min_allele_count,
+        max_allele_count=max_allele_count,
+        build=build,
+        contigs=contigs,
+        on_duplicate=on_duplicate,
+        reader_options={
+            "field": field,
+            "pass_only": pass_only,
+            "ref_first": ref_first,
+            "sample_file": sample_file,
+        },
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
+
+
+def _sample_ids(given: str | Path | Iterable[str] | None) -> list[str] | None:
+    if given is None:
+        return None
+    if not isinstance(given, str | Path):
+        return list(given)
+    from allscan.phenotypes.tables import read_sample_list
+
+    return list(read_sample_list(given).sample_ids)
+
+
+def simulate(
+    out: str | Path,
+    options: SimulationOptions | None = None,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[SimulationProgress], None] | None = None,
+) -> SimulationReport:
+    """Make a cohort of many ancestries with traits whose truth is known.
+
+    Parameters
+    ----------
+    out
+        Folder to make.
+    options
+        What the cohort shall be like (``allscan.engine.simulation.options.SimulationOptions``).
+    workers
+        Regions simulated at the same time; None: one per CPU.
+    overwrite
+        Replace the files of an earlier simulation.
+    on_progress
+        Called from time to time.
+
+    Raises
+    ------
+    MissingDependencyError
+        msprime is not installed.
+    OutputError
+        ``out`` is in use or cannot be written.
+    """
+    from allscan.engine.simulation.cohort import simulate_cohort
+
+    return simulate_cohort(Path(out), options, workers=workers, overwrite=overwrite, on_progress=on_progress)
