@@ -1,4 +1,4 @@
-"""PLINK 2 binary files: .pgen with .pvar (or .pvar.zst, .bim) and .psam (or .fam)."""
+"""PLINK 2 binary files: .pgen with .pvar (or .bim, or either as .zst) and .psam (or .fam)."""
 
 from __future__ import annotations
 
@@ -87,16 +87,14 @@ class PgenSource:
         self._path = Path(path)
         optional_import("pgenlib", "pgenlib", self._path)
         records = read_pgen_header(self._path)
-        pvar = sibling(self._path, ".pvar", ".pvar.zst", ".bim")
+        pvar = sibling(self._path, ".pvar", ".pvar.zst", ".bim", ".bim.zst")
         psam = sibling(self._path, ".psam", ".fam")
         ids, families, sex, notes = read_psam(psam)
         if len(ids) != records.n_samples:
             raise _disagreement(self._path, psam, "samples", records.n_samples, len(ids))
         layout = _read_pvar_header(pvar)
         sites = _SiteCollector(pvar, self._path.stem)
-        wanted = [
-            c for c in ("contig", "position", "variant_id", "ref", "alt", "info") if c in layout.columns
-        ]
+        wanted = [c for c in ("contig", "position", "variant_id", "ref", "alt", "info") if c in layout.columns]
         self._variants = VariantText.scan(
             pvar, layout.columns, wanted, skip_lines=layout.n_lines, inspect=sites.inspect
         )
@@ -220,7 +218,7 @@ def read_pgen_header(path: Path) -> PgenHeader:
                 raise _cut_off(path, size, expected)
             return PgenHeader(n_variants, n_samples, np.zeros(n_variants, dtype=bool), False, provisional)
         types, end = _record_types(file.read, head[11], n_variants)
-        if size < end or (mode == 0x10 and size != end):
+        if size < end or (mode == 0x10 and end and size != end):
             raise _cut_off(path, size, end)
     return PgenHeader(
         n_variants,
@@ -231,19 +229,20 @@ def read_pgen_header(path: Path) -> PgenHeader:
     )
 
 
-def _record_types(
-    read: Callable[[int], bytes], control: int, n_variants: int
-) -> tuple[NDArray[np.uint8], int]:
+def _record_types(read: Callable[[int], bytes], control: int, n_variants: int) -> tuple[NDArray[np.uint8], int]:
     """Type byte of every record, and where the last record ends."""
     storage = control & 15
     length_bytes = storage % 4 + 1
     allele_bytes = (control >> 4) & 3
     n_blocks = -(-n_variants // _BLOCK_VARIANTS)
-    offsets = np.frombuffer(read(8 * n_blocks), dtype="<u8")
+    raw_offsets = read(8 * n_blocks)
+    if len(raw_offsets) < 8 * n_blocks:
+        return np.zeros(0, dtype=np.uint8), 12 + 8 * n_blocks
+    offsets = np.frombuffer(raw_offsets, dtype="<u8")
     types = np.zeros(n_variants, dtype=np.uint8)
     end = 0
-    if storage >= 8 or len(offsets) < n_blocks:
-        # Fixed-size records, which plink2 does not write at present: nothing to learn from the header.
+    if storage >= 8:
+        # Types packed in one or two bits, which plink2 does not write at present: take the general way.
         return types | np.uint8(_DOSAGE_BITS), end
     for block, offset in enumerate(offsets.tolist()):
         first = block * _BLOCK_VARIANTS
@@ -255,7 +254,7 @@ def _record_types(
             block_types = np.frombuffer(read(n), dtype=np.uint8)
         raw = np.frombuffer(read(n * length_bytes), dtype=np.uint8)
         if len(block_types) < n or len(raw) < n * length_bytes:
-            return types, offset + n  # the header itself is cut off
+            return types, int(offset)  # the header itself is cut off: the records begin past the end
         types[first : first + n] = block_types[:n]
         lengths = np.zeros((n, 8), dtype=np.uint8)
         lengths[:, :length_bytes] = raw.reshape(n, length_bytes)
@@ -288,9 +287,7 @@ def read_psam(path: Path) -> tuple[list[str], list[str] | None, NDArray[np.int8]
     names = [name.lstrip("#").upper() for name in table[0]]
     rows = table[1:]
     if not rows:
-        raise InputError(
-            f"{path.name} lists no samples", where=str(path), fix="give a file with at least one sample"
-        )
+        raise InputError(f"{path.name} lists no samples", where=str(path), fix="give a file with at least one sample")
     if "IID" not in names:
         raise FileFormatError(
             f"{path.name} has no IID column",
