@@ -171,12 +171,14 @@ class Stages:
 
 
 def format_count(number: float) -> str:
-    """``950``, ``12.3k``, ``4.5M``, ``1.2G``."""
-    for limit, scale, suffix in ((1e3, 1.0, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
-        if number < limit:
-            scaled = number / scale
-            return f"{scaled:.0f}{suffix}" if scaled >= 100 or not suffix else f"{scaled:.1f}{suffix}"
-    return f"{number / 1e9:.1f}G"
+    """``9.5``, ``950``, ``12.3k``, ``4.5M``, ``1.2G``."""
+    scale, suffix = next(
+        (scale, suffix)
+        for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+        if number >= scale or not suffix
+    )
+    scaled = number / scale
+    return f"{scaled:.0f}{suffix}" if scaled >= 100 else f"{scaled:.1f}{suffix}"
 
 
 def format_bytes(number: float) -> str:

@@ -23,7 +23,7 @@ Transform = Literal[
 ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 
-_MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]i?B?|B)\s*")
+_MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B?|B)\s*", re.IGNORECASE)
 _MEMORY_UNITS = {
     "": 1,
     "k": 10**3,

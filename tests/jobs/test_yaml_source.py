@@ -156,8 +156,7 @@ def test_files_that_are_no_job_are_refused(tmp_path: Path) -> None:
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
     lambda children: (
-        st.lists(children, max_size=4)
-        | st.dictionaries(st.text(min_size=1, max_size=8), children, max_size=4)
+        st.lists(children, max_size=4) | st.dictionaries(st.text(min_size=1, max_size=8), children, max_size=4)
     ),
     max_leaves=12,
 )
