@@ -95,9 +95,7 @@ def align(
             show=False,
         )
     for people_list in keep:
-        people.drop(
-            rows_of(ids, people_list.sample_ids) < 0, f"not on the keep list {_name(people_list.source)}"
-        )
+        people.drop(rows_of(ids, people_list.sample_ids) < 0, f"not on the keep list {_name(people_list.source)}")
 
     trait_rows = people.match(traits.sample_ids, "trait table", traits.source, traits.id_column)
     covariate_rows = _match_covariates(people, covariates, parsed)
@@ -109,6 +107,8 @@ def align(
     present_rows = trait_rows[eligible]
     has_trait = np.zeros(len(eligible), dtype=bool)
     for t in range(len(traits.specs)):
+        if has_trait.all():
+            break
         has_trait |= ~np.isnan(traits.values[present_rows, t])
     without_trait = np.zeros(len(ids), dtype=bool)
     without_trait[eligible[~has_trait]] = True
@@ -176,7 +176,7 @@ class _People:
         if found < LOW_OVERLAP * len(table_ids) and found < LOW_OVERLAP * len(self.ids):
             reason = guess(self.ids, table_ids)
             self.warnings.append(
-                f"only {found:,} of the {len(table_ids):,} people of the {what} {_name(source)} are in the genotypes"
+                f"only {found:,} of {len(table_ids):,} people in the {what} {_name(source)} have genotypes"
                 + (f"; the ids seem to differ by {reason}" if reason else "")
             )
         self.drop(rows < 0, f"in the genotypes, not in the {what} {_name(source)}")
@@ -235,9 +235,7 @@ class _People:
         )
 
 
-def _match_covariates(
-    people: _People, table: CovariateTable | None, formula: CovariateFormula
-) -> NDArray[np.int64]:
+def _match_covariates(people: _People, table: CovariateTable | None, formula: CovariateFormula) -> NDArray[np.int64]:
     """Rows of the covariate table for all store samples; who lacks a covariate of the formula is left out."""
     if table is None:
         return np.full(len(people.ids), -1, dtype=np.int64)

@@ -114,9 +114,7 @@ def _parsed(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
         return np.array(pc.cast(present, pa.float64()).to_numpy(), dtype=np.float64), None
     except pa.ArrowInvalid:
         pass
-    good = pc.match_substring_regex(
-        present, r"^(?i:[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf(inity)?|nan))$"
-    )
+    good = pc.match_substring_regex(present, r"^(?i:[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf(inity)?|nan))$")
     is_bad = pc.and_(pc.invert(pc.fill_null(good, False)), pc.is_valid(present)).to_numpy()
     values = pc.cast(pc.if_else(pa.array(is_bad), None, present), pa.float64())
     row = int(np.argmax(is_bad))
@@ -247,7 +245,7 @@ def _integers(table: RawTable, name: str, column: Any) -> Any:
             where=f"first: {table.where(int(np.argmax(bad)), name)}",
             fix="store ids as strings",
         )
-    return pa.array(np.where(present, values, 0).astype(np.int64), mask=~present)
+    return pa.chunked_array([pa.array(np.where(present, values, 0).astype(np.int64), mask=~present)])
 
 
 def likely_sentinel(values: NDArray[np.float64]) -> tuple[float, int] | None:

@@ -187,7 +187,7 @@ def _named(coded: str, formula: CovariateFormula, labels: list[tuple[str, ...]])
     pieces = []
     for piece in coded.split(":"):
         match = _CODED.fullmatch(piece)
-        assert match is not None, coded  # noqa: S101 - all names given to formulaic are ours
+        assert match is not None, coded  # all names given to formulaic are ours
         number = int(match[1])
         text = formula.factors[number].text
         pieces.append(text if match[2] is None else f"{text}[{labels[number][int(match[2])]}]")
@@ -195,10 +195,10 @@ def _named(coded: str, formula: CovariateFormula, labels: list[tuple[str, ...]])
 
 
 def _values(column: CovariateColumn) -> NDArray[np.float64]:
-    assert column.values is not None  # noqa: S101 - the parser admits numeric columns only
+    assert column.values is not None  # the parser admits numeric columns only
     return column.values
 
 
 def _codes(column: CovariateColumn) -> NDArray[np.int32]:
-    assert column.codes is not None  # noqa: S101 - a column has values or codes
+    assert column.codes is not None  # a column has values or codes
     return column.codes

@@ -99,9 +99,7 @@ def parse(source: str, names: Mapping[str, str], *, where: str, shown: str) -> E
     try:
         body = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(
-            f"{shown!r} is not a valid expression", where=where, fix="check its brackets"
-        ) from None
+        raise InputError(f"{shown!r} is not a valid expression", where=where, fix="check its brackets") from None
     _check(body, where, shown, outermost=True)
     text = _spelled(body, names)
     if isinstance(body, ast.Call) and _function(body) == "I":
@@ -145,9 +143,7 @@ def _check(node: ast.expr, where: str, shown: str, *, outermost: bool = False) -
                 _check_basis(name, node, refuse)
                 _check(arguments[0], where, shown)
             elif name in BASES or name == "C":
-                raise refuse(
-                    f"{name}() stands inside another expression", f"use {name}() as a term of its own"
-                )
+                raise refuse(f"{name}() stands inside another expression", f"use {name}() as a term of its own")
             elif len(arguments) != 1 or options or isinstance(arguments[0], ast.Starred):
                 raise refuse(f"{name}() takes one argument", f"write {name}(column)")
             else:
@@ -161,9 +157,7 @@ def _check(node: ast.expr, where: str, shown: str, *, outermost: bool = False) -
 
 def _check_basis(name: str, call: ast.Call, refuse: Callable[[str, str], InputError]) -> None:
     allowed = BASES[name]
-    usage = {"poly": "write poly(column, 3)", "bs": "write bs(column, df=5) or bs(column, df=5, degree=3)"}[
-        name
-    ]
+    usage = {"poly": "write poly(column, 3)", "bs": "write bs(column, df=5) or bs(column, df=5, degree=3)"}[name]
     values = [*call.args[1:2], *(option.value for option in call.keywords)]
     known = all(option.arg in allowed for option in call.keywords)
     whole = all(isinstance(value, ast.Constant) and type(value.value) is int for value in values)
@@ -187,7 +181,7 @@ def _basis_options(call: ast.Call) -> dict[str, int]:
 
 
 def _function(call: ast.Call) -> str:
-    assert isinstance(call.func, ast.Name)  # noqa: S101 - _check has seen to it
+    assert isinstance(call.func, ast.Name)  # _check has seen to it
     return call.func.id
 
 

@@ -114,9 +114,7 @@ class TextTable:
             if found == 1 and len(cells) == wanted + 1:
                 fix = "the file seems to have row names: write it without them (in R: row.names = FALSE)"
             elif self.delimiter is None:
-                fix = (
-                    "with white space between columns, write missing cells as NA and keep spaces out of cells"
-                )
+                fix = "with white space between columns, write missing cells as NA and keep spaces out of cells"
             return FileFormatError(
                 f"the row has {len(cells)} cells, the header has {wanted}",
                 where=f"{self.source}, line {line}",
@@ -124,19 +122,20 @@ class TextTable:
             )
         if found == 0:
             return _no_rows(self.source)
-        return FileFormatError(
-            f"the table cannot be read: {error}", where=self.source, fix="export the file again"
-        )
+        return FileFormatError(f"the table cannot be read: {error}", where=self.source, fix="export the file again")
 
 
 class ParquetTable:
     """Parquet: columns keep the types that the file gives them."""
 
     def __init__(self, path: Path) -> None:
-        from pyarrow import dataset
+        from pyarrow import dataset, parquet
 
         self.source = str(path)
         try:
+            if path.is_file():
+                # A dataset would say of names that occur twice only that it cannot unify its schema.
+                _checked_names(parquet.read_schema(path).names, f"{path}, schema")
             self._data = dataset.dataset(str(path), format="parquet")
             self._n_rows = int(self._data.count_rows())
         except (OSError, pa.ArrowException) as error:
@@ -248,9 +247,7 @@ def _checked_names(names: Iterable[str], where: str) -> tuple[str, ...]:
 
 
 def _no_rows(source: str) -> InputError:
-    return InputError(
-        "the table has a header and no rows", where=source, fix="check how the file was written"
-    )
+    return InputError("the table has a header and no rows", where=source, fix="check how the file was written")
 
 
 def _first_line(error: Exception) -> str:

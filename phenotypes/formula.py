@@ -83,9 +83,7 @@ def parse_formula(formula: str | None, table: CovariateTable | None) -> Covariat
         text = text[1:].strip()
     if not text:
         return CovariateFormula("", intercept=True, terms="1", factors=())
-    return _Parser(
-        text, {} if table is None else table.columns, "" if table is None else table.source
-    ).parse()
+    return _Parser(text, {} if table is None else table.columns, "" if table is None else table.source).parse()
 
 
 @dataclass(frozen=True)
@@ -195,9 +193,7 @@ class _Parser:
                 )
             return _Part(f"({part.text})", part.n_terms)
         if self._at >= len(self._tokens):
-            raise self._error(
-                "the formula ends where a term should follow", "add the term or remove the sign"
-            )
+            raise self._error("the formula ends where a term should follow", "add the term or remove the sign")
         token = self._tokens[self._at]
         following = self._tokens[self._at + 1].text if self._at + 1 < len(self._tokens) else ""
         if token.text == "{":
@@ -237,9 +233,7 @@ class _Parser:
                 pieces.append(token.text)
         source = " ".join(pieces)
         shown = self._formula[tokens[0].start : tokens[-1].end] if tokens else "{}"
-        parsed = expression.parse(
-            f"({source}){power}" if power else source, names, where=self._where(), shown=shown
-        )
+        parsed = expression.parse(f"({source}){power}" if power else source, names, where=self._where(), shown=shown)
         if not parsed.variables:
             raise self._error(f"{shown!r} uses no column", "use at least one column in every term")
         if parsed.width is None:
@@ -306,9 +300,7 @@ class _Parser:
             or not (len(inside) == 1 or named)
             or (len(inside) > 3)
         ):
-            raise self._error(
-                f"{shown!r} is not understood", 'write C(column), or C(column, "reference level")'
-            )
+            raise self._error(f"{shown!r} is not understood", 'write C(column), or C(column, "reference level")')
         if self._peek() in ("**", "^"):
             raise self._error("categories have no power", f"write {shown}")
         name = self._column(inside[0])
@@ -337,9 +329,7 @@ class _Parser:
         name = token.text.strip("`") if token.kind == "quoted" else token.text
         if name not in self._columns:
             if not self._columns:
-                raise self._error(
-                    f"the formula uses {name!r}, but there is no covariate table", "name its file"
-                )
+                raise self._error(f"the formula uses {name!r}, but there is no covariate table", "name its file")
             raise self._error(f"there is no covariate {name!r}", self._nearest(name), token.start)
         return name
 
@@ -353,9 +343,7 @@ class _Parser:
                 fix=f"correct the cells or mark them as missing (NA){as_text}",
             )
         if numeric and not column.is_numeric:
-            raise self._error(
-                f"the covariate {name!r} holds categories, not numbers", f"use it as it is: {name}"
-            )
+            raise self._error(f"the covariate {name!r} holds categories, not numbers", f"use it as it is: {name}")
 
     def _power(self) -> str:
         if self._peek() not in ("**", "^"):

@@ -100,9 +100,7 @@ class AnalysisTable:
     store_rows: NDArray[np.int64]  # (samples,) increasing rows of the genotype store
     traits: NDArray[np.float64]  # (samples, traits), NaN = missing, transformed
     trait_names: tuple[str, ...]
-    covariates: NDArray[
-        np.float64
-    ]  # (samples, covariates), finite, with intercept unless the formula drops it
+    covariates: NDArray[np.float64]  # (samples, covariates), finite, with intercept unless the formula drops it
     covariate_names: tuple[str, ...]
     sex: NDArray[np.int8] | None  # (samples,) 1 male, 2 female, 0 unknown, when a table has it
     accounting: tuple[SampleCount, ...] = ()

@@ -34,9 +34,7 @@ class SexColumn:
     warnings: tuple[str, ...] = ()
 
 
-def read_sex(
-    table: CovariateTable, column: str | None = None, codes: Mapping[str, int] | None = None
-) -> SexColumn:
+def read_sex(table: CovariateTable, column: str | None = None, codes: Mapping[str, int] | None = None) -> SexColumn:
     """Sex from a covariate table.
 
     Understood are the words male, female, M, F in any case and the numbers 1 (male), 2 (female) and 0
@@ -119,7 +117,7 @@ def _words(column: CovariateColumn) -> tuple[list[str], NDArray[np.int64]]:
     """Distinct cells in lower case, and for every person the index of theirs (-1: missing)."""
     if column.codes is not None:
         return [level.lower() for level in column.levels], column.codes.astype(np.int64)
-    assert column.values is not None  # noqa: S101 - a column has codes or values
+    assert column.values is not None  # a column has codes or values
     present = ~np.isnan(column.values)
     found, inverse = np.unique(column.values[present], return_inverse=True)
     index = np.full(len(column.values), -1, dtype=np.int64)

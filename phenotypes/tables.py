@@ -131,9 +131,7 @@ def read_covariate_table(
     stream = table.columns([key, *names])
     sample_ids = cells.ids(table, key, next(stream)[1])
     columns = {name: _covariate(table, name, column, missing) for name, column in stream}
-    return CovariateTable(
-        sample_ids, columns, table.source, id_column=bare(key), notes=_key_notes(table, key)
-    )
+    return CovariateTable(sample_ids, columns, table.source, id_column=bare(key), notes=_key_notes(table, key))
 
 
 def read_sample_list(path: str | Path) -> SampleList:
@@ -212,11 +210,7 @@ def _key_notes(table: RawTable, key: str) -> tuple[str, ...]:
 def _specs(
     table: RawTable, columns: Sequence[str] | Mapping[str, TraitSpec], available: list[str]
 ) -> tuple[TraitSpec, ...]:
-    wanted = (
-        columns
-        if isinstance(columns, Mapping)
-        else {name: TraitSpec(name) for name in _distinct(columns, table)}
-    )
+    wanted = columns if isinstance(columns, Mapping) else {name: TraitSpec(name) for name in _distinct(columns, table)}
     present = set(available)
     specs: dict[str, TraitSpec] = {}
     for name, spec in wanted.items():
@@ -267,9 +261,7 @@ def _covariate(table: RawTable, name: str, column: Any, missing: cells.MissingVa
     if not cells.is_text(column):
         if not cells.is_number(column):
             what = f"has the type {column.type}, which is neither number nor text"
-            return CovariateColumn(
-                name, values, problem=what, problem_where=f"{table.source}, column {name!r}"
-            )
+            return CovariateColumn(name, values, problem=what, problem_where=f"{table.source}, column {name!r}")
         return _numeric(table, name, values, bad)
     if bad is None or bad.infinite:
         return _numeric(table, name, values, bad)
@@ -277,15 +269,11 @@ def _covariate(table: RawTable, name: str, column: Any, missing: cells.MissingVa
     n_numbers = int((~np.isnan(values)).sum())
     if n_numbers >= MOSTLY_NUMBERS * max(1, int((codes >= 0).sum())):
         problem = f"is numeric but for {bad.count} cells: {bad.what}"
-        return CovariateColumn(
-            name, None, codes, levels, problem=problem, problem_where=table.where(bad.row, name)
-        )
+        return CovariateColumn(name, None, codes, levels, problem=problem, problem_where=table.where(bad.row, name))
     return CovariateColumn(name, None, codes, levels)
 
 
-def _numeric(
-    table: RawTable, name: str, values: NDArray[np.float64], bad: cells.BadCell | None
-) -> CovariateColumn:
+def _numeric(table: RawTable, name: str, values: NDArray[np.float64], bad: cells.BadCell | None) -> CovariateColumn:
     if bad is not None:
         return CovariateColumn(
             name,
@@ -295,8 +283,6 @@ def _numeric(
         )
     sentinel = cells.likely_sentinel(values)
     warning = (
-        ""
-        if sentinel is None
-        else _sentinel_warning(sentinel[0], [f"{name} ({sentinel[1]} cells)"], table.source)
+        "" if sentinel is None else _sentinel_warning(sentinel[0], [f"{name} ({sentinel[1]} cells)"], table.source)
     )
     return CovariateColumn(name, values, warning=warning)

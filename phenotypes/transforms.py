@@ -91,13 +91,14 @@ class CovariateBasis:
         """The basis of covariates (samples, covariates); collinear ones add nothing."""
         if covariates.shape[0] == 0 or covariates.shape[1] == 0:
             return cls(np.empty((covariates.shape[0], 0)))
-        # Columns far from zero (years, say) are centred by an intercept only if scaled columns are pivoted.
+        # Scaled, because units must not decide what counts as collinear; pivoted on the small factor only.
         scale = np.sqrt((covariates**2).mean(axis=0))
         scaled = covariates / np.where(scale > 0, scale, 1.0)
-        q, r, _ = qr(scaled, mode="economic", pivoting=True, check_finite=False)
-        diagonal = np.abs(np.diag(r))
-        rank = int((diagonal > RANK_TOLERANCE * max(diagonal[0], 1.0)).sum())
-        return cls(np.ascontiguousarray(q[:, :rank]))
+        tall, small = np.linalg.qr(scaled)
+        rotation, triangle, _ = qr(small, mode="economic", pivoting=True)
+        diagonal = np.abs(np.diag(triangle))
+        rank = int((diagonal > RANK_TOLERANCE * diagonal[0]).sum()) if diagonal[0] > 0 else 0
+        return cls(np.ascontiguousarray(tall @ rotation[:, :rank]))
 
     @property
     def rank(self) -> int:
@@ -119,14 +120,17 @@ class CovariateBasis:
         residuals
             (present samples,); exactly zero where the covariates explain everything.
         """
-        basis = self.columns if present.all() else self.columns[present]
-        if basis.shape[1] == 0:
+        if self.rank == 0:
             return values.copy()
-        # Orthonormal over all samples, nearly so over a subset: the Gram matrix is small and well
-        # conditioned, and a second pass takes off what rounding left.
-        eigenvalues, vectors = np.linalg.eigh(basis.T @ basis)
-        useful = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
-        whitened = vectors[:, useful] / np.sqrt(eigenvalues[useful])
+        if present.all():
+            basis, whitened = self.columns, np.eye(self.rank)
+        else:
+            # Orthonormal over all samples, nearly so over a subset: the Gram matrix is well conditioned.
+            basis = self.columns[present]
+            eigenvalues, vectors = np.linalg.eigh(basis.T @ basis)
+            useful = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+            whitened = vectors[:, useful] / np.sqrt(eigenvalues[useful])
+        # The second pass takes off what rounding left.
         residual = values
         for _ in range(2):
             residual = residual - basis @ (whitened @ (whitened.T @ (basis.T @ residual)))
