@@ -37,7 +37,7 @@ CHECKSUM_BYTES = 4
 METADATA_BLOCKS = 16
 """Genotype blocks whose variants share one chunk of each variant array."""
 
-MAX_BLOCK_VARIANTS = 1024
+MAX_BLOCK_VARIANTS = 4096
 MIN_BLOCK_VARIANTS = 64
 BLOCK_BYTES = 16 << 20
 

@@ -30,7 +30,7 @@ MISSING16 = 65535
 
 # A variant is held as carriers when at most one sample in this many differs from the common homozygote:
 # below it the list is smaller on disk, and summing over carriers beats a dense product (benchmarks/store).
-CARRIER_DENSITY = 32
+CARRIER_DENSITY = 16
 
 # Steps per allele copy that are tried in order; the first in which every dosage of a variant is exact is
 # taken. They are what files hold: bit depths of BGEN, decimals of VCF, PLINK 2's 1/16384.
@@ -178,22 +178,38 @@ def encode_block(
 
 
 @jit
-def _carriers_to_calls(
-    samples: NDArray[np.int32], calls: NDArray[np.uint8], flipped: bool, out: NDArray[np.int8]
+def _decode_calls(
+    encoding: NDArray[np.uint8],
+    slot: NDArray[np.int32],
+    calls: NDArray[np.uint8],
+    carrier_offset: NDArray[np.int64],
+    carrier_sample: NDArray[np.int32],
+    carrier_call: NDArray[np.uint8],
+    carrier_flipped: NDArray[np.bool_],
+    start: int,
+    out: NDArray[np.int8],
 ) -> None:
-    for i in range(out.shape[0]):
-        out[i] = 2 if flipped else 0
-    for j in range(samples.shape[0]):
-        if calls[j] == 3:
-            out[samples[j]] = -1
-        else:
-            out[samples[j]] = 2 - calls[j] if flipped else calls[j]
+    """Calls of the variants from ``start`` that are held as calls or carriers; other rows are left alone."""
+    for r in range(out.shape[0]):
+        s = slot[start + r]
+        if encoding[start + r] == 0:
+            unpack_calls(calls[s], out[r])
+        elif encoding[start + r] == 1:
+            flipped = carrier_flipped[s]
+            out[r, :] = np.int8(2) if flipped else np.int8(0)
+            for j in range(carrier_offset[s], carrier_offset[s + 1]):
+                call = np.int8(carrier_call[j])
+                if call == 3:
+                    out[r, carrier_sample[j]] = -1
+                else:
+                    out[r, carrier_sample[j]] = 2 - call if flipped else call
 
 
 @jit
 def _calls_to_dosage(calls: NDArray[np.int8], out: NDArray[np.float32]) -> None:
-    for i in range(out.shape[0]):
-        out[i] = np.float32(calls[i]) if calls[i] >= 0 else np.float32(np.nan)
+    for r in range(calls.shape[0]):
+        for i in range(calls.shape[1]):
+            out[r, i] = np.float32(calls[r, i]) if calls[r, i] >= 0 else np.float32(np.nan)
 
 
 def hard_calls(block: GenotypeBlock, start: int, stop: int, out: NDArray[np.int8]) -> None:
@@ -201,19 +217,21 @@ def hard_calls(block: GenotypeBlock, start: int, stop: int, out: NDArray[np.int8
 
     ``out`` has shape (stop - start, samples).
     """
-    for v in range(start, stop):
-        row, s = out[v - start], block.slot[v]
-        match block.encoding[v]:
-            case Encoding.CALLS:
-                unpack_calls(block.calls, s, row)
-            case Encoding.CARRIERS:
-                a, b = block.carrier_offset[s], block.carrier_offset[s + 1]
-                _carriers_to_calls(block.carrier_sample[a:b], block.carrier_call[a:b], block.carrier_flipped[s], row)
-            case _:
-                values = dosage_row(block, v)
-                missing = np.isnan(values)
-                values[missing] = -1.0
-                row[:] = np.floor(values + 0.5)
+    _decode_calls(
+        block.encoding,
+        block.slot,
+        block.calls,
+        block.carrier_offset,
+        block.carrier_sample,
+        block.carrier_call,
+        block.carrier_flipped,
+        start,
+        out[: stop - start],
+    )
+    for v in start + np.flatnonzero(block.encoding[start:stop] > Encoding.CARRIERS):
+        values = dosage_row(block, int(v))
+        values[np.isnan(values)] = -1.0
+        out[v - start] = np.floor(values + 0.5)
 
 
 def dosage_row(block: GenotypeBlock, variant: int) -> NDArray[np.float32]:
@@ -233,13 +251,11 @@ def dosages(block: GenotypeBlock, start: int, stop: int, out: NDArray[np.float32
 
     ``out`` has shape (stop - start, samples).
     """
-    calls = np.empty((1, block.n_samples), np.int8)
-    for v in range(start, stop):
-        if block.encoding[v] in (Encoding.CALLS, Encoding.CARRIERS):
-            hard_calls(block, v, v + 1, calls)
-            _calls_to_dosage(calls[0], out[v - start])
-        else:
-            out[v - start] = dosage_row(block, v)
+    calls = np.empty((stop - start, block.n_samples), np.int8)
+    hard_calls(block, start, stop, calls)
+    _calls_to_dosage(calls, out[: stop - start])
+    for v in start + np.flatnonzero(block.encoding[start:stop] > Encoding.CARRIERS):
+        out[v - start] = dosage_row(block, int(v))
 
 
 def take(block: GenotypeBlock, variants: NDArray[np.int64]) -> GenotypeBlock:

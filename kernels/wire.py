@@ -30,26 +30,35 @@ HEADER = struct.Struct("<4sHHIIIIIIQQ")
 
 
 @jit
-def _read_gaps(gap_bytes: NDArray[np.uint8], offset: NDArray[np.int64], out: NDArray[np.int32]) -> int:
-    """Sample numbers from gap bytes; returns bytes read, or -1 when they do not fit."""
+def _read_carriers(
+    gap_bytes: NDArray[np.uint8],
+    quads: NDArray[np.uint8],
+    offset: NDArray[np.int64],
+    sample: NDArray[np.int32],
+    call: NDArray[np.uint8],
+) -> int:
+    """Sample numbers and calls of the carriers; returns gap bytes read, or -1 when they do not fit."""
     at = 0
     size = gap_bytes.shape[0]
     for v in range(offset.shape[0] - 1):
-        sample = -1
+        current = -1
         for k in range(offset[v], offset[v + 1]):
-            gap = 0
-            shift = 0
-            while True:
+            if at >= size:
+                return -1
+            byte = np.int64(gap_bytes[at])
+            at += 1
+            gap = byte & 127
+            shift = 7
+            while byte >= 128:
                 if at >= size or shift > 28:
                     return -1
-                byte = gap_bytes[at]
+                byte = np.int64(gap_bytes[at])
                 at += 1
                 gap |= (byte & 127) << shift
                 shift += 7
-                if byte < 128:
-                    break
-            sample += gap + 1
-            out[k] = sample
+            current += gap + 1
+            sample[k] = current
+            call[k] = (quads[k >> 2] >> np.uint8(2 * (k & 3))) & np.uint8(3)
     return at
 
 
@@ -136,9 +145,10 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
     if offset[-1] != n_total or at != len(view) or kinds.tolist() != [n_calls, n_carriers, n_8, n_16]:
         raise ValueError("the parts of a genotype block contradict its header")
     sample = np.empty(n_total, np.int32)
-    if _read_gaps(gap_bytes, offset, sample) != n_gap_bytes or (n_total and int(sample.max()) >= n):
+    call = np.empty(n_total, np.uint8)
+    used = _read_carriers(gap_bytes, quads, offset, sample, call)
+    if used != n_gap_bytes or (n_total and (int(sample.max()) >= n or int(call.min()) == 0)):
         raise ValueError("the carrier lists of a genotype block are damaged")
-    unpacked: NDArray[np.uint8] = (quads[:, None] >> np.array([0, 2, 4, 6], np.uint8)) & np.uint8(3)
     slot = np.zeros(v, np.int32)
     for kind in Encoding:
         here = np.flatnonzero(encoding == kind)
@@ -153,7 +163,7 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
         calls,
         offset,
         sample,
-        unpacked.reshape(-1)[:n_total],
+        call,
         flipped,
         dosage8,
         dosage16.view("<u2").reshape(n_16, n).astype(np.uint16, copy=False),

@@ -61,14 +61,14 @@ def test_encodings_follow_content() -> None:
     n = 3200
     calls = np.zeros((4, n), np.int8)
     calls[1, ::10] = 1  # common
-    calls[2, :100] = 1  # exactly one sample in 32
+    calls[2, :200] = 1  # exactly one sample in 16
     calls[3] = 2
     calls[3, 7] = -1  # nearly everybody carries two copies
     dosage = np.tile(np.linspace(0, 2, n, dtype=np.float32), (4, 1))
     block = encode_block(calls)
     assert block.encoding.tolist() == [Encoding.CARRIERS, Encoding.CALLS, Encoding.CARRIERS, Encoding.CARRIERS]
     assert block.carrier_flipped.tolist() == [False, False, True]
-    assert len(block.carrier_sample) == 101
+    assert len(block.carrier_sample) == 201
     exact = np.rint(dosage * 100) / 100
     encoded = encode_block(calls, exact, np.array([False, True, False, False]))
     assert encoded.encoding[1] == Encoding.DOSAGE8
