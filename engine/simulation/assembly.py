@@ -30,9 +30,7 @@ class CopyPlan(NamedTuple):
 def haplotypes_needed(inheritance: RegionInheritance, n_ancestries: int) -> NDArray[np.int64]:
     """Simulated haplotypes of each ancestry that give every founder stretch one of its own."""
     own = inheritance.ancestry[inheritance.ancestry >= 0]
-    return np.bincount(own, minlength=n_ancestries) + np.bincount(
-        inheritance.switch_ancestry, minlength=n_ancestries
-    )
+    return np.bincount(own, minlength=n_ancestries) + np.bincount(inheritance.switch_ancestry, minlength=n_ancestries)
 
 
 def plan_copies(
@@ -131,9 +129,7 @@ def count_by_group(
             out[v, group[n]] += calls[v, n] >> 1 if haploid[n] else calls[v, n]
 
 
-def drop_calls(
-    rng: np.random.Generator, calls: NDArray[np.int8], mean_rate: float, missing_code: int
-) -> None:
+def drop_calls(rng: np.random.Generator, calls: NDArray[np.int8], mean_rate: float, missing_code: int) -> None:
     """Make calls missing, in place: variants differ in quality, people do not.
 
     A variant's rate is gamma distributed (shape 0.5) around ``mean_rate`` and at most 0.5.

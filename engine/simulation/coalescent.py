@@ -82,10 +82,7 @@ def simulate_haplotypes(
     ancestry_seed, mutation_seed = (int(number) for number in rng.integers(1, 2**31, 2))
     present = [number for number in range(len(ANCESTRIES)) if counts[number]]
     trees = msprime.sim_ancestry(
-        samples=[
-            msprime.SampleSet(int(counts[number]), population=ANCESTRIES[number], ploidy=1)
-            for number in present
-        ],
+        samples=[msprime.SampleSet(int(counts[number]), population=ANCESTRIES[number], ploidy=1) for number in present],
         demography=demography(X_SIZE if region.sex_linked else 1.0),
         recombination_rate=msprime.RateMap(position=edges, rate=rates),
         random_seed=ancestry_seed,
@@ -143,9 +140,7 @@ def _decode(trees: Any, site: NDArray[np.int64]) -> NDArray[np.int8]:
     return allele
 
 
-def _by_discovery(
-    rng: np.random.Generator, allele: NDArray[np.int8], first_of: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _by_discovery(rng: np.random.Generator, allele: NDArray[np.int8], first_of: NDArray[np.int64]) -> NDArray[np.int64]:
     """An order drawn with each site's chance of varying in the discovery panel."""
     absent = np.ones(len(allele))
     fixed = np.ones(len(allele))

@@ -130,6 +130,7 @@ def simulate_cohort(
     load_msprime()
     started = time.perf_counter()
     out = Path(out)
+    existed = out.exists()
     partial = _prepare_folder(out, options, overwrite)
     try:
         # One BLAS thread: sums then do not depend on the number of processors.
@@ -147,6 +148,8 @@ def simulate_cohort(
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if not existed and not any(out.iterdir()):
+            out.rmdir()
     return _moved(report, out, time.perf_counter() - started)
 
 
@@ -157,9 +160,7 @@ def _simulate_into(
     on_progress: Callable[[SimulationProgress], None],
 ) -> SimulationReport:
     seeds = _Seeds(options.seed)
-    pedigree = draw_pedigree(
-        seeds.generator("pedigree"), options.samples, options.groups, options.relatedness
-    )
+    pedigree = draw_pedigree(seeds.generator("pedigree"), options.samples, options.groups, options.relatedness)
     n_founder_haplotypes = min(2 * pedigree.n_founders, options.haplotype_limit)
     regions = plan_regions(
         seeds.generator("genome"),
@@ -239,16 +240,21 @@ def _write_genotypes(
     component_calls = [np.empty((0, pedigree.n_samples), dtype=np.int8)]
     done = 0
     on_progress(SimulationProgress("genotypes", 0, options.variants))
-    for region in _in_order(tasks, pedigree, options, workers):
+    try:
+        for region in _in_order(tasks, pedigree, options, workers):
+            for writer in writers:
+                writer.append(region)
+            genetic.add(region, causal.large[region.region.index])
+            summary.add(region)
+            component_calls.append(region.component_calls)
+            done += len(region.position)
+            on_progress(SimulationProgress("genotypes", done, options.variants))
         for writer in writers:
-            writer.append(region)
-        genetic.add(region, causal.large[region.region.index])
-        summary.add(region)
-        component_calls.append(region.component_calls)
-        done += len(region.position)
-        on_progress(SimulationProgress("genotypes", done, options.variants))
-    for writer in writers:
-        writer.close()
+            writer.close()
+    except BaseException:
+        for writer in writers:
+            writer.abandon()
+        raise
     return np.concatenate(component_calls)
 
 
@@ -360,9 +366,7 @@ class _Summary:
     def f_st(self) -> dict[str, float]:
         names = self._pedigree.group_names
         return {
-            f"{names[one]}-{names[other]}": round(
-                float(self._between[one, other] / self._total[one, other]), 5
-            )
+            f"{names[one]}-{names[other]}": round(float(self._between[one, other] / self._total[one, other]), 5)
             for one in range(len(names))
             for other in range(one + 1, len(names))
             if self._total[one, other] > 0
@@ -443,6 +447,7 @@ def _prepare_folder(out: Path, options: SimulationOptions, overwrite: bool) -> P
             where=str(out),
             fix="choose another folder, or allow files to be overwritten",
         )
+    existed = out.exists()
     partial = out / f".partial-{os.getpid()}"
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -456,7 +461,7 @@ def _prepare_folder(out: Path, options: SimulationOptions, overwrite: bool) -> P
     # Only a .bed has a size that is known beforehand.
     needed = options.variants * -(-options.samples // 4) if "bed" in options.formats else 0
     if free < needed:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial if existed else out, ignore_errors=True)
         raise OutputError(
             f"the .bed file needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free",
             where=str(out),

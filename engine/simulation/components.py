@@ -71,9 +71,7 @@ def _standardised(calls: NDArray[np.int8], frequency: NDArray[np.float64]) -> ND
     return centred / np.sqrt(2 * frequency * (1 - frequency))[:, None]
 
 
-def _times(
-    calls: NDArray[np.int8], frequency: NDArray[np.float64], right: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _times(calls: NDArray[np.int8], frequency: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standardised genotypes (variants, samples) times (samples, k)."""
     out = np.empty((len(calls), right.shape[1]))
     for low in range(0, len(calls), _ROWS):

@@ -165,9 +165,7 @@ def demography(size_scale: float = 1.0) -> Any:
     model.add_symmetric_migration_rate_change(
         time=_SPLIT_EURASIA, populations=["AFR", "out_of_africa"], rate=_MIGRATION_AFR_OOA
     )
-    model.add_population_split(
-        time=_SPLIT_OUT_OF_AFRICA, derived=["AFR", "out_of_africa"], ancestral="ancestral"
-    )
+    model.add_population_split(time=_SPLIT_OUT_OF_AFRICA, derived=["AFR", "out_of_africa"], ancestral="ancestral")
     model.add_population_parameters_change(
         time=_AFRICAN_EXPANSION, population="ancestral", initial_size=size_scale * _ANCESTRAL_SIZE
     )

@@ -160,9 +160,7 @@ def plan_regions(
     return tuple(regions)
 
 
-def recombination_map(
-    rng: np.random.Generator, length: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def recombination_map(rng: np.random.Generator, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Window edges (windows + 1,) in bases and recombination rates (windows,) per base with hotspots."""
     edges = np.append(np.arange(0.0, length, _HOTSPOT_WINDOW), float(length))
     rates = rng.gamma(_HOTSPOT_SHAPE, 1 / _HOTSPOT_SHAPE, len(edges) - 1)
@@ -179,9 +177,7 @@ def _arms(chromosome: str) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in arms if stop > start]
 
 
-def _share_regions(
-    arms: list[tuple[str, int, int]], arm_length: NDArray[np.float64], wanted: int
-) -> NDArray[np.int64]:
+def _share_regions(arms: list[tuple[str, int, int]], arm_length: NDArray[np.float64], wanted: int) -> NDArray[np.int64]:
     """Regions of each arm: at least one per chromosome, the rest by length."""
     longest: dict[str, int] = {}
     for number, (name, _, _) in enumerate(arms):

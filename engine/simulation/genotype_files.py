@@ -42,6 +42,10 @@ class GenotypeWriter(Protocol):
         """Finish the files. Files that were not closed are not valid."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of files that will not be finished."""
+        ...
+
 
 def open_writers(
     folder: Path, formats: Sequence[str], pedigree: Pedigree, n_variants: int, chromosomes: Sequence[str]
@@ -91,14 +95,17 @@ class PgenFiles:
         """Write all variants of a region."""
         coded = np.where(region.calls == MISSING_CALL, np.int8(_PGEN_MISSING), region.calls)
         self._pgen.append_biallelic_batch(np.ascontiguousarray(coded))
-        for name, position, ref, alt in zip(
-            region.variant_id, region.position, region.ref, region.alt, strict=True
-        ):
+        for name, position, ref, alt in zip(region.variant_id, region.position, region.ref, region.alt, strict=True):
             self._pvar.write(f"{region.region.chromosome}\t{position}\t{name}\t{ref}\t{alt}\n")
 
     def close(self) -> None:
         """Finish the files."""
         self._pgen.close()
+        self._pvar.close()
+
+    def abandon(self) -> None:
+        """Let go of files that will not be finished."""
+        self._pgen = None  # closing it would complain of the variants that are not there
         self._pvar.close()
 
 
@@ -117,15 +124,17 @@ class BedFiles:
     def append(self, region: RegionCalls) -> None:
         """Write all variants of a region."""
         self._bed.write(pack_bed(region.calls).tobytes())
-        for name, position, ref, alt in zip(
-            region.variant_id, region.position, region.ref, region.alt, strict=True
-        ):
+        for name, position, ref, alt in zip(region.variant_id, region.position, region.ref, region.alt, strict=True):
             self._bim.write(f"{region.region.chromosome}\t{name}\t0\t{position}\t{alt}\t{ref}\n")
 
     def close(self) -> None:
         """Finish the files."""
         self._bed.close()
         self._bim.close()
+
+    def abandon(self) -> None:
+        """Let go of files that will not be finished."""
+        self.close()
 
 
 def pack_bed(calls: NDArray[np.int8]) -> NDArray[np.uint8]:

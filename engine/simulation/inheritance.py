@@ -51,9 +51,7 @@ class RegionInheritance:
         first = np.minimum(self.copy_break / length, 1).astype(np.float32)[:, None]
         # Copies of copies (a son's X) refer to earlier rows, so that two passes settle everything.
         for _ in range(2):
-            shares[self.copy_target] = (
-                first * shares[self.first_source] + (1 - first) * shares[self.second_source]
-            )
+            shares[self.copy_target] = first * shares[self.first_source] + (1 - first) * shares[self.second_source]
         return shares
 
 

@@ -65,9 +65,7 @@ class SimulationOptions:
         "variance of an effect is [2p(1-p)] to this power (Schoech 2019, doi:10.1038/s41467-019-08424-6)",
     )
     genetic_correlation: float = _option(0.3, "correlation of effects between traits of one family of three")
-    residual_correlation: float = _option(
-        0.3, "correlation of residuals between traits of one family of three"
-    )
+    residual_correlation: float = _option(0.3, "correlation of residuals between traits of one family of three")
     group_shift: float = _option(
         0.3,
         "standard deviation of the groups' mean differences that are not genetic (confounding by ancestry)",
@@ -221,9 +219,7 @@ def _check_names(options: SimulationOptions) -> None:
             raise _refuse("trait_names", ", ".join(names), f"{options.traits} different names")
         for name in names:
             if not name or any(character.isspace() or character in ',"[]{}:#' for character in name):
-                raise _refuse(
-                    "trait_names", repr(name), "without blanks, commas, quotes, brackets, colons or #"
-                )
+                raise _refuse("trait_names", repr(name), "without blanks, commas, quotes, brackets, colons or #")
 
 
 def _check_members(name: str, values: Sequence[str], known: Sequence[str]) -> None:

@@ -78,9 +78,7 @@ class Pedigree:
         return np.sort(np.concatenate([alone, one_each]))
 
 
-def draw_pedigree(
-    rng: np.random.Generator, samples: int, groups: Mapping[str, float], relatedness: float
-) -> Pedigree:
+def draw_pedigree(rng: np.random.Generator, samples: int, groups: Mapping[str, float], relatedness: float) -> Pedigree:
     """Draw the people of a cohort, in random order.
 
     Parents and children belong to one group. Nuclear families only: both parents and two children, both
@@ -187,9 +185,7 @@ class _Builder:
         )
 
 
-def _draw_shares(
-    rng: np.random.Generator, group: NDArray[np.int8], names: tuple[str, ...]
-) -> NDArray[np.float64]:
+def _draw_shares(rng: np.random.Generator, group: NDArray[np.int8], names: tuple[str, ...]) -> NDArray[np.float64]:
     """Each founder's shares of the ancestral populations, shape (founders, ancestries)."""
     shares = np.zeros((len(group), len(ANCESTRIES)))
     for number, name in enumerate(names):

@@ -56,9 +56,7 @@ def write_covariates(path: Path, pedigree: Pedigree, components: NDArray[np.floa
     def rows() -> Iterable[str]:
         for row, iid in enumerate(pedigree.member_id):
             scores = [f"{value:.6g}" for value in components[row].tolist()]
-            yield "\t".join(
-                [iid, f"{age[row]:.1f}", str(sex[row]), *scores, pedigree.group_names[group[row]]]
-            )
+            yield "\t".join([iid, f"{age[row]:.1f}", str(sex[row]), *scores, pedigree.group_names[group[row]]])
 
     axes = [f"pc{number + 1}" for number in range(components.shape[1])]
     _write(path, ["IID", "age", "sex", *axes, "group"], rows())

@@ -66,9 +66,7 @@ class CohortTraits:
     group_shift: NDArray[np.float64]  # (traits, groups)
 
 
-def plan_causal(
-    rng: np.random.Generator, regions: Sequence[Region], options: SimulationOptions
-) -> CausalPlan:
+def plan_causal(rng: np.random.Generator, regions: Sequence[Region], options: SimulationOptions) -> CausalPlan:
     """Choose causal variants: for small effects anywhere, for large ones in different regions if possible."""
     first = np.concatenate([[0], np.cumsum([region.variants for region in regions])])
     small: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -113,9 +111,7 @@ class GeneticValues:
         n_small = len(region.causal)
 
         heterozygosity = 2 * frequency[:n_small] * (1 - frequency[:n_small])
-        effects = self._small_effects(n_small) * heterozygosity[:, None] ** (
-            self.options.frequency_exponent / 2
-        )
+        effects = self._small_effects(n_small) * heterozygosity[:, None] ** (self.options.frequency_exponent / 2)
         for row, trait in zip(region.large, large_traits, strict=True):
             effects[region.causal == row, trait] = 0
         self.small += calls[:n_small].T @ effects
