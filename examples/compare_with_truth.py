@@ -14,7 +14,7 @@ import allscan
 
 SIGNIFICANT = 7.3  # -log10 of 5e-8
 WINDOW = 500_000  # bases to either side
-POWERED = 9.0  # expected -log10 p above which a true effect is found nine times in ten
+POWERED = 10.8  # expected -log10 p above which a true effect is found nine times in ten
 
 
 def lead_variants(hits: pd.DataFrame) -> pd.DataFrame:

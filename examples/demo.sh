@@ -18,7 +18,6 @@ step() { printf '\n$ %s\n' "$*"; "$@"; }
 
 step allscan simulate "$folder" --samples 3000 --variants 25000 --traits 6 --seed 7
 step allscan ingest "$folder/genotypes.pgen" "$folder/genotypes.zarr"
-step allscan check "$folder/job.yaml"
 step allscan run "$folder/job.yaml"
 step allscan export "$folder/runs/simulated" --trait trait_1 --format regenie --out "$folder/trait_1.regenie.gz"
 printf '\n'
