@@ -92,7 +92,8 @@ def export(
     Raises
     ------
     InputError
-        If the trait, stratum or format is not known, or the format cannot hold the results.
+        If the run is not complete, the trait, stratum or format is not known, or the format cannot hold
+        the results.
     OutputError
         If a file is in the way or cannot be written.
     MissingDependencyError
@@ -108,9 +109,7 @@ def export(
         raise InputError(
             "a Parquet file is compressed inside", where=str(target), fix="give a name without .gz or .bgz"
         )
-    from allscan.engine.results import ResultsCube
-
-    selection = _select(cube or ResultsCube.open(run_folder), trait, stratum)
+    selection = _select(cube or _open_complete(Path(run_folder)), trait, stratum)
     _refuse_overwriting(target, overwrite)
     kept = _Filter(selection, min_neg_log10_p)
     with _cannot_write(target):
@@ -119,6 +118,14 @@ def export(
         if format == "gwas-ssf":
             return _export_ssf(selection, kept, target, compressed, _provenance(Path(run_folder)))
         return _export_lines(selection, kept, str(format), target, compressed)
+
+
+def _open_complete(folder: Path) -> ResultSource:
+    # Of a run that is not complete, the rows still to come would look like results that are missing.
+    from allscan.engine.results import ResultsCube
+    from allscan.jobs.run_folder import open_complete_run
+
+    return ResultsCube.open(open_complete_run(folder).path)
 
 
 def _select(cube: ResultSource, trait: str, stratum: str) -> Selection:

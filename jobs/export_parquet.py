@@ -66,7 +66,8 @@ def write_parquet(path: Path, selection: Selection, parts: Iterable[Rows]) -> in
             values = {**rows.values, "status": names[rows.values["status"]]}
             for name in ("contig", "position", "variant_id", "ref", "alt", "info"):
                 values[name] = getattr(rows.table, name)
-            arrays = [pa.array(values[field.name], field.type) for field in layout]
+            # NaN becomes null: databases keep the two apart, and these values are missing.
+            arrays = [pa.array(values[field.name], field.type, from_pandas=True) for field in layout]
             writer.write_table(pa.Table.from_arrays(arrays, schema=layout), row_group_size=max(len(rows), 1))
             count += len(rows)
     return count

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from allscan.jobs.result_source import blocks
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from allscan.engine.store import VariantTable
     from allscan.jobs.result_source import ResultSource
 
-BASES = "ACGT"
+BASES = ("A", "C", "G", "T")
 INSERTION, DELETION, OTHER_ALLELES = 16, 17, 18
 """Allele codes beside 4 × REF + ALT of single bases, in the order A, C, G, T."""
 
@@ -51,18 +53,18 @@ class Genome:
 
 def allele_codes(table: VariantTable) -> NDArray[np.uint8]:
     """One byte for the alleles of each variant, shape (variants,)."""
-    # Never as fixed-width text: one structural variant of 300,000 bases would widen every row to that.
-    ref, alt = table.ref, table.alt
-    base = {letter: code for code, letter in enumerate(BASES)}
+    ref = pa.array(table.ref, pa.string())
+    alt = pa.array(table.alt, pa.string())
+    bases = pa.array(BASES)
+    ref_base = pc.fill_null(pc.index_in(ref, bases), -1).to_numpy()
+    alt_base = pc.fill_null(pc.index_in(alt, bases), -1).to_numpy()
+    growth = pc.binary_length(alt).to_numpy() - pc.binary_length(ref).to_numpy()
+    spelled = ~pc.starts_with(alt, "<").to_numpy(zero_copy_only=False)
     codes = np.full(len(table), OTHER_ALLELES, dtype=np.uint8)
-    growth = np.fromiter(map(len, alt), np.int64, len(alt)) - np.fromiter(map(len, ref), np.int64, len(ref))
-    longer, shorter = growth > 0, growth < 0
-    symbolic = np.fromiter((allele.startswith("<") for allele in alt), np.bool_, len(alt))
-    codes[longer & ~symbolic] = INSERTION
-    codes[shorter & ~symbolic] = DELETION
-    for letter_r, code_r in base.items():
-        for letter_a, code_a in base.items():
-            codes[(ref == letter_r) & (alt == letter_a)] = 4 * code_r + code_a
+    codes[(growth > 0) & spelled] = INSERTION
+    codes[(growth < 0) & spelled] = DELETION
+    single = (ref_base >= 0) & (alt_base >= 0)
+    codes[single] = 4 * ref_base[single] + alt_base[single]
     return codes
 
 
@@ -77,12 +79,12 @@ def read_genome(source: ResultSource) -> Genome:
         table = source.variant_table(rows.start, rows.stop)
         position[rows] = table.position
         allele[rows] = allele_codes(table)
-        names, inverse = np.unique(table.contig.astype(str), return_inverse=True)
-        # New names in order of first appearance, not of the alphabet.
-        appearance = np.argsort([np.argmax(inverse == k) for k in range(len(names))], kind="stable")
-        for k in appearance:
-            code_of.setdefault(str(names[k]), len(code_of))
-        contig[rows] = np.array([code_of[str(name)] for name in names], dtype=np.int32)[inverse]
+        # Names in order of first appearance, in this block and over all.
+        encoded = pa.array(table.contig, pa.string()).dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        for name in names:
+            code_of.setdefault(name, len(code_of))
+        contig[rows] = np.array([code_of[name] for name in names], np.int32)[encoded.indices.to_numpy()]
     return lay_out(tuple(code_of), contig, position, allele)
 
 

@@ -110,7 +110,7 @@ def render(
         hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
         accounting=accounting(panels, provenance),
         provenance_rows=_provenance_rows(source, provenance),
-        provenance_json=json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else "",
+        provenance_json=json.dumps(_without_examples(provenance), indent=2) if provenance else "",
         points=budget.points,
         cell=f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
         significance=_p_text(options.significance),
@@ -281,3 +281,12 @@ def _provenance_rows(source: ResultSource, provenance: Mapping[str, Any]) -> lis
 
 def _some(mapping: Mapping[str, Any], *keys: str) -> list[str]:
     return [str(mapping[key]) for key in keys if mapping.get(key)]
+
+
+def _without_examples(value: Any) -> Any:
+    """A document without any ``examples``: in an accounting they are ids of people, for the terminal only."""
+    if isinstance(value, dict):
+        return {key: _without_examples(item) for key, item in value.items() if key != "examples"}
+    if isinstance(value, list):
+        return [_without_examples(item) for item in value]
+    return value

@@ -150,7 +150,7 @@ def make_results(
 
 def make_provenance(results: ArrayResults) -> dict[str, Any]:
     """A provenance document as a run writes it."""
-    n = int(results.values["n"].max())
+    n = int(results.values["n"].max(initial=0))
     return {
         "format": "allscan-provenance",
         "format_version": 1,
