@@ -8,7 +8,7 @@ import numpy as np
 
 from allscan.engine.chromosomes import PloidyClass, ploidy_classes
 from allscan.engine.design import FEMALE, MALE
-from allscan.kernels.association import NullData, Status, TraitNote
+from allscan.kernels.association import Model, NullData, Status, TraitNote
 from allscan.kernels.counts import SampleSets, sample_sets
 from allscan.kernels.missingness import missingness_patterns
 
@@ -68,6 +68,8 @@ def fit_class_null(
     covariates[design.store_rows] = design.covariates
     names = design.covariate_names
     scale = np.ones(n)
+    # How much a copy counts matters to the models that count copies; a carrier is a carrier with one or two.
+    counted = spec.model in (Model.ADDITIVE, Model.GENOTYPIC)
     males = male_sets = None
     if kind in (PloidyClass.X, PloidyClass.Y):
         analysed = sex == MALE if kind == PloidyClass.Y else (sex == MALE) | (sex == FEMALE)
@@ -75,12 +77,12 @@ def fit_class_null(
             return None, ()
         values[~analysed] = np.nan
         males = sample_sets((sex == MALE)[None, :])
-        if kind == PloidyClass.Y or spec.x_male_dosage == 1:
+        if counted and (kind == PloidyClass.Y or spec.x_male_dosage == 1):
             scale[sex == MALE] = 0.5
         if kind == PloidyClass.X and spec.x_sex_covariate and len(np.unique(sex[analysed])) > 1:
             covariates = np.column_stack([covariates, sex == MALE])
             names = (*names, ADDED_SEX)
-    elif kind == PloidyClass.MT:
+    elif counted and kind == PloidyClass.MT:
         scale[:] = 0.5
     member, set_of_trait = missingness_patterns(values)
     data = NullData(values, covariates, names, scale, member, set_of_trait)
