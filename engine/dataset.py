@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-VARIANT_ARRAYS = (
-    "variant_contig", "variant_position", "variant_id", "variant_allele", "variant_info", "variant_n_called",
-    "variant_allele_count", "variant_allele_frequency", "variant_missing_rate", "variant_hwe_neg_log10_p",
-)  # fmt: skip
+# Names in the store and in the dataset. sgkit has names of its own for counts of every allele, (variants, alleles).
+VARIANT_ARRAYS = {
+    "variant_contig": "variant_contig",
+    "variant_position": "variant_position",
+    "variant_id": "variant_id",
+    "variant_allele": "variant_allele",
+    "variant_info": "variant_info",
+    "variant_allele_count": "variant_alt_count",
+    "variant_allele_frequency": "variant_alt_frequency",
+    "variant_missing_rate": "variant_missing_rate",
+    "variant_hwe_neg_log10_p": "variant_hwe_neg_log10_p",
+}
 
 
 def _to_genotype(dosage: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -59,9 +67,9 @@ def open_dataset(path: str | Path) -> xr.Dataset:
         "call_genotype": (("variants", "samples", "ploidy"), genotype, {"mixed_ploidy": False}),
         "call_genotype_mask": (("variants", "samples", "ploidy"), genotype < 0),
     }
-    for name in VARIANT_ARRAYS:
+    for name, shown in VARIANT_ARRAYS.items():
         dims = ("variants", "alleles") if name == "variant_allele" else ("variants",)
-        data[name] = (dims, lazy(name))
+        data[shown] = (dims, lazy(name))
     data["sample_id"] = (("samples",), store.sample_ids)
     data["sample_sex"] = (("samples",), store.sample_sex)
     data["contig_id"] = (("contigs",), np.array(store.contigs, object))

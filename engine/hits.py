@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -57,22 +57,22 @@ def write_hits(shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], colu
     return len(trait)
 
 
-def compact_hits(parts: Path, out: Path, names: Iterable[str]) -> int:
-    """Join the parts into one table, in the order of stratum, trait and genome; returns the number of rows."""
+def compact_hits(parts: Path, out: Path, names: Iterable[str], strata: tuple[str, ...], traits: tuple[str, ...]) -> int:
+    """Join the parts into one table, by stratum and trait in the order of the cube, then genome order.
+
+    ``names`` are the parts' in genome order; returns the number of rows.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(parts / f"{name}.parquet") for name in names]
-    joined = pa.concat_tables(tables)
-    strata = {name: i for i, name in enumerate(dict.fromkeys(joined["stratum"].to_pylist()))}
-    traits = {name: i for i, name in enumerate(dict.fromkeys(joined["trait"].to_pylist()))}
-    # Parts come by batch and genome; a stable sort by trait keeps the genome order within.
-    order = np.lexsort(
-        [
-            np.array([traits[name] for name in joined["trait"].to_pylist()], np.int64),
-            np.array([strata[name] for name in joined["stratum"].to_pylist()], np.int64),
-        ]
+    joined = pa.concat_tables([pq.read_table(parts / f"{name}.parquet") for name in names])
+    # A stable sort keeps the genome order within a trait.
+    stratum, trait = (
+        pc.index_in(joined[name], value_set=pa.array(order, pa.string())).to_numpy()
+        for name, order in (("stratum", strata), ("trait", traits))
     )
+    order = np.lexsort([trait, stratum])
     temporary = out.with_name(f".{out.name}.partial")
     floats = [field.name for field in joined.schema if pa.types.is_floating(field.type)]
     pq.write_table(

@@ -24,9 +24,8 @@ from allscan.kernels.block import take
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from collections.abc import Callable
-    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -362,7 +361,8 @@ def run_scan(
                 done[task.name] = report
                 tell()
     try:
-        n_hits = compact_hits(output / HIT_PARTS, output / HitTable.FILE, [task.name for task in _all_tasks(plan)])
+        names = [task.name for task in _all_tasks(plan)]
+        n_hits = compact_hits(output / HIT_PARTS, output / HitTable.FILE, names, plan.strata, design.trait_names)
     except OSError as error:
         raise output_error(error, output) from error
     return _summary(plan, done, notes, n_hits, resumed)

@@ -1,0 +1,110 @@
+"""Small stores and designs for the engine's tests, written without the ingest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allscan.engine.design import Design
+from allscan.engine.store import GenotypeStore, create_store, write_genotypes, write_variants
+from allscan.kernels.block import encode_block
+
+BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A store, and the calls that it holds."""
+
+    store: GenotypeStore
+    calls: NDArray[np.int8]  # (variants, samples)
+    contig: NDArray[np.int16]
+    position: NDArray[np.int32]
+
+
+def write_cohort(
+    path: Path,
+    *,
+    seed: int = 0,
+    samples: int = 300,
+    contigs: dict[str, int] | None = None,
+    build: str | None = "GRCh38",
+    sex: NDArray[np.int8] | None = None,
+    block: int = BLOCK,
+) -> Cohort:
+    """Write a store with ``contigs`` (name: number of variants), rare and common, with missing calls."""
+    rng = np.random.default_rng(seed)
+    contigs = contigs or {"1": 150, "2": 60}
+    v = sum(contigs.values())
+    frequency = np.where(rng.random(v) < 0.5, rng.uniform(0.002, 0.02, v), rng.uniform(0.05, 0.95, v))
+    calls = rng.binomial(2, frequency[:, None], (v, samples)).astype(np.int8)
+    calls[rng.random(calls.shape) < 0.01] = -1
+    contig = np.repeat(np.arange(len(contigs), dtype=np.int16), list(contigs.values()))
+    position = np.concatenate([np.sort(rng.choice(np.arange(1, 10**6), n, replace=False)) for n in contigs.values()])
+    position = (position + 5_000_000).astype(np.int32)
+    sex = rng.integers(1, 3, samples).astype(np.int8) if sex is None else sex
+    create_store(
+        path,
+        n_variants=v,
+        sample_ids=np.array([f"person{i}" for i in range(samples)], object),
+        sample_sex=sex,
+        contigs=tuple(contigs),
+        contig_lengths=tuple(0 for _ in contigs),
+        block_variants=block,
+        attributes={"reference_build": build},
+    )
+    for index in range(-(-v // block)):
+        write_genotypes(path, index, encode_block(calls[index * block : (index + 1) * block]))
+    called = (calls >= 0).sum(axis=1)
+    copies = np.where(calls < 0, 0, calls).sum(axis=1)
+    write_variants(
+        path,
+        0,
+        {
+            "variant_contig": contig,
+            "variant_position": position,
+            "variant_id": np.array([f"v{i}" for i in range(v)], object),
+            "variant_allele": np.array([["A", "C"]] * v, object),
+            "variant_length": np.ones(v, np.int32),
+            "variant_n_called": called,
+            "variant_allele_count": copies.astype(float),
+            "variant_allele_frequency": copies / (2 * called),
+            "variant_missing_rate": 1 - called / samples,
+            "variant_n_het": (calls == 1).sum(axis=1),
+            "variant_n_hom_alt": (calls == 2).sum(axis=1),
+            "variant_hwe_neg_log10_p": np.zeros(v),
+            "variant_info": np.where(np.arange(v) % 5 == 0, 0.5, np.nan),
+            "variant_n_alt": np.ones(v, np.int16),
+            "variant_n_haploid": np.zeros(v, np.int32),
+        },
+    )
+    return Cohort(GenotypeStore(path), calls, contig, position)
+
+
+def make_design(
+    cohort: Cohort, *, seed: int = 1, traits: int = 4, leave_out: int = 20, strata: tuple[str, ...] = ("all",)
+) -> Design:
+    """Traits of two missingness patterns, a covariate, and some samples of the store not analysed."""
+    rng = np.random.default_rng(seed)
+    n = cohort.store.n_samples
+    rows = np.sort(rng.choice(n, n - leave_out, replace=False))
+    values = rng.normal(size=(len(rows), traits))
+    values[:, 0] += 0.7 * np.maximum(cohort.calls[1, rows], 0)
+    values[rng.random(len(rows)) < 0.1, 1::2] = np.nan
+    members = None
+    if len(strata) > 1:
+        label = rng.integers(0, len(strata), len(rows))
+        members = np.stack([label == g for g in range(len(strata))])
+    return Design(
+        rows,
+        values,
+        tuple(f"trait{t}" for t in range(traits)),
+        np.column_stack([np.ones(len(rows)), rng.normal(size=len(rows))]),
+        ("intercept", "age"),
+        cohort.store.sample_sex[rows],
+        strata,
+        members,
+    )
