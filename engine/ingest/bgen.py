@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from allscan.engine.ingest.alleles import BAD_DOSAGE, NO_PLOIDY, PLOIDY, as_objects, usable_alternates
+from allscan.engine.ingest.alleles import as_objects, usable_alternates
 from allscan.engine.ingest.batch import Partition, SourceHeader
+from allscan.engine.ingest.bgen_blocks import ExpectedCopies, ProbabilityBlock, decompress
 from allscan.engine.ingest.bgen_index import (
     STRIDE,
     BgenOutline,
+    Identity,
     SampleTable,
+    read_identity,
     read_outline,
     read_sample_file,
     variant_offsets,
 )
-from allscan.engine.ingest.calls import diploid_copies, impute_info
-from allscan.engine.ingest.optional import optional_import
 from allscan.engine.ingest.records import BatchBuilder, Row, index_partitions
 from allscan.engine.ingest.tables import unique_samples
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from allscan.engine.ingest.batch import ReadCounts, VariantBatch
-
-_SLACK = 1e-3  # 3-bit files cannot say 1 more exactly
 
 
 class BgenSource:
@@ -52,15 +51,13 @@ class BgenSource:
         If a file is missing, damaged, unsorted, of an older version, or sample ids are nowhere to be found.
     """
 
-    def __init__(
-        self, path: str | Path, *, ref_first: bool = True, sample_file: str | Path | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, *, ref_first: bool = True, sample_file: str | Path | None = None) -> None:
         self._path = Path(path)
         self._ref_first = ref_first
-        optional_import("bgen", "bgen", self._path)
         outline = read_outline(self._path)
         ids, families, sex, notes = _samples(self._path, outline, sample_file)
         self._n_variants = outline.n_variants
+        self._compression = outline.compression
         self._offsets, indexed = variant_offsets(self._path, outline)
         if not indexed and self._path.with_name(self._path.name + ".bgi").is_file():
             notes += (f"{self._path.name}.bgi does not describe this file and was not used",)
@@ -96,43 +93,43 @@ class BgenSource:
             If a variant cannot be decoded.
         """
         builder = BatchBuilder(len(self._header.sample_ids), max_variants)
-        for number, variant in self._variants(partition):
-            for row, dosage in self._rows(variant, number, counts):
-                builder.add_dosages(row, dosage, 0.0)
-                if builder.full:
-                    yield builder.take()
+        for row, dosage, step in self._rows(partition, counts):
+            builder.add_dosages(row, dosage, step)
+            if builder.full:
+                yield builder.take()
         if len(builder):
             yield builder.take()
 
-    def _variants(self, partition: Partition) -> Iterator[tuple[int, Any]]:
-        """Variants of a partition as the bgen package gives them."""
-        from bgen import BgenReader
-
-        with BgenReader(str(self._path)) as reader:
-            at = _variant_opener(reader)
-            checkpoint = partition.start // STRIDE
-            offset = int(self._offsets[checkpoint])
+    def _rows(self, partition: Partition, counts: ReadCounts) -> Iterator[tuple[Row, NDArray[np.float32], float]]:
+        """Biallelic rows of a partition: the variant, its dosages, and the step between dosages."""
+        checkpoint = partition.start // STRIDE
+        offset = int(self._offsets[checkpoint])
+        with self._path.open("rb") as file:
             for number in range(checkpoint * STRIDE, partition.stop):
-                try:
-                    variant = at(offset)
-                except (ValueError, IndexError, RuntimeError) as error:
-                    raise self._damaged(number, error) from error
-                offset = variant.next_variant_offset
+                with self._refusing(number):
+                    variant = read_identity(file, offset)
+                offset = variant.stop
                 if number >= partition.start:
-                    yield number, variant
+                    yield from self._split(file, number, variant, counts)
 
-    def _rows(
-        self, variant: Any, number: int, counts: ReadCounts
-    ) -> Iterator[tuple[Row, NDArray[np.float32]]]:
+    @contextmanager
+    def _refusing(self, number: int) -> Iterator[None]:
         try:
-            names = variant.alleles
-            contig, position = variant.chrom, variant.pos
-            variant_id = variant.rsid or variant.varid or "."
-        except (ValueError, RuntimeError) as error:
-            raise self._damaged(number, error) from error
-        if not contig:
+            yield
+        except (ValueError, OSError) as error:
             raise FileFormatError(
-                "a variant has no chromosome",
+                f"{self._path.name} cannot be read: {error}",
+                where=f"{self._path}, variant {number + 1}",
+                fix="the file is damaged: copy or create it again",
+            ) from error
+
+    def _split(
+        self, file: BinaryIO, number: int, variant: Identity, counts: ReadCounts
+    ) -> Iterator[tuple[Row, NDArray[np.float32], float]]:
+        names = variant.alleles
+        if not variant.contig:
+            raise FileFormatError(
+                f"a variant has no chromosome: {variant.variant_id}",
                 where=f"{self._path}, variant {number + 1}",
                 fix="name it: plink2 --bgen FILE ref-first --oxford-single-chr CHROMOSOME --make-pgen",
             )
@@ -141,111 +138,24 @@ class BgenSource:
         usable = usable_alternates([names[allele] for allele in others], counts)
         if not usable:
             return
-        try:
-            ploidy = variant.ploidy
-            probabilities = variant.probabilities
-            phased = variant.is_phased
-        except (ValueError, RuntimeError, IndexError, MemoryError) as error:
-            raise self._damaged(number, error) from error
-        site = _Site(probabilities, ploidy, len(names), phased=phased, counts=counts)
+        with self._refusing(number):
+            file.seek(variant.start)
+            block = decompress(file.read(variant.stop - variant.start), self._compression)
+            probabilities = ProbabilityBlock.parse(block, len(self._header.sample_ids), len(names))
+        copies = ExpectedCopies(probabilities, counts)
         for allele in (others[alternate - 1] for alternate in usable):
-            dosage, info = site.dosage(allele)
+            dosage, info = copies.dosage(allele)
             row = Row(
-                contig,
-                position,
-                variant_id,
+                variant.contig,
+                variant.position,
+                variant.variant_id,
                 names[reference],
                 names[allele],
                 info,
                 len(others),
-                site.n_haploid,
+                copies.n_haploid,
             )
-            yield row, dosage
-
-    def _damaged(self, number: int, error: Exception) -> FileFormatError:
-        return FileFormatError(
-            f"{self._path.name} cannot be read: {error}",
-            where=f"{self._path}, variant {number + 1}",
-            fix="the file is damaged: copy or create it again",
-        )
-
-
-class _Site:
-    """Probabilities of one variant, in whatever form the file has them."""
-
-    def __init__(
-        self,
-        probabilities: NDArray[np.float32],
-        ploidy: NDArray[np.uint8],
-        n_alleles: int,
-        *,
-        phased: bool,
-        counts: ReadCounts,
-    ) -> None:
-        self._n_alleles = n_alleles
-        self._phased = phased
-        values = probabilities.astype(np.float64)
-        missing = np.isnan(values[:, 0])
-        counts.add(PLOIDY, int(((ploidy > 2) & ~missing).sum()))
-        counts.add(NO_PLOIDY, int((ploidy == 0).sum()))
-        missing |= (ploidy > 2) | (ploidy == 0)
-        with np.errstate(invalid="ignore"):
-            total = np.nansum(values, axis=1) / (np.maximum(ploidy, 1) if phased else 1)
-            wrong = ~missing & ((np.nanmin(np.nan_to_num(values), axis=1) < -_SLACK) | (total > 1 + _SLACK))
-        counts.add(BAD_DOSAGE, int(wrong.sum()))
-        self._called = ~(missing | wrong)
-        self._haploid = self._called & (ploidy == 1)
-        self._diploid = self._called & (ploidy == 2)
-        self._all_diploid = bool(self._diploid.all())
-        self._values = values
-        self.n_haploid = int(self._haploid.sum())
-
-    def dosage(self, allele: int) -> tuple[NDArray[np.float32], float]:
-        """Expected copies of an allele on the scale 0..2, (samples,), NaN missing; and IMPUTE's info."""
-        expected = np.full(len(self._values), np.nan)
-        variance = np.zeros(len(self._values))
-        if self._haploid.any():
-            single = self._values[self._haploid, allele]
-            expected[self._haploid] = single
-            variance[self._haploid] = single * (1 - single)
-        # A copy of the rows is saved where nobody is missing.
-        both = self._values if self._all_diploid else self._values[self._diploid]
-        if self._phased:
-            one, two = (
-                both[:, allele],
-                both[:, self._n_alleles + allele] if both.shape[1] > self._n_alleles else 0,
-            )
-            mean, spread = one + two, one * (1 - one) + two * (1 - two)
-        else:
-            copies = diploid_copies(self._n_alleles, allele)
-            both = both[:, : len(copies)]
-            if len(both):
-                mean = both @ copies
-                spread = both @ copies**2 - mean**2
-            else:
-                mean = spread = np.zeros(0)
-        expected[self._diploid] = mean
-        variance[self._diploid] = spread
-        ploidy = np.where(self._haploid, 1, 2)[self._called]
-        info = impute_info(expected[self._called], variance[self._called], ploidy)
-        expected[self._haploid] *= 2
-        return np.clip(expected, 0, 2).astype(np.float32), info
-
-
-def _variant_opener(reader: Any) -> Callable[[int], Any]:
-    """A function that gives the variant at a byte offset.
-
-    The package finds variants by number only, and for that reads a .bgi beside the file unchecked, or all
-    variants of the file. A variant's own pickling arguments are the stream, an offset and constants.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # "pickling BgenVar": the reader does stay open
-        build, (stream, _, *constants) = next(reader).__reduce__()
-
-    def at(offset: int) -> Any:
-        return build(stream, offset, *constants)
-
-    return at
+            yield row, dosage, 1 / probabilities.whole
 
 
 def _samples(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import sqlite3
 import struct
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class BgenOutline:
     first_variant: int  # byte offset
     n_variants: int
     n_samples: int
-    compressed: bool
+    compression: int  # 0 none, 1 zlib, 2 zstd
     sample_ids: tuple[str, ...] | None
     size: int  # of the file in bytes
 
@@ -89,7 +88,7 @@ def read_outline(path: Path) -> BgenOutline:
             raise _cut_off(path, 0, n_variants)
         block = file.read(4 + offset - header_size - 4) if has_ids else b""
     ids = _embedded_ids(block, n_samples, path) if has_ids else None
-    return BgenOutline(4 + offset, n_variants, n_samples, compression != 0, ids, size)
+    return BgenOutline(4 + offset, n_variants, n_samples, compression, ids, size)
 
 
 def _embedded_ids(block: bytes, n_samples: int, path: Path) -> tuple[str, ...]:
@@ -138,18 +137,13 @@ def variant_offsets(path: Path, outline: BgenOutline) -> tuple[NDArray[np.int64]
 
 def _from_index(index: Path, outline: BgenOutline, order: OrderCheck) -> NDArray[np.int64] | None:
     """Offsets from bgenix's index, None if it is not the index of this file."""
-    query = (
-        "SELECT chromosome, position, file_start_position, size_in_bytes FROM Variant "
-        "ORDER BY file_start_position"
-    )
+    query = "SELECT chromosome, position, file_start_position, size_in_bytes FROM Variant ORDER BY file_start_position"
     kept: list[NDArray[np.int64]] = []
     expected = outline.first_variant
     number = 0
     try:
         # Opened as immutable: nothing may be written beside the user's file.
-        with closing(
-            sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        ) as database:
+        with closing(sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
             cursor = database.execute(query)
             while rows := cursor.fetchmany(_ROWS):
                 contig, position, start, length = zip(*rows, strict=True)
@@ -181,23 +175,24 @@ def _variant_name(first: int, row: int) -> str:
 def _from_walk(path: Path, outline: BgenOutline, order: OrderCheck) -> NDArray[np.int64]:
     kept = []
     at = outline.first_variant
-    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+    with path.open("rb") as file:
         for number in range(outline.n_variants):
             if number % STRIDE == 0:
                 kept.append(at)
             try:
-                contig, position, at = _skip_variant(data, at)
-            except (struct.error, IndexError):
-                at = outline.size + 1
+                identity = read_identity(file, at)
+            except ValueError as error:
+                raise _cut_off(path, number, outline.n_variants) from error
+            at = identity.stop
             if at > outline.size:
                 raise _cut_off(path, number, outline.n_variants)
-            if position > MAX_POSITION:
+            if identity.position > MAX_POSITION:
                 raise FileFormatError(
-                    f"position {position} is too large for a chromosome",
+                    f"position {identity.position} is too large for a chromosome",
                     where=f"{path}, variant {number + 1}",
                     fix="the file is damaged: copy or create it again",
                 )
-            order.check_next(contig.decode(errors="replace"), position)
+            order.check_next(identity.contig, identity.position)
     if at != outline.size:
         raise FileFormatError(
             f"{outline.size - at} bytes follow the last of the {outline.n_variants} variants of the header",
@@ -207,19 +202,47 @@ def _from_walk(path: Path, outline: BgenOutline, order: OrderCheck) -> NDArray[n
     return np.array(kept, dtype=np.int64)
 
 
-def _skip_variant(data: mmap.mmap, at: int) -> tuple[bytes, int, int]:
-    """Contig and position of the variant at an offset, and the offset of the next one."""
-    unpack = struct.unpack_from
-    at += 2 + unpack("<H", data, at)[0]
-    at += 2 + unpack("<H", data, at)[0]
-    length = unpack("<H", data, at)[0]
-    contig = data[at + 2 : at + 2 + length]
-    at += 2 + length
-    position, n_alleles = unpack("<IH", data, at)
-    at += 6
-    for _ in range(n_alleles):
-        at += 4 + unpack("<I", data, at)[0]
-    return contig, position, at + 4 + unpack("<I", data, at)[0]
+class Identity(NamedTuple):
+    """What a BGEN file says of a variant before its genotypes."""
+
+    contig: str
+    position: int
+    variant_id: str  # the rsid, or the other id where that is empty
+    alleles: tuple[str, ...]
+    start: int  # byte offset of the genotypes
+    stop: int  # and of the next variant
+
+
+def read_identity(file: BinaryIO, offset: int) -> Identity:
+    """Read all of a variant at a byte offset but its genotypes.
+
+    Raises
+    ------
+    ValueError
+        If the file ends, or the names are not text.
+    """
+
+    def number(size: int) -> int:
+        raw = file.read(size)
+        if len(raw) < size:
+            raise ValueError("the file ends within a variant")
+        return int.from_bytes(raw, "little")
+
+    def text(size: int) -> str:
+        raw = file.read(size)
+        if len(raw) < size:
+            raise ValueError("the file ends within a variant")
+        return raw.decode()
+
+    file.seek(offset)
+    other_id = text(number(2))
+    rsid = text(number(2))
+    contig = text(number(2))
+    position = number(4)
+    alleles = tuple(text(number(4)) for _ in range(number(2)))
+    length = number(4)
+    start = file.tell()
+    return Identity(contig, position, rsid or other_id or ".", alleles, start, start + length)
 
 
 def _cut_off(path: Path, number: int, n_variants: int) -> FileFormatError:
@@ -261,9 +284,7 @@ def read_sample_file(path: Path) -> SampleTable:
     names = [name.lower() for name in table[0]]
     rows = table[2:]
     if not rows:
-        raise InputError(
-            f"{path.name} lists no samples", where=str(path), fix="give a file with at least one sample"
-        )
+        raise InputError(f"{path.name} lists no samples", where=str(path), fix="give a file with at least one sample")
     first = tuple(row[0] for row in rows)
     second = tuple(row[1] for row in rows) if len(names) > 1 and names[1] == "id_2" else None
     ids, families = first, None
