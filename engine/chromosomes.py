@@ -134,9 +134,7 @@ def normalise_build(build: str) -> str:
     """
     text = build.strip()
     if not text:
-        raise InputError(
-            "the name of the reference build is empty", fix="give GRCh37, GRCh38 or another name"
-        )
+        raise InputError("the name of the reference build is empty", fix="give GRCh37, GRCh38 or another name")
     for name, synonyms in _BUILDS.items():
         if text.lower() in synonyms:
             return name

@@ -66,9 +66,7 @@ class AssemblyTask:
 def assembly_tasks(settings: AssemblySettings) -> tuple[list[AssemblyTask], int]:
     """Tasks that are not finished yet, and the number of those that are."""
     done_blocks = {
-        int(folder.name)
-        for folder in (settings.store / "call_dosage" / "c").glob("*")
-        if (folder / "0").exists()
+        int(folder.name) for folder in (settings.store / "call_dosage" / "c").glob("*") if (folder / "0").exists()
     }
     done_runs = {int(mark.name) for mark in settings.marks.glob("*") if mark.name.isdigit()}
     tasks = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # cannot work. The staged parts take as much again.
 _STORE_PER_SOURCE_BYTE = {"bed": 0.1, "pgen": 0.5, "bgen": 0.3, "vcf": 0.1, "vcz": 0.3}
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
 def check_output(out: Path, partial: Path, sources: Sequence[Path], overwrite: bool) -> None:
@@ -89,15 +89,13 @@ def check_space(out: Path, headers: Sequence[SourceHeader], kept_fraction: float
         With the space that is needed at least, and the space there is.
     """
     needed = sum(
-        2 * _STORE_PER_SOURCE_BYTE.get(header.kind, 0.1) * source_bytes(Path(header.path))
-        for header in headers
+        2 * _STORE_PER_SOURCE_BYTE.get(header.kind, 0.1) * source_bytes(Path(header.path)) for header in headers
     )
     needed = needed * kept_fraction - staged
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise OutputError(
-            f"the disk is too full: at least {_gib(needed)} are needed while the store is made, "
-            f"{_gib(free)} are free",
+            f"the disk is too full: at least {_gib(needed)} are needed while the store is made, {_gib(free)} are free",
             where=str(out.parent),
             fix="free space, or write the store to another disk",
         )
@@ -129,7 +127,7 @@ def translated(out: Path) -> Iterator[None]:
             raise OutputError(
                 f"the output cannot be written: {error.strerror}",
                 where=where,
-                fix="write to a folder where you may create files",
+                fix="write to a folder where you may create files and no file is in the way",
             ) from error
         raise
 

@@ -82,10 +82,7 @@ def read_tasks(source: Source, index: int, target_variants: int, regions: Sequen
             stop = min(partition.stop, region.end + 1)
             if same_contig(contig, region.contig) and start < stop:
                 partitions.append(replace(partition, start=start, stop=stop))
-    return [
-        ReadTask(index, number, replace(partition, source=index))
-        for number, partition in enumerate(partitions)
-    ]
+    return [ReadTask(index, number, replace(partition, source=index)) for number, partition in enumerate(partitions)]
 
 
 def read_part(settings: ReadSettings, task: ReadTask) -> PartSummary:
@@ -215,9 +212,7 @@ class _Collector:
         self._counts.add(ABOVE_COUNT, int(above.sum()))
         return ~(below | above)
 
-    def _haploid(
-        self, batch: VariantBatch, rows: NDArray[np.int64], n_called: NDArray[np.int32]
-    ) -> NDArray[np.int32]:
+    def _haploid(self, batch: VariantBatch, rows: NDArray[np.int64], n_called: NDArray[np.int32]) -> NDArray[np.int32]:
         """Haploid calls among the kept samples, as far as the source's totals tell; else -1."""
         totals = batch.n_haploid[rows]
         if self._sample_rows is None or len(self._sample_rows) == len(self._header.sample_ids):

@@ -112,8 +112,7 @@ def open_request(
     if on_duplicate not in ("error", "first", "keep"):
         raise InputError(f"on_duplicate is {on_duplicate!r}", fix="give 'error', 'first' or 'keep'")
     opened = tuple(
-        open_source(source, **reader_options) if isinstance(source, (str, Path)) else source
-        for source in sources
+        open_source(source, **reader_options) if isinstance(source, (str, Path)) else source for source in sources
     )
     headers = tuple(source.header for source in opened)
     paths = Counter(str(Path(header.path).absolute()) for header in headers)

@@ -123,9 +123,7 @@ def store_contigs(
         chromosome = (None if any_contig else canonical_name(name)) or name
         stored = spelling.setdefault(chromosome, name)
         if stored != name:
-            notes.append(
-                f"chromosome {chromosome} is spelt {stored!r} and {name!r}; it is stored as {stored!r}"
-            )
+            notes.append(f"chromosome {chromosome} is spelt {stored!r} and {name!r}; it is stored as {stored!r}")
     declared = [name for header in headers for name in header.contigs]
     kept = set(spelling.values())
     in_order = [name for name in dict.fromkeys(declared) if name in kept]
@@ -313,9 +311,7 @@ def refuse_duplicates(groups: Sequence[OrderedGroup], headers: Sequence[SourceHe
         examples = [example for group in groups for example in group.examples][:MAX_EXAMPLES]
         more = ", …" if total > len(examples) else ""
         raise InputError(
-            f"{total} variants occur more than once (same contig, position, REF and ALT): "
-            f"{', '.join(examples)}{more}",
-            where=" and ".join(header.path for header in headers[:3])
-            + (" and others" if headers[3:] else ""),
+            f"{total} variants occur more than once (same contig, position, REF and ALT): {', '.join(examples)}{more}",
+            where=" and ".join(header.path for header in headers[:3]) + (" and others" if headers[3:] else ""),
             fix="keep the first of each: --on-duplicate first; or keep them all: --on-duplicate keep",
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from allscan.engine.ingest.batch import Partition, SourceHeader, VariantBatch
 
 
