@@ -246,10 +246,9 @@ def _match_covariates(people: _People, table: CovariateTable | None, formula: Co
     lacking = np.zeros(len(people.ids), dtype=bool)
     counts = []
     for name, cells in missing.items():
-        here = cells[rows] & (rows >= 0)
-        count = int((here & people.stay).sum())
-        if count:
-            counts.append(f"{name}: {count:,}")
+        here = cells[rows] & people.stay
+        if here.any():
+            counts.append(f"{name}: {int(here.sum()):,}")
         lacking |= here
     detail = f" ({listed(counts)})" if counts else ""
     people.drop(lacking, f"without a value of a covariate{detail}")

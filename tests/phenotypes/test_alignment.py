@@ -126,6 +126,14 @@ def test_people_without_trait_or_covariate_rows_are_told_apart() -> None:
     assert_accounted(result)
 
 
+def test_missing_covariates_are_counted_among_those_who_were_not_left_out_before() -> None:
+    ids = numbered(6)
+    covariates = covariate_table(ids, age=[np.nan, np.nan, 1, 2, 3, 4])
+    result = align(ids, trait_table(ids, y=range(6)), covariates, "age", exclude=[a_list("p0000")])
+    assert counts(result)["without a value of a covariate (age: 1)"] == 1
+    assert_accounted(result)
+
+
 def test_values_land_on_their_people() -> None:
     store = people("c", "x", "a", "b")
     traits = trait_table(people("a", "b", "c", "d"), y=[1, 2, 3, 4], z=[np.nan, 20, 30, 40])

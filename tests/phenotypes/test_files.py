@@ -94,6 +94,7 @@ class Refusal:
     what: str
     where: str = ""
     kind: type[AllscanError] = FileFormatError
+    fix: str = ""
 
 
 def gz(data: bytes) -> bytes:
@@ -105,8 +106,8 @@ LONG = b"IID\tldl\n" + b"".join(b"p%d\t%d\n" % (i, i * i) for i in range(20_000)
 REFUSALS = {
     "ragged": Refusal(b"IID\ta\tb\nx\t1\t2\n\ny\t3\n", "2 cells, the header has 3", "line 4"),
     "too wide": Refusal(b"IID\ta\nx\t1\ny\t3\t4\n", "3 cells, the header has 2", "line 3"),
-    "row names of R": Refusal(b"IID\ta\n1\tx\t1\n2\ty\t3\n", "3 cells, the header has 2", "line 2"),
-    "space inside a cell": Refusal(b"IID a\nx 1\ny 3 4\n", "3 cells, the header has 2", "line 3"),
+    "row names of R": Refusal(b"IID\ta\n1\tx\t1\n2\ty\t3\n", "3 cells, the header has 2", "line 2", fix="row.names"),
+    "space inside a cell": Refusal(b"IID a\nx 1\ny 3 4\n", "3 cells, the header has 2", "line 3", fix="white space"),
     "open quote": Refusal(b'IID\ta\nx\t1\ny\t"2\nz\t3\n', "not closed", "line 3"),
     "line break in a quote": Refusal(b'IID\ta\nx\t1\ny\t"2\n3"\n', "not closed", "line 3"),
     "open quote among spaces": Refusal(b'IID a\nx 1\ny "2\nz 3\n', "not closed", "line 3"),
@@ -144,6 +145,7 @@ def test_unusable_files_are_refused(tmp_path: Path, refusal: Refusal) -> None:
     assert refusal.what in caught.value.what
     assert str(path) in str(caught.value.where)
     assert refusal.where in str(caught.value.where)
+    assert refusal.fix in str(caught.value.fix)
     assert caught.value.fix
     assert caught.value.exit_code == 2
 

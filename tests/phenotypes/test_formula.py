@@ -100,6 +100,7 @@ MEANINGS: dict[str, dict[str, NDArray[np.float64]]] = {
     "center(BMI)**2": {"intercept": ONE, "center(BMI)**2": (BMI - BMI.mean()) ** 2},
     "{BMI / age}": {"intercept": ONE, "BMI / age": BMI / AGE},
     "{2 * age - BMI}**2": {"intercept": ONE, "(2 * age - BMI)**2": (2 * AGE - BMI) ** 2},
+    "I(age^3)": {"intercept": ONE, "age**3": AGE**3},
     "{-age}": {"intercept": ONE, "-age": -AGE},
     "I(age + BMI)": {"intercept": ONE, "age + BMI": AGE + BMI},
     "weight.kg + `waist (cm)`": {"intercept": ONE, "weight.kg": BMI * 3, "waist (cm)": BMI * 4},

@@ -79,6 +79,19 @@ def test_residuals_equal_statsmodels(share_present: float) -> None:
     np.testing.assert_allclose(residuals, expected, atol=1e-9)
 
 
+def test_residuals_stay_exact_where_the_present_samples_hardly_differ_in_a_covariate() -> None:
+    rng = np.random.default_rng(14)
+    n = 400
+    present = np.arange(n) % 2 == 0
+    narrow = np.where(present, 1e-4, 1.0) * rng.normal(size=n)
+    design = np.column_stack([np.ones(n), narrow, rng.normal(size=n)])
+    values = 1e6 + rng.normal(size=int(present.sum()))
+    residuals = CovariateBasis.of(design).residuals(values, present)
+    scaled = design[present] * [1, 1e4, 1]
+    expected = values - 1e6 - scaled @ np.linalg.lstsq(scaled, values - 1e6, rcond=None)[0]
+    np.testing.assert_allclose(residuals, expected, atol=2e-9)
+
+
 def test_collinear_covariates_change_no_residual() -> None:
     n = 200
     design = covariates(n, 5)
