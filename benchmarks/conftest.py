@@ -101,6 +101,6 @@ def kg_cohort(tmp_path_factory: pytest.TempPathFactory, reference: Reference) ->
 
     path = reference("kg_phase1_chr22") / "1KG_phase1_release_v3_chr22.vcf.gz"
     vcf = cyvcf2.VCF(str(path), gts012=True)
-    calls = np.array([record.gt_types for record in vcf], dtype=np.int8)
+    calls = np.array([record.gt_types.copy() for record in vcf], dtype=np.int8)
     vcf.close()
     return make_cohort(tmp_path_factory.mktemp("kg"), "kg", np.where(calls == 3, -1, calls).astype(np.int8))
