@@ -140,7 +140,8 @@ def _open_genotypes(job: Job) -> GenotypeStore:
     path = job.resolve(job.spec.genotypes)
     where = job.locate("genotypes")
     name = path.name.lower()
-    if any(name.endswith(suffix) for suffix in RAW_GENOTYPES):
+    prefix_of = [suffix for suffix in (".bed", ".pgen") if path.with_name(path.name + suffix).exists()]
+    if name.endswith(RAW_GENOTYPES) or (prefix_of and not path.exists()):
         raise JobError(
             f"{job.spec.genotypes!r} is a genotype file, not a genotype store",
             where=where,

@@ -37,7 +37,7 @@ OUTPUT_PATH = click.Path(path_type=Path)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="allscan", message="%(prog)s %(version)s")
+@click.version_option(package_name="allscan", prog_name="allscan", message="%(prog)s %(version)s")
 def main() -> None:
     """Genome-wide and phenome-wide association scans: exact, fast, resumable.
 
@@ -223,24 +223,18 @@ def status(directory: Path) -> None:
 @click.option(
     "--significance",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=5e-8,
-    show_default=True,
-    help="p-value of significance.",
+    help="p-value of significance.  [default: the job's]",
 )
 @click.option(
     "--lead-window-kb",
     type=click.FloatRange(0, min_open=True),
-    default=500.0,
-    show_default=True,
-    help="Half-width (kb) of the window with one lead variant.",
+    help="Half-width (kb) of the window with one lead variant.  [default: the job's]",
 )
-def report(directory: Path, significance: float, lead_window_kb: float) -> None:
+def report(directory: Path, significance: float | None, lead_window_kb: float | None) -> None:
     """Write the report of a complete run again."""
-    from allscan.jobs.report import write_report
-    from allscan.jobs.run_folder import open_complete_run
+    from allscan.jobs.run import rewrite_report
 
-    folder = open_complete_run(directory)
-    click.echo(write_report(folder.path, significance=significance, lead_window_kb=lead_window_kb))
+    click.echo(rewrite_report(directory, significance=significance, lead_window_kb=lead_window_kb))
 
 
 @main.command()

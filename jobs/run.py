@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
-from allscan.errors import AllscanError
+from allscan.errors import AllscanError, FileFormatError
 from allscan.jobs.check import CheckedJob, check_job
 from allscan.jobs.plan import PlannedJob, plan_job, refuse_full_disk
 from allscan.jobs.provenance import Session, provenance_document
@@ -24,6 +24,7 @@ from allscan.jobs.run_folder import (
     STOPPED,
     RunFolder,
     now,
+    open_complete_run,
     refuse_changes,
     write_text,
     writing,
@@ -122,11 +123,35 @@ def run_job(
 def _finish_again(job: Job, folder: RunFolder, state: dict[str, Any]) -> Run:
     """A complete run needs no work; the report follows its settings, which may have changed."""
     settings = report_settings(job)
-    if state.get("report") != settings or not folder.report.exists():
+    if state["report"] != settings or not folder.report.exists():
         _write_report(folder, settings)
-        folder.write_state({**state, "report": settings})
-        logger.info("report written again")
     return Run(folder, state["n_tests"], state["n_hits"], already_complete=True)
+
+
+def rewrite_report(path: Path, *, significance: float | None = None, lead_window_kb: float | None = None) -> Path:
+    """Write the report of a complete run again; None leaves a setting as the job has it.
+
+    Raises
+    ------
+    InputError
+        There is no complete run in ``path``.
+    OutputError
+        The report cannot be written.
+    """
+    folder = open_complete_run(path)
+    try:
+        settings = json.loads(folder.provenance.read_bytes())["job"]["report"]
+    except (OSError, ValueError, KeyError) as error:
+        raise FileFormatError(
+            f"the provenance of the run cannot be read: {error}",
+            where=str(folder.provenance),
+            fix="remove it and run the job again: finished tasks are kept, and it is written anew",
+        ) from error
+    given = {"significance": significance, "lead_window_kb": lead_window_kb}
+    settings.update({key: value for key, value in given.items() if value is not None})
+    with folder.locked(), _logged(folder):
+        _write_report(folder, settings)
+    return folder.report
 
 
 def report_settings(job: Job) -> dict[str, Any]:
@@ -137,8 +162,9 @@ def report_settings(job: Job) -> dict[str, Any]:
 def _write_report(folder: RunFolder, settings: dict[str, Any]) -> None:
     from allscan.jobs.report import write_report
 
-    with writing(folder.report):
-        write_report(folder.path, **settings)
+    write_report(folder.path, **settings)
+    folder.write_state({**(folder.read_state() or {}), "report": settings})
+    logger.info("report written")
 
 
 class _Worker:
@@ -169,7 +195,7 @@ class _Worker:
             stale.unlink(missing_ok=True)
         self._write_state(RUNNING)
         write_text(self._folder.job_file, job_text(self._job))
-        logger.info("begun: %d tasks, %d workers", self._planned.scan.n_tasks, self._planned.scan.workers)
+        logger.info("begun: tasks %d, workers %d", self._planned.scan.n_tasks, self._planned.scan.workers)
         try:
             summary = self._scan(on_progress)
             self._describe(summary)
@@ -182,7 +208,9 @@ class _Worker:
             logger.error("failed after %d tasks: %s", self._progress.tasks_done, type(error).__name__)
             self._write_failure(error)
             raise
-        logger.info("complete: %d tests, %d hits", summary.n_tests, summary.n_hits)
+        logger.info("complete: tests %d, hits %d", summary.n_tests, summary.n_hits)
+        # The results are whole from here on: what keeps the report from being written does not undo them.
+        _write_report(self._folder, report_settings(self._job))
         return Run(self._folder, summary.n_tests, summary.n_hits, already_complete=False)
 
     def _scan(self, on_progress: Callable[[ScanProgress], None] | None) -> ScanSummary:
@@ -213,9 +241,7 @@ class _Worker:
             ),
         )
         write_text(self._folder.provenance, document)
-        settings = report_settings(self._job)
-        _write_report(self._folder, settings)
-        self._write_state(COMPLETE, n_tests=summary.n_tests, n_hits=summary.n_hits, report=settings)
+        self._write_state(COMPLETE, n_tests=summary.n_tests, n_hits=summary.n_hits, report=None)
 
     def _write_failure(self, error: Exception) -> None:
         try:

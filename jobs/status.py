@@ -46,7 +46,8 @@ class RunStatus:
         ]
         if self.state == COMPLETE:
             lines.append(f"hits        {self.n_hits:,}")
-            lines.append(f"report      {shown_path(self.folder.report)}")
+            written = self.folder.report.exists()
+            lines.append(f"report      {shown_path(self.folder.report) if written else 'not written'}")
         return "\n".join(lines)
 
     def _explanation(self) -> str:

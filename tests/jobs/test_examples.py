@@ -1,0 +1,70 @@
+"""Every example file runs, by the commands that its README gives."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import allscan
+from allscan.jobs.job import Job
+
+if TYPE_CHECKING:
+    from conftest import CommandLine
+
+
+def documented_commands(readme: Path) -> list[list[str]]:
+    """Every `allscan` command of the README's shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("allscan ")]
+
+
+def test_every_example_is_a_job_that_its_readme_runs(repository: Path) -> None:
+    examples = sorted((repository / "examples").glob("*.yaml"))
+    readme = (repository / "examples" / "README.md").read_text()
+    assert examples
+    for example in examples:
+        Job.from_yaml(example)
+        assert f"allscan run examples/{example.name}" in readme
+
+
+def test_the_example_on_real_genotypes(
+    repository: Path, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allscan_cli: CommandLine
+) -> None:
+    # The same layout as the repository's, so that what the example writes does not land in it.
+    data = reference("kg_phase1_chr22")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "reference").symlink_to(data.parent)
+    here = tmp_path / "repository"
+    here.mkdir()
+    (here / "examples").mkdir()
+    (here / "examples" / "kg_chr22.yaml").write_text((repository / "examples" / "kg_chr22.yaml").read_text())
+    monkeypatch.chdir(here)
+
+    commands = documented_commands(repository / "examples" / "README.md")
+    assert [words[0] for words in commands] == ["ingest", "check", "run", "export"]
+    outputs = {}
+    for words in commands:
+        result = allscan_cli(*words)
+        assert result.exit_code == 0, result.output
+        outputs[words[0]] = result.stdout
+    assert "1,092  analysed" in outputs["check"]
+    assert "population[YRI]" in outputs["check"]
+    assert "tests       19,773" in outputs["run"]
+
+    results = allscan.open_results("runs/kg_chr22")
+    status = results["status"].sel(stratum="all", trait="phenotype").to_numpy()
+    counts = results["effect_allele_count"].sel(stratum="all", trait="phenotype").to_numpy()
+    rare = (counts < 5) | (counts > 2 * 1092 - 5)
+    assert (status == 7).tolist() == rare.tolist()
+    tested = results["neg_log10_p"].sel(stratum="all", trait="phenotype").to_numpy()[~rare]
+    assert 0.4 < float(sum(tested > 0.30103) / len(tested)) < 0.6  # half of the p-values lie below one half
+    lines = Path("runs/kg_chr22.regenie").read_text().splitlines()
+    assert len(lines) == 1 + 19_773
+    report = Path("runs/kg_chr22/report.html")
+    assert "phenotype" in report.read_text()
+    assert report.stat().st_size < 2_000_000
