@@ -201,7 +201,7 @@ def _panel(
     data = {
         "trait": trait,
         "stratum": stratum,
-        "n": [int(tally.n_least), int(tally.n_most)] if tested else None,
+        "n": [tally.n_least if tested else tally.n_most, tally.n_most],
         "tested": n_tested,
         "inflation": _rounded(inflation),
         "top": _rounded(top_value),
@@ -219,7 +219,7 @@ def _panel(
     return Panel(
         trait=trait,
         stratum=stratum,
-        n=int(tally.n_most) if tested else 0,
+        n=tally.n_most,
         n_tested=n_tested,
         inflation=inflation,
         n_leads=leads.n_leads,

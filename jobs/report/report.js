@@ -7,7 +7,6 @@
   const index = byId("index");
   const places = byId("panels");
   let linear = false;
-  let printing = false;
 
   function read(id) {
     return JSON.parse(document.getElementById(id).textContent);
@@ -79,7 +78,7 @@
 
   function prepare(canvas, height) {
     const width = Math.max(canvas.clientWidth, 220);
-    const ratio = printing ? 3 : Math.max(window.devicePixelRatio || 1, 2);
+    const ratio = Math.max(window.devicePixelRatio || 1, 2);
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     canvas.style.height = `${height}px`;
@@ -229,7 +228,7 @@
   function manhattan(canvas, data, arrays) {
     const draw = prepare(canvas, 350);
     const { pen, width, height, colours } = draw;
-    const box = { left: 46, right: width - 8, top: 12, bottom: height - 42 };
+    const box = { left: 52, right: width - 8, top: 12, bottom: height - 42 };
     const top = Math.max(axis.significance * 1.12, data.top * (data.top > LIMIT && !linear ? 1.25 : 1.08));
     const place = verticalAxis(draw, box, top, "Observed");
     const across = inside(box);
@@ -385,7 +384,7 @@
   function quantiles(canvas, data, arrays) {
     const draw = prepare(canvas, 350);
     const { pen, width, height, colours } = draw;
-    const box = { left: 46, right: width - 10, top: 12, bottom: height - 42 };
+    const box = { left: 52, right: width - 10, top: 12, bottom: height - 42 };
     const right = -Math.log10(1 / (data.tested + 1)) * 1.04;
     const top = Math.max(right, data.top * (data.top > LIMIT && !linear ? 1.25 : 1.08));
     const place = verticalAxis(draw, box, top, "Observed");
@@ -516,7 +515,7 @@
   function facts(data) {
     const made = element("div", { class: "facts" });
     const say = (label, value) => made.append(made.childNodes.length ? "  ·  " : "", `${label} `, element("b", {}, value));
-    if (data.n) say("N", data.n[0] === data.n[1] ? whole(data.n[1]) : `${whole(data.n[0])} to ${whole(data.n[1])}`);
+    say("N", data.n[0] === data.n[1] ? whole(data.n[1]) : `${whole(data.n[0])} to ${whole(data.n[1])}`);
     say("variants tested", whole(data.tested));
     if (data.tested) {
       say("λ", data.inflation.toFixed(3));
@@ -648,14 +647,13 @@
       redraw();
     }
   });
-  window.addEventListener("beforeprint", () => {
-    printing = true;
+  // Paper is light; the class changes the colours before the medium does.
+  const printing = (on) => {
+    document.documentElement.classList.toggle("printing", on);
     redraw();
-  });
-  window.addEventListener("afterprint", () => {
-    printing = false;
-    redraw();
-  });
+  };
+  window.addEventListener("beforeprint", () => printing(true));
+  window.addEventListener("afterprint", () => printing(false));
   for (const number of axis.opened) show(number, false);
   const asked = /^#trait-(\d+)$/.exec(location.hash);
   if (asked && byId(`panel-${asked[1]}`)) show(Number(asked[1]), true);

@@ -100,8 +100,8 @@ class TraitTally:
     significant_value: list[NDArray[np.float32]] = field(default_factory=list)
     n_significant: int = 0
     held: int = 0  # of them, held as candidates for leads
-    n_least: float = float("inf")  # fewest samples analysed at any variant
-    n_most: float = float("-inf")
+    n_most: int = 0  # most samples of any variant, tested or not
+    n_least: int = np.iinfo(np.int64).max  # fewest samples that a variant was tested in
 
     @property
     def n_tested(self) -> int:
@@ -174,6 +174,7 @@ def _add(
     resolution: Resolution,
 ) -> None:
     tally.status += np.bincount(status, minlength=256)
+    tally.n_most = max(tally.n_most, int(n.max()))
     row = np.flatnonzero(np.isfinite(values))
     if not len(row):
         return
@@ -193,5 +194,4 @@ def _add(
         tally.significant_value.append(y[significant])
         tally.n_significant += found
         tally.held += found
-    tally.n_least = min(tally.n_least, float(n[row].min()))
-    tally.n_most = max(tally.n_most, float(n[row].max()))
+    tally.n_least = min(tally.n_least, int(n[row].min()))
