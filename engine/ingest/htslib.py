@@ -46,10 +46,13 @@ def complaints() -> Iterator[list[str]]:
             os.dup2(saved, 2)
             os.close(saved)
             sink.seek(0)
+            refused = False
             for line in sink.read().splitlines(keepends=True):
                 if line.startswith((b"[E::", b"[W::")):
                     collected.append(line.decode(errors="replace").strip())
-                else:
+                    refused |= line.startswith(b"[E::")
+                elif not refused:
+                    # An error can go on over several lines and repeat the line of sample ids.
                     os.write(2, line)
 
 
@@ -98,12 +101,22 @@ class IndexedContig:
         Records are taken to be spread evenly over the bytes of the file.
         """
         pieces = max(1, -(-(self.n_records or 1) // target_variants))
-        first, last = int(self.offsets[0]), int(self.offsets[-1])
-        wanted = [first + (last - first) * piece // pieces for piece in range(1, pieces)]
-        windows = np.searchsorted(self.offsets, np.array(wanted, dtype=np.uint64), side="left")
+        bytes_before = _file_bytes(self.offsets)
+        wanted = np.linspace(bytes_before[0], bytes_before[-1], pieces + 1)[1:-1]
+        windows = np.searchsorted(bytes_before, wanted, side="left")
         inner = np.unique(self.positions[np.minimum(windows, len(self.positions) - 1)])
         bounds = [0, *(int(bound) for bound in inner if bound > 1), _LAST_BASE]
         return list(pairwise(bounds))
+
+
+def _file_bytes(offsets: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Place in the compressed file of virtual offsets: the byte of a block, and a share of the block."""
+    block = (offsets >> np.uint64(16)).astype(np.float64)
+    within = (offsets & np.uint64(0xFFFF)).astype(np.float64) / 65536
+    blocks, number = np.unique(block, return_inverse=True)
+    # A block has 64 KiB at most; where the next one that the index names is further off, that is the better guess.
+    sizes = np.minimum(np.diff(blocks, append=blocks[-1] + 65536), 65536)
+    return np.maximum.accumulate(block + within * sizes[number])
 
 
 def read_index(path: Path) -> list[IndexedContig]:
@@ -159,9 +172,7 @@ def _parse_tbi(data: bytes) -> list[IndexedContig]:
                 n_records = int(chunks[2])
         starts = np.maximum.accumulate(cursor.array("<u8", cursor.take("<i")[0]))
         windows = np.flatnonzero(np.diff(starts, prepend=np.uint64(0)))
-        contigs.append(
-            IndexedContig(names[number].decode(), number, n_records, windows * 16384 + 1, starts[windows])
-        )
+        contigs.append(IndexedContig(names[number].decode(), number, n_records, windows * 16384 + 1, starts[windows]))
     return contigs
 
 

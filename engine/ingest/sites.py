@@ -127,16 +127,16 @@ class SiteReader:
             self.counts.add(alleles.NOT_PASSED)
             return
         n_alt = len(site.alternates)
-        usable = alleles.usable_alternates(site.alternates, self.counts)
-        if not usable:
-            return
         field = next((name for name in self.fields if name in site.fields), None)
-        if field is None:
-            self.counts.add(alleles.NO_FIELD)
-            return
         if field == "HDS" and n_alt > 1:
             # No standard says in which order the haplotypes and alleles of such a field stand.
             self.counts.add(alleles.MULTIALLELIC_HDS)
+            return
+        usable = alleles.usable_alternates(site.alternates, self.counts)
+        if not usable:
+            return
+        if field is None:
+            self.counts.add(alleles.NO_FIELD)
             return
         failed = ~np.isin(site.filters(), ["PASS", ".", ""]) if "FT" in site.fields else None
         qualities = self._qualities(site)
