@@ -60,7 +60,8 @@ contracts: $(TEST_VENV)/.installed ## Which room may import which
 
 .PHONY: check-docs
 check-docs: $(TEST_VENV)/.installed ## Build the documentation; a warning is an error
-	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	# Not --quiet: it would hide the warnings from --strict too.
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 .PHONY: pytest
 pytest: $(TEST_VENV)/.installed ## The tests, with coverage; PYTEST_ARGS=… adds options
