@@ -410,6 +410,5 @@ def test_memory_does_not_grow_with_the_number_of_variants(tmp_path):
     # 20 times as many genotypes as the small ingest: 320 MB as int8.
     code = MEMORY_SCRIPT.format(here=str(HERE), folder=str(tmp_path), n_variants=4000, n_samples=80_000)
     measured = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    bound = 2 * (reading.BATCH_BYTES + 2 * reading.SEGMENT_BYTES) / 2**20
-    assert float(measured.stdout) < bound < 320
+    assert float(measured.stdout) < (reading.BATCH_BYTES + 2 * reading.SEGMENT_BYTES) / 2**20 < 100
     assert open_store(tmp_path / "large.zarr").n_variants == 4000
