@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 import traceback
 from pathlib import Path
@@ -65,6 +66,10 @@ class Group(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line; ends the process with an exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that cannot show × or █ shows a question mark; it is no reason to fail.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         extra.setdefault("obj", {"debug": False})
         state = extra["obj"]
         try:

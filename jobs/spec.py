@@ -234,7 +234,7 @@ class SamplesSection(Section):
 
 
 class VariantsSection(Section):
-    """Which variants are tested: all, unless said otherwise. One left out keeps a row with its reason."""
+    """Which variants are tested: all, unless said otherwise. One below a threshold keeps a row that says so."""
 
     regions: Annotated[
         list[Text],

@@ -337,6 +337,12 @@ def test_exit_codes(
     assert "Traceback" not in result.output
 
 
+def test_a_terminal_that_knows_no_unicode_is_no_reason_to_fail(cohort: Cohort) -> None:
+    words = [sys.executable, "-m", "allscan.jobs.cli", "check", str(cohort.job())]
+    done = subprocess.run(words, capture_output=True, check=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""})
+    assert b"600 variants ? 240 samples" in done.stdout
+
+
 def test_wrong_calls_are_refused(allscan_cli: CommandLine) -> None:
     for words in (["rum"], ["run"], ["run", "a.yaml", "--workers", "0"], ["export", "x"], ["--nope"]):
         result = allscan_cli(*words)
