@@ -136,7 +136,7 @@ def chromosome_codes(contig: NDArray[np.object_]) -> NDArray[np.int64]:
     """GWAS-SSF's chromosome numbers, shape (rows,): X 23, Y 24, MT 25; 0 for other contigs."""
     encoded = pa.array(contig, pa.string()).dictionary_encode()
     codes = [CHROMOSOME_CODES.get(canonical_name(name) or "", 0) for name in encoded.dictionary.to_pylist()]
-    return np.array(codes, dtype=np.int64)[encoded.indices.to_numpy()]
+    return np.asarray(np.array(codes, dtype=np.int64)[encoded.indices.to_numpy()])
 
 
 def chromosome_runs(source: ResultSource) -> list[Run]:
