@@ -45,11 +45,17 @@ _SOUTH_ASIAN_SIZE = 20000
 _SPLIT_ANCIENT_SOUTH = 880  # the southern source leaves the East Asian branch
 _ANCIENT_SOUTH_SIZE = 3000
 
-MUTATION_RATE = 1.29e-8
-"""Per base and generation (Jonsson et al. 2017, doi:10.1038/nature24018)."""
+MUTATION_RATE = 2.36e-8
+"""Per base and generation, as Tennessen et al. assumed: their sizes and times hang on it."""
 
 RECOMBINATION_RATE = 1.2e-8
 """Per base and generation, averaged over the sexes and the genome."""
+
+# Observed mutation rates are lower (Jonsson et al. 2017, doi:10.1038/nature24018), and the history is that
+# much longer than the published generations. Recombination in the genealogies is scaled alike, so that
+# mutations and recombinations keep the proportion they have in people, and LD its range.
+HISTORICAL_RECOMBINATION_RATE = RECOMBINATION_RATE * MUTATION_RATE / 1.29e-8
+"""Per base and generation of the published history."""
 
 X_SIZE = 0.75
 """Chromosomes X in a population, relative to autosomes."""

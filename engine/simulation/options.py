@@ -78,7 +78,7 @@ class SimulationOptions:
     founder_haplotypes: int | None = _option(
         None,
         "most haplotypes that the coalescent makes per region; founders beyond it carry copies of them; "
-        "without: 20,000 for array, 400,000 for wgs",
+        "without: 10,000 for array, 400,000 for wgs",
     )
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class SimulationOptions:
         """Most haplotypes that the coalescent makes per region."""
         if self.founder_haplotypes is not None:
             return self.founder_haplotypes
-        return 20_000 if self.spectrum == "array" else 400_000
+        return 10_000 if self.spectrum == "array" else 400_000
 
 
 OPTION_HELP: tuple[tuple[str, str], ...] = tuple(

@@ -305,8 +305,8 @@ def test_a_region_that_is_too_poor_is_made_longer(tmp_path: Path, monkeypatch: p
 
 
 def test_a_region_that_cannot_give_its_variants_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(genome_module, "expected_density", lambda _spectrum, _haplotypes: 1 / 300)
-    options = SimulationOptions(samples=60, variants=60_000, chromosomes=("22",), groups={"EAS": 1.0})
+    monkeypatch.setattr(genome_module, "expected_density", lambda _spectrum, _haplotypes: 1 / 200)
+    options = SimulationOptions(samples=60, variants=130_000, chromosomes=("22",), groups={"EAS": 1.0})
     with pytest.raises(InputError, match="variants that it should contribute"):
         simulate_cohort(tmp_path / "out", options)
     assert not (tmp_path / "out").exists()

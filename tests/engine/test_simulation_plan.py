@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allscan.engine.simulation.assembly import CopyPlan, assemble_calls, count_by_group, plan_copies
-from allscan.engine.simulation.coalescent import allot_haplotypes
+from allscan.engine.simulation.coalescent import allot_haplotypes, simulate_haplotypes
 from allscan.engine.simulation.demography import ANCESTRIES, GROUPS, demography
 from allscan.engine.simulation.genome import (
     CHROMOSOME_LENGTH,
@@ -135,7 +135,7 @@ def test_recombination_is_concentrated_in_hotspots() -> None:
     assert edges[0] == 0
     assert edges[-1] == 20_000_003
     width = np.diff(edges)
-    assert (rates * width).sum() / 20e6 == pytest.approx(1.2e-8, rel=0.15)
+    assert (rates * width).sum() / 20e6 == pytest.approx(1.2e-8 * 2.36 / 1.29, rel=0.15)
     hottest = np.sort(rates)[::-1]
     assert hottest[: len(hottest) // 5].sum() > 0.8 * hottest.sum()
     assert rates.min() > 0
@@ -267,6 +267,30 @@ def test_chromosome_x_is_inherited_as_it_is() -> None:
     (par,) = [step for step, region in both if region.chromosome == "X" and not region.sex_linked]
     assert par.ancestry.min() >= 0
     assert len(par.copy_target) == 2 * len(people.mother)
+
+
+# --- coalescent ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spectrum", ["array", "wgs"])
+def test_haplotypes_have_a_reference_and_the_spectrum_asked_for(spectrum: str) -> None:
+    rng = np.random.default_rng(1)
+    (region, *_) = plan_regions(rng, ["22"], 400, par=False, spectrum=spectrum, haplotypes=600)
+    counts = np.array([200, 300, 100, 0, 0, 0])
+    seed = np.random.SeedSequence(3)
+    found = simulate_haplotypes(seed, region, region.length, counts, spectrum=spectrum, wanted=150)
+    assert found.allele.shape == (150, 600)
+    assert len(set(found.offset.tolist())) == 150
+    assert found.offset.max() < region.length
+    assert found.first_of.tolist() == [0, 200, 500, 600, 600, 600, 600]
+    # One haplotype is the reference genome: it has no ALT anywhere. Any other has some.
+    assert 1 <= (found.allele.sum(axis=0) == 0).sum() < 60
+    share = found.allele.mean(axis=1)
+    minor = np.minimum(share, 1 - share)
+    assert minor.min() >= (0.01 if spectrum == "array" else 1 / 600)
+    assert (minor < 0.005).mean() > 0.4 or spectrum == "array"
+    # Any first part is a fair choice: variants do not come in genomic order.
+    assert not np.all(np.diff(found.offset) > 0)
 
 
 # --- assembly --------------------------------------------------------------------------------------------
