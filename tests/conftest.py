@@ -37,7 +37,10 @@ def reference() -> Reference:
     def locate(name: str) -> Path:
         path = REFERENCE / name
         if not path.exists():
-            pytest.skip(f"reference data {name} not found: expected at ../shared/reference/{name}")
+            reason = f"reference data {name} not found: expected at ../shared/reference/{name}"
+            if CI:
+                pytest.fail(reason)
+            pytest.skip(reason)
         return path
 
     return locate

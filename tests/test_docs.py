@@ -20,7 +20,7 @@ import pytest
 import allscan
 from allscan.engine.store import create_store, write_genotypes
 from allscan.jobs.cli import main as command_line
-from allscan.kernels.block import Encoding, encode_block
+from allscan.kernels.block import CARRIER_DENSITY, EXACT_STEPS, Encoding, encode_block
 from allscan.kernels.wire import to_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +126,8 @@ def test_every_array_of_a_store_is_documented(tmp_path: Path) -> None:
     for array in tmp_path.glob("s.zarr/*/zarr.json"):
         dtype = json.loads(array.read_text())["data_type"]
         assert f"| `{array.parent.name}` | {dtype} |" in page
+    assert f"one sample in {CARRIER_DENSITY} differs" in page
+    assert ", ".join(map(str, EXACT_STEPS)) in re.sub(r"\s+", " ", page)
 
 
 def test_the_reader_of_the_store_format_reads_every_encoding(tmp_path: Path) -> None:
