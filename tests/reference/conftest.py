@@ -124,3 +124,20 @@ def kg489(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Stu
         peers / "pheno_qt.tsv",
         peers / "covar.tsv",
     )
+
+
+@pytest.fixture(scope="session")
+def families(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """2,000 simulated people in families, 4,392 variants, 0.2 % of common genotypes missing."""
+    folder = tmp_path_factory.mktemp("families")
+    source = reference("peer_results") / "saige"
+    people = read_people(source / "pheno.txt")
+    return Study(
+        source / "fam2000",
+        read_bed(source / "fam2000"),
+        make_store([source / "fam2000.bed"], folder / "fam2000.zarr"),
+        people[["QT"]],
+        people[["x1", "sex"]],
+        source / "pheno.txt",
+        source / "pheno.txt",
+    )

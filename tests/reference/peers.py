@@ -125,10 +125,18 @@ class Printed:
 
 
 def read_glm(path: Path) -> pd.DataFrame:
-    """A PLINK 2 ``--glm`` table as text, indexed by ``contig:position:ref:alt`` (of each TEST)."""
+    """A PLINK 2 ``--glm`` table as text, indexed by ``contig:position:ref:alt`` (of each TEST).
+
+    Without ``omit-ref`` PLINK 2 counts REF where that is the minor allele: effects are then turned round.
+    """
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     table = table.rename(columns={"#CHROM": "CHROM"})
-    assert (table.A1 == table.ALT).all()
+    turned = table.A1 == table.REF
+    assert (turned | (table.A1 == table.ALT)).all()
+    for column in ("BETA", "T_STAT"):
+        if turned.any():
+            values = table.loc[turned, column]
+            table.loc[turned, column] = np.where(values.str.startswith("-"), values.str[1:], "-" + values)
     contig = table.CHROM.replace({"PAR1": "X", "PAR2": "X"})
     if table.TEST.nunique() == 1:
         table.index = keys(contig, table.POS, table.REF, table.ALT)
@@ -210,18 +218,23 @@ def same_absences(ours: pd.DataFrame, glm: pd.DataFrame) -> int:
 
 
 def compare_glm(
-    ours: pd.DataFrame, glm: pd.DataFrame, *, counts: bool = True, relative: float = 2e-7, relative_p: float = 2e-7
+    ours: pd.DataFrame,
+    glm: pd.DataFrame,
+    *,
+    counts: bool = True,
+    log10_p: bool = True,
+    relative: float = 2e-7,
+    relative_p: float = 2e-7,
 ) -> dict[str, float]:
     """Compare every variant of one trait and a test of one predictor with PLINK 2, both ways."""
     assert set(ours.index) == set(glm.index)
     glm = glm.loc[ours.index]
     largest = {"absent": float(same_absences(ours, glm))}
     untested = ours.status.to_numpy() != Status.OK
-    for column, theirs, tolerance in (
-        ("beta", "BETA", relative),
-        ("standard_error", "SE", relative),
-        ("neg_log10_p", "LOG10_P", relative_p),
-    ):
+    columns = [("beta", "BETA", relative), ("standard_error", "SE", relative)]
+    if log10_p:
+        columns.append(("neg_log10_p", "LOG10_P", relative_p))
+    for column, theirs, tolerance in columns:
         largest[column] = compare(
             column, ours[column], Printed.parse(glm[theirs]), relative=tolerance, excluded=untested
         )
