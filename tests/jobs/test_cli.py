@@ -337,10 +337,10 @@ def test_exit_codes(
     assert "Traceback" not in result.output
 
 
-def test_a_terminal_that_knows_no_unicode_is_no_reason_to_fail(cohort: Cohort) -> None:
-    words = [sys.executable, "-m", "allscan.jobs.cli", "check", str(cohort.job())]
-    done = subprocess.run(words, capture_output=True, check=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""})
-    assert b"600 variants ? 240 samples" in done.stdout
+def test_a_terminal_that_lacks_characters_is_no_reason_to_fail() -> None:
+    words = [sys.executable, "-m", "allscan.jobs.cli", "schema", "--format", "markdown"]
+    done = subprocess.run(words, capture_output=True, check=True, env={"PYTHONIOENCODING": "latin-1", "PATH": ""})
+    assert b"Rows with ?log10 p" in done.stdout
 
 
 def test_wrong_calls_are_refused(allscan_cli: CommandLine) -> None:
