@@ -55,6 +55,11 @@ class Site(Protocol):
         ...
 
 
+def quiet(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The same numbers with ordinary NaN: the NaN of VCF are signalling ones, which warn when computed with."""
+    return np.where(np.isnan(values), values.dtype.type(np.nan), values)
+
+
 def choose_fields(field: DosageField, declared: Collection[str], path: Path) -> tuple[str, ...]:
     """Fields that may count the alleles: of each site, the first one that it has does.
 
@@ -187,6 +192,7 @@ class SiteReader:
                 where=f"{self.path}, record {site.contig}:{site.position}",
                 fix=f"declare it in the header: ##FORMAT=<ID={field},Type=Float,...> (bcftools annotate -h)",
             )
+        values = quiet(values)
         if field == "PL":
             likelihoods = 10.0 ** (-values.astype(np.float64) / 10)
             low = np.where(np.isnan(values), np.inf, values).min(axis=1)

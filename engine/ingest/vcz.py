@@ -14,7 +14,7 @@ from allscan.engine.ingest import alleles
 from allscan.engine.ingest.batch import Partition, SourceHeader
 from allscan.engine.ingest.contigs import reference_build
 from allscan.engine.ingest.records import BatchBuilder, file_size, index_partitions
-from allscan.engine.ingest.sites import DECIMALS, SiteReader, choose_fields, fields_note
+from allscan.engine.ingest.sites import DECIMALS, SiteReader, choose_fields, fields_note, quiet
 from allscan.engine.ingest.tables import OrderCheck, check_positions, unique_samples
 from allscan.errors import AllscanError, FileFormatError, InputError
 
@@ -82,8 +82,9 @@ class VczSource:
             absent = main.nchunks - main.nchunks_initialized if self._path.is_dir() else 0
             if absent:
                 notes += (
-                    f"{absent} of {main.nchunks} chunks of {main.basename} are absent and read as its fill "
-                    f"value {main.fill_value}: check that the store was copied completely",
+                    f"{absent} of {main.nchunks} chunks of {main.basename} are not in the store and read as its "
+                    f"fill value {main.fill_value or 0}: right where a chunk holds nothing else, as Zarr leaves "
+                    "such chunks out; wrong if the store was not copied completely",
                 )
             self._check_order(arrays)
         self._header = SourceHeader(
@@ -267,7 +268,10 @@ class _Window:
         wanted = {*fields, "GT"} if "DS" in fields else set(fields)
         self.values = {field: values for field in wanted if (values := read(_ARRAYS[field])) is not None}
         self.filter_text = read("call_FT")
-        self.info = {key: values for key in alleles.INFO_KEYS if (values := read(f"variant_{key}")) is not None}
+        found = {key: read(f"variant_{key}") for key in alleles.INFO_KEYS}
+        self.info = {
+            key: quiet(values) for key, values in found.items() if values is not None and values.dtype.kind == "f"
+        }
 
     def sites(self) -> Iterator[_Record]:
         """Its records, in order."""
@@ -329,11 +333,13 @@ class _Record:
         return values[:, :width]
 
     def filters(self) -> NDArray[np.str_]:
-        return np.asarray(self._window.filter_text[self._number], dtype=np.str_)  # type: ignore[index]
+        text = self._window.filter_text
+        # The strings of Zarr do not become fixed-width ones by themselves.
+        return np.asarray([] if text is None else text[self._number].tolist(), dtype=np.str_)
 
     def quality(self, key: str) -> float | Sequence[float] | None:
         values = self._window.info.get(key)
-        if values is None or values.dtype.kind != "f":
+        if values is None:
             return None
         value = values[self._number]
         if value.ndim:
