@@ -30,7 +30,11 @@ BLOM_OFFSET = 3 / 8
 RESIDUAL_TOLERANCE = 1e-12
 """Residual sum of squares, as a share of the total one, below which nothing but rounding is left."""
 RANK_TOLERANCE = 1e-10
-"""Smallest diagonal of R, or eigenvalue of the basis' Gram matrix, that counts as a dimension."""
+"""Smallest diagonal of R, as a share of the largest, that counts as a dimension."""
+GRAM_TOLERANCE = 1e-4
+"""Smallest ratio of eigenvalues with which a Gram matrix stands in for a factorisation."""
+GONE = 1e-13
+"""Ratio of eigenvalues below which a direction (a level that no present sample has) is not there at all."""
 
 
 def check_transform(name: str, trait: str) -> None:
@@ -125,15 +129,16 @@ class CovariateBasis:
         if present.all():
             basis, whitened = self.columns, np.eye(self.rank)
         else:
-            # Orthonormal over all samples, nearly so over a subset: the Gram matrix is well conditioned.
+            # Orthonormal over all samples, and nearly so over most subsets: then this is the fast way.
             basis = self.columns[present]
             eigenvalues, vectors = np.linalg.eigh(basis.T @ basis)
-            useful = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
-            whitened = vectors[:, useful] / np.sqrt(eigenvalues[useful])
-        # The second pass takes off what rounding left.
-        residual = values
-        for _ in range(2):
-            residual = residual - basis @ (whitened @ (whitened.T @ (basis.T @ residual)))
+            useful = eigenvalues > GONE * eigenvalues[-1]
+            if eigenvalues[useful][0] > GRAM_TOLERANCE * eigenvalues[-1]:
+                whitened = vectors[:, useful] / np.sqrt(eigenvalues[useful])
+            else:
+                basis = CovariateBasis.of(basis).columns
+                whitened = np.eye(basis.shape[1])
+        residual = values - basis @ (whitened @ (whitened.T @ (basis.T @ values)))
         centred = values - values.mean()
         rounding = (16 * np.finfo(np.float64).eps) ** 2 * (values @ values)
         if residual @ residual <= RESIDUAL_TOLERANCE * (centred @ centred) + rounding:
