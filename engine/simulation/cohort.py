@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import shutil
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from allscan.engine.simulation.components import principal_components
-from allscan.engine.simulation.demography import ANCESTRIES, load_msprime
-from allscan.engine.simulation.genome import REFERENCE_BUILD, plan_regions
+from allscan.engine.simulation.demography import load_msprime
+from allscan.engine.simulation.genome import plan_regions
 from allscan.engine.simulation.genotype_files import FILES, open_writers
 from allscan.engine.simulation.inheritance import inherit
 from allscan.engine.simulation.options import SimulationOptions
 from allscan.engine.simulation.pedigree import draw_pedigree
 from allscan.engine.simulation.regions import RegionTask, simulate_region
+from allscan.engine.simulation.summary import AncestryShares, CohortSummary, write_record
 from allscan.engine.simulation.tables import (
     write_covariates,
     write_job,
@@ -41,10 +39,9 @@ if TYPE_CHECKING:
 
     from allscan.engine.simulation.genome import Region
     from allscan.engine.simulation.genotype_files import GenotypeWriter
-    from allscan.engine.simulation.inheritance import RegionInheritance
     from allscan.engine.simulation.pedigree import Pedigree
     from allscan.engine.simulation.regions import RegionCalls
-    from allscan.engine.simulation.traits import CausalPlan, CohortTraits
+    from allscan.engine.simulation.traits import CausalPlan
 
 RECORD = "simulation.json"
 TABLES = ("traits.tsv", "covariates.tsv", "truth.tsv", "samples.tsv", "job.yaml", RECORD)
@@ -172,9 +169,9 @@ def _simulate_into(
     )
     causal = plan_causal(seeds.generator("causal"), regions, options)
     genetic = GeneticValues(seeds.generator("effects"), options, pedigree.n_samples)
-    ancestry = _AncestryShares(pedigree)
+    ancestry = AncestryShares(pedigree)
     tasks = _region_tasks(seeds, options, pedigree, regions, causal, ancestry)
-    summary = _Summary(pedigree)
+    summary = CohortSummary(pedigree)
     writers = open_writers(folder, options.formats, pedigree, options.variants, options.chromosomes)
     component_calls = _write_genotypes(
         tasks, pedigree, options, workers, writers, genetic, causal, summary, on_progress
@@ -221,7 +218,21 @@ def _simulate_into(
         f_st=summary.f_st(),
         elapsed_seconds=0.0,
     )
-    _write_record(folder / RECORD, options, report, pedigree, traits, summary, component_calls)
+    numbers = {
+        "samples": report.n_samples,
+        "variants": report.n_variants,
+        "regions": report.n_regions,
+        "groups": report.group_counts,
+        "families": report.n_families,
+        "unrelated_members": report.n_unrelated,
+        "individuals_outside_the_cohort": pedigree.n_individuals - pedigree.n_samples,
+        "rare_share": report.rare_share,
+        "singletons": summary.singletons,
+        "common_variants": summary.common,
+        "component_variants": len(component_calls),
+        "f_st": report.f_st,
+    }
+    write_record(folder / RECORD, options, pedigree.group_names, traits, numbers)
     return report
 
 
@@ -233,7 +244,7 @@ def _write_genotypes(
     writers: Sequence[GenotypeWriter],
     genetic: GeneticValues,
     causal: CausalPlan,
-    summary: _Summary,
+    summary: CohortSummary,
     on_progress: Callable[[SimulationProgress], None],
 ) -> NDArray[np.int8]:
     """Simulate and write all regions; return the calls of the components' variants."""
@@ -284,7 +295,7 @@ def _region_tasks(
     pedigree: Pedigree,
     regions: Sequence[Region],
     causal: CausalPlan,
-    ancestry: _AncestryShares,
+    ancestry: AncestryShares,
 ) -> Iterator[RegionTask]:
     autosomal = [region for region in regions if region.chromosome != "X"]
     quota = -(-_COMPONENT_VARIANTS // max(len(autosomal), 1)) if options.components else 0
@@ -316,125 +327,6 @@ class _Seeds:
 
     def generator(self, purpose: str, index: int = 0) -> np.random.Generator:
         return np.random.default_rng(self.sequence(purpose, index))
-
-
-class _AncestryShares:
-    """Realised shares of the ancestral populations, averaged over the regions."""
-
-    def __init__(self, pedigree: Pedigree) -> None:
-        self._pedigree = pedigree
-        self._sum = np.zeros((2 * pedigree.n_individuals, len(ANCESTRIES)), dtype=np.float32)
-
-    def add(self, inheritance: RegionInheritance, length: int) -> None:
-        self._sum += length * inheritance.ancestry_shares(len(self._sum), length)
-
-    def of_members(self) -> NDArray[np.float64]:
-        total = (self._sum[0::2] + self._sum[1::2])[self._pedigree.member].astype(np.float64)
-        return np.asarray(total / total.sum(axis=1, keepdims=True))
-
-
-class _Summary:
-    """Counts over all variants that the report quotes."""
-
-    def __init__(self, pedigree: Pedigree) -> None:
-        self._pedigree = pedigree
-        groups = len(pedigree.group_names)
-        self._between = np.zeros((groups, groups))
-        self._total = np.zeros((groups, groups))
-        self._variants = 0
-        self._rare = 0
-        self.singletons = 0
-        self.common = 0
-
-    def add(self, region: RegionCalls) -> None:
-        copies = region.group_copies.sum(axis=1)
-        minor = np.minimum(copies, region.group_haplotypes.sum() - copies)
-        self._variants += len(minor)
-        self._rare += int((minor <= 0.001 * self._pedigree.n_samples).sum())
-        self.singletons += int((minor == 1).sum())
-        self.common += int((minor >= 0.05 * region.group_haplotypes.sum()).sum())
-        if region.region.chromosome == "X":
-            return
-        # Hudson's F_ST as a ratio of averages (Bhatia et al. 2013, doi:10.1101/gr.154831.113).
-        frequency = region.group_copies / np.maximum(region.group_haplotypes, 1)
-        noise = frequency * (1 - frequency) / np.maximum(region.group_haplotypes - 1, 1)
-        for one in range(frequency.shape[1]):
-            p, other = frequency[:, one, None], frequency
-            self._between[one] += ((p - other) ** 2 - noise[:, one, None] - noise).sum(axis=0)
-            self._total[one] += (p * (1 - other) + other * (1 - p)).sum(axis=0)
-
-    def f_st(self) -> dict[str, float]:
-        names = self._pedigree.group_names
-        return {
-            f"{names[one]}-{names[other]}": round(float(self._between[one, other] / self._total[one, other]), 5)
-            for one in range(len(names))
-            for other in range(one + 1, len(names))
-            if self._total[one, other] > 0
-        }
-
-    def rare_share(self) -> float:
-        return self._rare / self._variants
-
-    def group_counts(self) -> dict[str, int]:
-        group = self._pedigree.group[self._pedigree.member]
-        counts = np.bincount(group, minlength=len(self._pedigree.group_names))
-        return {name: int(count) for name, count in zip(self._pedigree.group_names, counts, strict=True)}
-
-
-def _write_record(
-    path: Path,
-    options: SimulationOptions,
-    report: SimulationReport,
-    pedigree: Pedigree,
-    traits: CohortTraits,
-    summary: _Summary,
-    component_calls: NDArray[np.int8],
-) -> None:
-    """Options, versions and numbers. Nothing that depends on the machine: equal seeds give equal bytes."""
-    missing = np.isnan(traits.values).mean(axis=0)
-    large = [line.trait for line in traits.truth if line.kind == "large"]
-    small = [line.trait for line in traits.truth if line.kind == "polygenic"]
-    n_traits = len(options.names)
-    n_large = np.bincount(np.array(large, dtype=np.int64), minlength=n_traits)
-    n_small = np.bincount(np.array(small, dtype=np.int64), minlength=n_traits)
-    record = {
-        "options": {**asdict(options), "groups": dict(options.groups)},
-        "versions": {
-            "allscan": metadata.version("allscan"),
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("msprime", "tskit", "numpy", "scipy", "numba")},
-        },
-        "reference_build": REFERENCE_BUILD,
-        "numbers": {
-            "samples": report.n_samples,
-            "variants": report.n_variants,
-            "regions": report.n_regions,
-            "groups": report.group_counts,
-            "families": report.n_families,
-            "unrelated_members": report.n_unrelated,
-            "individuals_outside_the_cohort": pedigree.n_individuals - pedigree.n_samples,
-            "rare_share": report.rare_share,
-            "singletons": summary.singletons,
-            "common_variants": summary.common,
-            "component_variants": len(component_calls),
-            "f_st": report.f_st,
-        },
-        "traits": [
-            {
-                "name": name,
-                "heritability": round(float(traits.heritability[number]), 6),
-                "large_effects": int(n_large[number]),
-                "small_effects": int(n_small[number]),
-                "missing_pattern": traits.patterns[number],
-                "missing_share": round(float(missing[number]), 6),
-                "group_shift": dict(
-                    zip(report.group_counts, np.round(traits.group_shift[number], 6).tolist(), strict=True)
-                ),
-            }
-            for number, name in enumerate(options.names)
-        ],
-    }
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _prepare_folder(out: Path, options: SimulationOptions, overwrite: bool) -> Path:
@@ -471,8 +363,6 @@ def _prepare_folder(out: Path, options: SimulationOptions, overwrite: bool) -> P
 
 
 def _moved(report: SimulationReport, out: Path, seconds: float) -> SimulationReport:
-    from dataclasses import replace
-
     return replace(
         report,
         folder=out,
