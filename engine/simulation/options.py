@@ -45,11 +45,11 @@ class SimulationOptions:
         f"share of each group of people, such as EUR=0.5,AFR=0.3,AMR=0.2; known: {', '.join(GROUPS)}",
     )
     traits: int = _option(6, "quantitative traits")
-    trait_names: tuple[str, ...] | None = _option(None, "names of the traits; without: trait_1, trait_2, ...")
+    trait_names: tuple[str, ...] | None = _option(None, "names of the traits; without: trait_1, trait_2 and so on")
     seed: int = _option(1, "the same seed and options give the same files on any number of cores")
     spectrum: Literal["array", "wgs"] = _option(
         "array",
-        "array: minor allele frequency 1 % and more; wgs: as whole genomes have them, mostly rare",
+        "which variants: array (minor allele frequency 1 % and more) or wgs (as in whole genomes, mostly rare)",
     )
     chromosomes: tuple[str, ...] = _option(CHROMOSOMES, "chromosomes, of 1 to 22 and X")
     par: bool = _option(False, "add a region of the pseudoautosomal part of chromosome X")
