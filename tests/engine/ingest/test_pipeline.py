@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.chromosomes import Region
-from allscan.engine.ingest import request
+from allscan.engine.ingest import pipeline, request, variants
 from allscan.engine.ingest.pipeline import ingest
 from allscan.engine.store import VARIANT_COLUMNS, open_store, verify_store
 from allscan.errors import FileFormatError, InputError, OutputError
@@ -209,6 +211,35 @@ def test_sources_that_overlap_are_merged_by_position(tmp_path):
     expected = np.stack([(snvs, indels)[s].values(r) for _, _, s, r in both])
     np.testing.assert_allclose(store.dosages(0, store.n_variants), expected, atol=1e-6)
     assert report.n_sources == 2
+
+
+@pytest.fixture
+def tiny_pieces(monkeypatch):
+    """Parts of 5 variants, every group of the order a task of its own."""
+    monkeypatch.setattr(request, "MIN_TASK_VARIANTS", 5)
+    monkeypatch.setattr(request, "MAX_TASK_VARIANTS", 5)
+    monkeypatch.setattr(variants, "GROUP_VARIANTS", 1)
+    monkeypatch.setattr(pipeline, "FEW_ORDER_TASKS", 0)
+
+
+PLACES = st.lists(st.tuples(st.sampled_from("12"), st.integers(1, 25), st.sampled_from("GT")), max_size=25)
+
+
+@given(st.lists(PLACES, min_size=1, max_size=3).filter(any))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_sources_are_merged_as_sorting_would(tiny_pieces, tmp_path_factory, files):
+    out = tmp_path_factory.mktemp("merge") / "out.zarr"
+    sources = [
+        fake(*(Record(*place[:2], alt=place[2]) for place in sorted(places, key=lambda p: p[:2])), name=str(i))
+        for i, places in enumerate(files)
+    ]
+    rows = sorted((row for source in sources for row in source.variants), key=lambda r: (r.contig, r.position))
+    firsts = list(dict.fromkeys(rows))  # sorting is stable: the first of equal ones comes first
+    report = run(sources, out, on_duplicate="first", block_variants=4)
+    store = open_store(out)
+    assert keys(store) == [f"{r.contig}:{r.position}:{r.ref}:{r.alt}" for r in firsts]
+    np.testing.assert_array_equal(store.dosages(0, len(firsts)), np.stack([sources[0].values(r) for r in firsts]))
+    assert report.variant_counts.get("variants left out: duplicates of an earlier one", 0) == len(rows) - len(firsts)
 
 
 def test_sources_by_chromosome_may_come_in_any_order(tmp_path):
