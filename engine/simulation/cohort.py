@@ -103,7 +103,7 @@ def simulate_cohort(
         What the cohort shall be like; without: the defaults of :class:`SimulationOptions`.
     workers
         Regions simulated at the same time; without: one per processor. Memory grows with it: about
-        4 bytes per sample and variant of a region for each.
+        half a gigabyte each for 50,000 people.
     overwrite
         Replace the files of an earlier simulation in ``out``. Other files there are left alone.
     on_progress
@@ -172,7 +172,8 @@ def _simulate_into(
     ancestry = AncestryShares(pedigree)
     tasks = _region_tasks(seeds, options, pedigree, regions, causal, ancestry)
     summary = CohortSummary(pedigree)
-    writers = open_writers(folder, options.formats, pedigree, options.variants, options.chromosomes)
+    chromosomes = list(dict.fromkeys(region.chromosome for region in regions))
+    writers = open_writers(folder, options.formats, pedigree, options.variants, chromosomes)
     component_calls = _write_genotypes(
         tasks, pedigree, options, workers, writers, genetic, causal, summary, on_progress
     )

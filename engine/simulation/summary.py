@@ -77,11 +77,12 @@ class CohortSummary:
     def f_st(self) -> dict[str, float]:
         """Of every pair of groups, over autosomal variants."""
         names = self._pedigree.group_names
+        counts = list(self.group_counts().values())
         return {
             f"{names[one]}-{names[other]}": round(float(self._between[one, other] / self._total[one, other]), 5)
             for one in range(len(names))
             for other in range(one + 1, len(names))
-            if self._total[one, other] > 0
+            if counts[one] and counts[other] and self._total[one, other] > 0
         }
 
     def rare_share(self) -> float:

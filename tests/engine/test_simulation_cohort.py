@@ -222,6 +222,20 @@ def test_a_seed_gives_the_same_bytes_on_any_number_of_workers(tmp_path: Path) ->
     assert all(other[name] != digest for name, digest in _digests(tmp_path / "one").items() if name != "job.yaml")
 
 
+def test_contigs_are_declared_in_the_order_of_the_genome(tmp_path: Path) -> None:
+    simulate_cohort(tmp_path / "out", SimulationOptions(**{**vars(SMALL), "chromosomes": ("X", "2")}))
+    lines = (tmp_path / "out" / "genotypes.pvar").read_text().splitlines()
+    declared = [line for line in lines if line.startswith("##contig")]
+    assert declared == ["##contig=<ID=2,length=242193529>", "##contig=<ID=X,length=156040895>"]
+
+
+def test_a_group_without_people_has_no_f_st(tmp_path: Path) -> None:
+    groups = {"EUR": 0.899, "EAS": 0.1, "AFR": 0.001}
+    report = simulate_cohort(tmp_path / "out", SimulationOptions(**{**vars(SMALL), "groups": groups}))
+    assert report.group_counts == {"EUR": 54, "EAS": 6, "AFR": 0}
+    assert list(report.f_st) == ["EUR-EAS"]
+
+
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     seen: list[SimulationProgress] = []
     simulate_cohort(tmp_path / "out", SMALL, on_progress=seen.append)
