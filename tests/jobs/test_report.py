@@ -221,6 +221,14 @@ def test_best_keeps_no_more_than_twice_its_capacity() -> None:
     assert sorted(best.index) == sorted(np.argsort(-values)[:10])
 
 
+def test_of_equals_at_the_border_none_is_best() -> None:
+    best = Best(2)
+    best.add(np.arange(5), np.array([3, 1, 1, 1, 1], np.float32), np.zeros(5, int))
+    best.add(np.arange(5, 6), np.array([1], np.float32), np.zeros(1, int))
+    best.trim()
+    assert (best.index.tolist(), best.threshold) == ([0], 1.0)
+
+
 def test_leads_survive_the_thinning_of_very_many_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     results = make_results(1, 20_000, seed=3)
     expected = panels_of(results, significance=1e-2)[0]
