@@ -360,6 +360,17 @@ def test_a_report_that_fails_leaves_the_results_complete(cohort: Cohort, monkeyp
     assert run.report_path.exists()
 
 
+def test_lost_provenance_is_written_anew_without_computing(cohort: Cohort) -> None:
+    folder = Job.from_yaml(cohort.job()).run().folder
+    results = content(folder.path)
+    folder.provenance.unlink()
+    with pytest.raises(InputError, match="provenance"):
+        run_module.rewrite_report(folder.path)
+    run = Job.from_yaml(cohort.job()).run()
+    assert json.loads(run.provenance_path.read_text())["run"]["tasks_resumed"] == 10
+    assert content(folder.path) == results
+
+
 def test_too_little_memory_is_refused_by_key(cohort: Cohort) -> None:
     with pytest.raises(InputError, match="memory") as error:
         Job.from_yaml(cohort.job(runtime={"memory": "100MB"})).run()
