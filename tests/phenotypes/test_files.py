@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from allscan.errors import AllscanError, FileFormatError, InputError
 from allscan.phenotypes import lines
 from allscan.phenotypes.files import open_table
-from allscan.phenotypes.tables import read_trait_table
+from allscan.phenotypes.tables import read_covariate_table, read_sample_list, read_trait_table
 
 PLAIN = b"IID\tldl\nann\t1.5\nbob\t-2\n"
 
@@ -200,3 +202,25 @@ def test_line_numbers_hold_beyond_the_first_block(
     with pytest.raises(FileFormatError) as damaged:
         read_trait_table(write(path, broken), ["y"])
     assert damaged.value.where == f"{path}, line {line + 1}"
+
+
+BYTES = st.binary(max_size=60) | st.lists(
+    st.sampled_from([b"IID", b"y", b"\t", b"\n", b"\r\n", b" ", b",", b'"', b"1", b"NA", b"a", b"##", b"\0", b"\xff"]),
+    max_size=40,
+).map(b"".join)
+
+
+@given(BYTES, st.sampled_from([b"", b"IID\ty\n", b"IID y\n", b"\xef\xbb\xbfIID,y\n", b"\x1f\x8b", b"PAR1", b"BZh"]))
+def test_any_bytes_are_a_table_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, start: bytes
+) -> None:
+    path = write(tmp_path_factory.mktemp("bytes") / "t", start + data)
+    for reader in (
+        lambda: read_trait_table(path, ["*"]),
+        lambda: read_covariate_table(path),
+        lambda: read_sample_list(path),
+    ):
+        try:
+            reader()
+        except InputError as error:
+            assert error.exit_code == 2  # noqa: PT017 - most bytes are refused, some are tables

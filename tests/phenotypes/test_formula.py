@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -394,3 +396,21 @@ def test_any_text_is_a_formula_or_an_input_error(text: str) -> None:
         return
     assert np.isfinite(result.values).all()
     assert len(set(result.names)) == len(result.names)
+
+
+def test_every_formula_of_the_guide_is_one(repository: Path) -> None:
+    guide = (repository / "docs/guide/traits.md").read_text(encoding="utf-8")
+    section = guide.split("## Covariate formulas")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    formulas = [match[1] or match[2] for row in rows for match in re.finditer(r"`` (.*?) ``|`([^`]+)`", row)]
+    assert len(formulas) == 21
+    more = [CovariateColumn(name, BMI) for name in ("bmi", "weight", "height")]
+    more += [CovariateColumn(f"pc_{k}", PCS[:, k % 12]) for k in range(13, 21)]
+    more.append(categorical("site", np.where(FEMALE, "Leeds", "York"), ("Leeds", "York")))
+    for formula in formulas:
+        assert design(formula, *more).values.shape[1] > 0
+    refused = re.search(r"refused, with the alternatives: (.*?)\.", section, re.DOTALL)
+    assert refused is not None
+    for formula in re.findall(r"`([^`]+)`", refused[1]):
+        with pytest.raises(InputError):
+            design(formula.replace("a/b", "age/bmi").replace("a + b", "age + bmi"), *more)
