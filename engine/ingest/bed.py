@@ -11,18 +11,8 @@ from allscan.engine.ingest.alleles import NEGATIVE_POSITION, as_objects, usable_
 from allscan.engine.ingest.batch import MISSING_CALL, Partition, SourceHeader, VariantBatch
 from allscan.engine.ingest.optional import optional_import
 from allscan.engine.ingest.records import file_size, index_partitions
-from allscan.engine.ingest.tables import (
-    OrderCheck,
-    VariantText,
-    check_positions,
-    open_bytes,
-    read_lines,
-    sex_codes,
-    sex_note,
-    sibling,
-    split_table,
-    unique_samples,
-)
+from allscan.engine.ingest.sample_tables import sex_codes, sex_note, split_table, unique_samples
+from allscan.engine.ingest.tables import OrderCheck, VariantText, check_positions, open_bytes, read_lines, sibling
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
@@ -172,9 +162,7 @@ def read_fam(path: Path) -> tuple[list[str], list[str], NDArray[np.int8], tuple[
     """
     table = split_table(read_lines(path), path)
     if not table:
-        raise InputError(
-            f"{path.name} lists no samples", where=str(path), fix="give a file with at least one sample"
-        )
+        raise InputError(f"{path.name} lists no samples", where=str(path), fix="give a file with at least one sample")
     if len(table[0]) < 5:
         raise FileFormatError(
             f"{len(table[0])} columns where a .fam file has 6 (FID, IID, father, mother, sex, phenotype)",
@@ -211,9 +199,7 @@ def _inspector(order: OrderCheck, path: Path) -> Callable[[pa.Table, Callable[[i
         check_positions(position, str(path), where)
         placed = position >= 0
         numbers = np.flatnonzero(placed)
-        order.check(
-            rows.column("contig").to_numpy()[placed], position[placed], lambda row: where(int(numbers[row]))
-        )
+        order.check(rows.column("contig").to_numpy()[placed], position[placed], lambda row: where(int(numbers[row])))
 
     return inspect
 
@@ -241,8 +227,7 @@ def _check_magic(path: Path) -> int:
         )
     if magic[2:] != b"\x01":
         raise FileFormatError(
-            f"{path.name} is not stored variant by variant: its third byte is "
-            f"{magic[2:].hex() or 'missing'}, not 01",
+            f"{path.name} is not stored variant by variant: its third byte is {magic[2:].hex() or 'missing'}, not 01",
             where=str(path),
             fix=f"plink1.9 --bfile {path.stem} --make-bed --out variant_major",
         )

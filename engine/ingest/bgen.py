@@ -22,7 +22,7 @@ from allscan.engine.ingest.bgen_index import (
     variant_offsets,
 )
 from allscan.engine.ingest.records import BatchBuilder, Row, index_partitions
-from allscan.engine.ingest.tables import unique_samples
+from allscan.engine.ingest.sample_tables import unique_samples
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ class ProbabilityBlock:
         if phased > 1 or not 1 <= bits <= 32:
             raise ValueError(f"phase flag {phased} and {bits} bits per probability are not those of BGEN")
         ploidy = flags & np.uint8(_PLOIDY_BITS)
-        n_values = int(_stored_values(n_alleles, phased=bool(phased))[ploidy].sum())
+        n_values = int(np.bincount(ploidy, minlength=_MAX_PLOIDY + 1) @ _stored_values(n_alleles, phased=bool(phased)))
         expected = 10 + n_samples + (n_values * bits + 7) // 8
         if len(block) != expected:
             raise ValueError(f"the genotypes take {len(block)} bytes where {expected} are expected")
@@ -115,20 +115,28 @@ class ProbabilityBlock:
         Returns
         -------
         tuple
-            Sample numbers (rows,), and probabilities: (rows, genotypes) if unphased, (rows, haplotypes,
-            alleles) if phased. Some may be below 0 where a file says more than 1 in all.
+            Sample numbers (rows,), and probabilities: (genotypes, rows) if unphased, (haplotypes, alleles, rows)
+            if phased. The last genotype's or allele's is below 0 where a file says more than 1 in all.
         """
         rows = np.flatnonzero((self.ploidy == ploidy) & ~self.missing)
         number = int(_stored_values(self.n_alleles, phased=self.phased)[ploidy])
         if len(rows) == len(self.ploidy):
             stored = self.stored.reshape(len(rows), number)
-        else:
+        elif len(rows):
             stored = self.stored[self._starts[rows, None] + np.arange(number)]
-        values = stored.astype(np.float64) / self.whole
+        else:
+            stored = self.stored[:0].reshape(0, number)
+        # Samples come last: sums over a short first axis are sums of long vectors.
         if self.phased:
-            values = values.reshape(len(rows), ploidy, self.n_alleles - 1)
-        last = 1 - values.sum(axis=-1, keepdims=True)
-        return rows, np.concatenate([values, last], axis=-1)
+            values = np.empty((ploidy, self.n_alleles, len(rows)))
+            values[:, :-1] = stored.reshape(len(rows), ploidy, self.n_alleles - 1).transpose(1, 2, 0)
+        else:
+            values = np.empty((number + 1, len(rows)))
+            values[:-1] = stored.T
+        last = values[:, -1] if self.phased else values[-1]
+        last[...] = self.whole - values[..., :-1, :].sum(axis=-2)
+        values /= self.whole
+        return rows, values
 
 
 class ExpectedCopies:
@@ -144,11 +152,13 @@ class ExpectedCopies:
         slack = 1.5 * block.n_alleles / block.whole
         for ploidy in (1, 2):
             rows, values = block.probabilities(ploidy)
-            wrong = (values < -slack).any(axis=tuple(range(1, values.ndim)))
-            if wrong.any():
+            last = values[..., -1, :]
+            if last.size and last.min() < 0:
+                wrong: NDArray[np.bool_] = np.logical_or.reduce(np.atleast_2d(last) < -slack, axis=0)
+                np.maximum(last, 0, out=last)
                 counts.add(BAD_DOSAGE, int(wrong.sum()))
-                rows, values = rows[~wrong], values[~wrong]
-            self._groups.append((ploidy, rows, np.maximum(values, 0, out=values)))
+                rows, values = rows[~wrong], values[..., ~wrong]
+            self._groups.append((ploidy, rows, values))
         self.n_haploid = len(self._groups[0][1])
 
     def dosage(self, allele: int) -> tuple[NDArray[np.float32], float]:
@@ -162,16 +172,20 @@ class ExpectedCopies:
             if not len(rows):
                 continue
             if self._block.phased:
-                chance = values[:, :, allele]
-                mean = chance.sum(axis=1)
-                spread = (chance * (1 - chance)).sum(axis=1)
+                chance = values[:, allele]
+                mean = chance.sum(axis=0)
+                spread = (chance * (1 - chance)).sum(axis=0)
             elif ploidy == 1:
-                mean = values[:, allele]
+                mean = values[allele]
                 spread = mean * (1 - mean)
             else:
+                mean = np.zeros(len(rows))
+                square = np.zeros(len(rows))
                 weights = diploid_copies(self._block.n_alleles, allele)
-                mean = values @ weights
-                spread = values @ weights**2 - mean**2
+                for genotype in np.flatnonzero(weights):
+                    mean += weights[genotype] * values[genotype]
+                    square += weights[genotype] ** 2 * values[genotype]
+                spread = square - mean**2
             dosage[rows] = np.clip(mean * (2 / ploidy), 0, 2)
             expected.append(mean)
             variance.append(spread)
@@ -196,11 +210,13 @@ def _unpack(block: bytes, offset: int, n_values: int, bits: int) -> NDArray[np.u
     """Unsigned numbers of a fixed number of bits, lowest bit first."""
     if bits in (8, 16, 32):
         return np.frombuffer(block, dtype=f"<u{bits // 8}", count=n_values, offset=offset)
-    digits = np.unpackbits(np.frombuffer(block, dtype=np.uint8, offset=offset), bitorder="little")
-    # 24 bits or fewer are exact in float32, and a product of matrices is fast; more need float64.
-    dtype = np.float32 if bits <= 24 else np.float64
-    powers = 2.0 ** np.arange(bits)
-    numbers: NDArray[np.uint32] = (
-        digits[: n_values * bits].reshape(n_values, bits).astype(dtype) @ powers.astype(dtype)
-    ).astype(np.uint32)
-    return numbers
+    data = np.zeros(len(block) - offset + 5, dtype=np.uint8)
+    data[:-5] = np.frombuffer(block, dtype=np.uint8, offset=offset)
+    first_bit = np.arange(n_values, dtype=np.int64) * bits
+    first_byte = first_bit >> 3
+    # A number of up to 32 bits lies within five bytes.
+    window = np.zeros(n_values, dtype=np.uint64)
+    for byte in range((bits + 14) // 8):
+        window |= data[first_byte + byte].astype(np.uint64) << np.uint64(8 * byte)
+    window >>= (first_bit & 7).astype(np.uint64)
+    return window & np.uint64((1 << bits) - 1)

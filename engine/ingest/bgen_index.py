@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from allscan.engine.ingest.records import file_size
-from allscan.engine.ingest.tables import (
-    MAX_POSITION,
-    OrderCheck,
-    read_lines,
-    sex_codes,
-    sex_note,
-    split_table,
-)
+from allscan.engine.ingest.sample_tables import sex_codes, sex_note, split_table
+from allscan.engine.ingest.tables import MAX_POSITION, OrderCheck, read_lines
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:

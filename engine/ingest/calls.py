@@ -122,9 +122,7 @@ def diploid_copies(n_alleles: int, allele: int) -> NDArray[np.float64]:
 
     Genotype j/k (j <= k) has number k (k + 1) / 2 + j (VCF 4.3 specification, section 1.6.2, GL).
     """
-    return np.array(
-        [(j == allele) + (k == allele) for k in range(n_alleles) for j in range(k + 1)], dtype=np.float64
-    )
+    return np.array([(j == allele) + (k == allele) for k in range(n_alleles) for j in range(k + 1)], dtype=np.float64)
 
 
 def probability_dosage(
@@ -154,9 +152,7 @@ def probability_dosage(
     return dosage.astype(np.float32), haploid
 
 
-def impute_info(
-    expected: NDArray[np.float64], variance: NDArray[np.float64], ploidy: NDArray[np.integer]
-) -> float:
+def impute_info(expected: NDArray[np.float64], variance: NDArray[np.float64], ploidy: NDArray[np.integer]) -> float:
     """IMPUTE's information measure: one minus the mean posterior variance over that of a random draw.
 
     ``1 - sum(variance) / sum(ploidy * theta * (1 - theta))`` with ``theta = sum(expected) / sum(ploidy)``;

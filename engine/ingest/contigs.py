@@ -41,8 +41,6 @@ def reference_build(contigs: tuple[str, ...], lengths: tuple[int, ...]) -> str |
     """``GRCh37`` or ``GRCh38`` if the declared lengths are those of one build and not of the other."""
     named = {name.removeprefix("chr"): length for name, length in zip(contigs, lengths, strict=True)}
     agreeing = [
-        build
-        for build, known in _BUILDS.items()
-        if any(named.get(name) == length for name, length in known.items())
+        build for build, known in _BUILDS.items() if any(named.get(name) == length for name, length in known.items())
     ]
     return agreeing[0] if len(agreeing) == 1 else None

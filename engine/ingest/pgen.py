@@ -15,18 +15,8 @@ from allscan.engine.ingest.bed import bim_columns, read_fam
 from allscan.engine.ingest.contigs import contig_line, reference_build
 from allscan.engine.ingest.optional import optional_import
 from allscan.engine.ingest.records import BatchBuilder, Row, file_size, index_partitions
-from allscan.engine.ingest.tables import (
-    OrderCheck,
-    VariantText,
-    check_positions,
-    open_bytes,
-    read_lines,
-    sex_codes,
-    sex_note,
-    sibling,
-    split_table,
-    unique_samples,
-)
+from allscan.engine.ingest.sample_tables import sex_codes, sex_note, split_table, unique_samples
+from allscan.engine.ingest.tables import OrderCheck, VariantText, check_positions, open_bytes, read_lines, sibling
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:

@@ -123,9 +123,7 @@ def _locate(path: Path) -> Path:
             )
         if existing:
             return existing[0]
-    raise InputError(
-        f"{path.name} does not exist", where=str(path), fix="check the path to the genotype file"
-    )
+    raise InputError(f"{path.name} does not exist", where=str(path), fix="check the path to the genotype file")
 
 
 def _known_suffix(path: Path) -> str:

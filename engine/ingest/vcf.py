@@ -23,8 +23,9 @@ from allscan.engine.ingest.htslib import (
 )
 from allscan.engine.ingest.optional import optional_import
 from allscan.engine.ingest.records import BatchBuilder, Row, file_size
+from allscan.engine.ingest.sample_tables import unique_samples
 from allscan.engine.ingest.sites import DECIMALS, SiteReader, choose_fields, fields_note
-from allscan.engine.ingest.tables import OrderCheck, unique_samples
+from allscan.engine.ingest.tables import OrderCheck
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from allscan.engine.ingest import alleles
 from allscan.engine.ingest.batch import Partition, SourceHeader
 from allscan.engine.ingest.contigs import reference_build
 from allscan.engine.ingest.records import BatchBuilder, file_size, index_partitions
+from allscan.engine.ingest.sample_tables import unique_samples
 from allscan.engine.ingest.sites import DECIMALS, SiteReader, choose_fields, fields_note, quiet
-from allscan.engine.ingest.tables import OrderCheck, check_positions, unique_samples
+from allscan.engine.ingest.tables import OrderCheck, check_positions
 from allscan.errors import AllscanError, FileFormatError, InputError
 
 if TYPE_CHECKING:
