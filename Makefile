@@ -24,17 +24,17 @@ define make_venv
     || { echo "error: Python 3.11 or later is needed, for example: make PYTHON=python3.12" >&2; exit 1; }
 @echo "Making the virtual environment $(1) (downloads about 300 MB the first time) …"
 $(PYTHON) -m venv --clear $(1)
-$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+$(1)/bin/python -m pip install -qq --upgrade 'pip>=25.1'
 endef
 
 $(DEMO_VENV)/.installed: pyproject.toml
 	$(call make_venv,$(DEMO_VENV))
-	$(DEMO_VENV)/bin/python -m pip install --quiet --editable '.[all]'
+	$(DEMO_VENV)/bin/python -m pip install -qq --editable '.[all]'
 	@touch $@
 
 $(TEST_VENV)/.installed: pyproject.toml
 	$(call make_venv,$(TEST_VENV))
-	$(BIN)/python -m pip install --quiet --editable . --group test --group docs
+	$(BIN)/python -m pip install -qq --editable . --group test --group docs
 	@touch $@
 
 .PHONY: demo
