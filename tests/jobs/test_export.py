@@ -358,6 +358,19 @@ def test_gwas_ssf_orders_chromosomes_and_merges_the_parts_of_x(
     assert sorted(floats(table["beta"])) == sorted(results.values["beta"][0, 1, tested])
 
 
+def test_gwas_ssf_sorts_a_chromosome_that_falls_back_between_two_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_source, "BLOCK", 50)
+    monkeypatch.setattr(gwas_ssf, "BLOCK", 50)
+    results = make_results(2, 100, contigs=1)
+    results.table.position[:] = np.concatenate([np.arange(501, 551), np.arange(1, 51)])
+    write(results, "gwas-ssf", tmp_path / "out.tsv")
+    position = read_ssf(tmp_path / "out.tsv")["base_pair_location"].astype(int)
+    assert position.is_monotonic_increasing
+    assert len(position) > 50
+
+
 def test_gwas_ssf_refuses_a_test_with_two_effects(genotypic: ArrayResults, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one effect per variant"):
         write(genotypic, "gwas-ssf", tmp_path / "out.tsv")
