@@ -54,6 +54,7 @@ class OneTraitNull(NamedTuple):
     data: NullData
     fitted: tuple[Any, ...]  # None where the fit failed
     status: tuple[int, ...]
+    options: Mapping[str, Any]  # the test's own, defaults filled in
 
 
 def _predictors(dosage: NDArray[np.float64], model: int) -> NDArray[np.float64]:
@@ -97,19 +98,20 @@ def one_trait_test(
     def fit_null(
         data: NullData, _scan: ScanOptions, own: Mapping[str, Any]
     ) -> tuple[OneTraitNull, tuple[TraitNote, ...]]:
+        chosen = defaults | dict(own)
         fitted: list[Any] = []
         status: list[int] = []
         notes: list[TraitNote] = []
         for t in range(data.traits.shape[1]):
             member = data.member[data.set_of_trait[t]]
             try:
-                fitted.append(fit(data.traits[member, t], data.covariates[member], defaults | dict(own)))
+                fitted.append(fit(data.traits[member, t], data.covariates[member], chosen))
                 status.append(int(Status.OK))
             except CannotTest as reason:
                 fitted.append(None)
                 status.append(int(reason.status))
                 notes.append(TraitNote(t, int(reason.status), str(reason)))
-        return OneTraitNull(data, tuple(fitted), tuple(status)), tuple(notes)
+        return OneTraitNull(data, tuple(fitted), tuple(status), chosen), tuple(notes)
 
     def score_block(
         block: GenotypeBlock,
@@ -154,9 +156,9 @@ def one_trait_test(
             raise CannotTest(Status.MONOMORPHIC)
         if scan.missing == Missing.EXCLUDE and called.sum() < member.sum():
             member = called
-            fitted = fit(data.traits[member, t], data.covariates[member], defaults)
+            fitted = fit(data.traits[member, t], data.covariates[member], null.options)
         x = np.where(np.isnan(predictors), predictors[called].mean(axis=0), predictors)[member]
-        return score(x * data.dosage_scale[member, None], fitted, defaults)
+        return score(x * data.dosage_scale[member, None], fitted, null.options)
 
     return AssociationTest(
         name=name,
