@@ -266,6 +266,30 @@ def test_a_damaged_part_is_named_and_not_used(tmp_path):
     assert content(tmp_path / "out.zarr") == content(tmp_path / "whole.zarr")
 
 
+def test_a_part_that_was_cut_off_is_read_again(tmp_path, journal):
+    source = FakeSource("/nowhere/a.vcf", VARIANTS, journal=journal)
+    with pytest.raises(Killed):
+        run(source, tmp_path / "out.zarr", on_progress=stop_after(0, "write"))
+    (part,) = (tmp_path / "out.zarr.partial").glob("parts/*/00000001.genotypes")
+    os.truncate(part, 10)
+    run(source, tmp_path / "out.zarr")
+    assert reads(journal) == [f"a.vcf-{start}" for start in (0, 20, 20, 40, 60, 80)]
+    run(source, tmp_path / "whole.zarr")
+    assert content(tmp_path / "out.zarr") == content(tmp_path / "whole.zarr")
+
+
+def test_what_a_dying_worker_leaves_is_not_in_the_store(tmp_path):
+    source = FakeSource("/nowhere/a.vcf", VARIANTS)
+
+    def litter(progress):
+        if progress.phase == "write" and progress.tasks_done == progress.tasks_total:
+            (tmp_path / "out.zarr.partial" / "store" / "call_dosage" / "c" / "0" / ".0.1234.partial").touch()
+
+    run(source, tmp_path / "out.zarr", on_progress=litter)
+    run(source, tmp_path / "whole.zarr")
+    assert content(tmp_path / "out.zarr") == content(tmp_path / "whole.zarr")
+
+
 # The lock
 
 
