@@ -41,9 +41,7 @@ def test_help_does_not_wait_for_heavy_libraries(arguments: list[str]) -> None:
 
 
 def test_importing_allscan_is_light() -> None:
-    loaded = run(
-        sys.executable, "-c", "import allscan, sys; print(*{n.split('.')[0] for n in sys.modules})"
-    ).split()
+    loaded = run(sys.executable, "-c", "import allscan, sys; print(*{n.split('.')[0] for n in sys.modules})").split()
     assert not (HEAVY | {"numpy"}) & set(loaded)
 
 

@@ -36,9 +36,7 @@ def test_files_beside_the_code_are_packaged() -> None:
     for room in set(ROOMS.values()):
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts:
-                assert any(path.match(pattern) for pattern in patterns), (
-                    f"{path.relative_to(ROOT)} not packaged"
-                )
+                assert any(path.match(pattern) for pattern in patterns), f"{path.relative_to(ROOT)} not packaged"
 
 
 def test_no_folder_is_an_import_root() -> None:
