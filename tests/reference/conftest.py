@@ -16,7 +16,7 @@ from allscan.engine.store import GenotypeStore
 
 sys.path.append(str(Path(__file__).parent))
 
-from peers import (  # noqa: E402
+from peers import (
     make_store,
     plink2,
     read_bed,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -246,15 +248,22 @@ def compare_glm(
 
 
 def compare_genotypic(
-    ours: pd.DataFrame, glm: pd.DataFrame, *, n_covariates: int, relative: float = 2e-7, relative_p: float = 2e-7
+    ours: pd.DataFrame,
+    glm: pd.DataFrame,
+    *,
+    n_covariates: int,
+    relative: float = 2e-7,
+    relative_p: float = 2e-7,
+    lost_digits: float | Floats = 0.0,
 ) -> dict[str, float]:
     """Compare every variant of one trait and the test of two predictors with PLINK 2, both ways.
 
     PLINK 2 takes the p-value of its F statistic on ``n`` denominator degrees of freedom, where the residual
     ones are ``n − n_covariates − 2`` (``n_covariates`` with the intercept). So its F statistic is compared with
-    ours, and its p-value with the one that ours gives on its degrees of freedom.
+    ours, and its p-value with the one that ours gives on its degrees of freedom. ``lost_digits`` (variants,) is
+    allowed beside, as a fraction of the standard error and of F.
     """
-    additive, deviation, joint = (glm[glm.TEST == test] for test in ("ADD", "DOMDEV", "GENO_2DF"))
+    additive, deviation, joint = (glm[test == glm.TEST] for test in ("ADD", "DOMDEV", "GENO_2DF"))
     assert set(ours.index) == set(additive.index) == set(deviation.index) == set(joint.index)
     additive, deviation, joint = (part.loc[ours.index] for part in (additive, deviation, joint))
     n = joint.OBS_CT.astype(int).to_numpy()
@@ -264,16 +273,42 @@ def compare_genotypic(
     with np.errstate(invalid="ignore"):
         on_n = 0.5 * n * np.log1p(2 * statistic / n) / np.log(10)
     largest = {"absent": float(same_absences(ours, joint))}
-    for name, values, theirs, tolerance in (
-        ("beta", ours.beta, additive.BETA, relative),
-        ("standard_error", ours.standard_error, additive.SE, relative),
-        ("beta_domdev", ours.beta_domdev, deviation.BETA, relative),
-        ("standard_error_domdev", ours.standard_error_domdev, deviation.SE, relative),
-        ("F", statistic, joint.T_OR_F_STAT, relative_p),
-        ("p on n degrees of freedom", on_n, joint.LOG10_P, relative_p),
+    slack = lost_digits * ours.standard_error.to_numpy(float)
+    slack_domdev = lost_digits * ours.standard_error_domdev.to_numpy(float)
+    of_statistic = lost_digits * np.nan_to_num(statistic)
+    for name, values, theirs, tolerance, absolute in (
+        ("beta", ours.beta, additive.BETA, relative, slack),
+        ("standard_error", ours.standard_error, additive.SE, relative, slack),
+        ("beta_domdev", ours.beta_domdev, deviation.BETA, relative, slack_domdev),
+        ("standard_error_domdev", ours.standard_error_domdev, deviation.SE, relative, slack_domdev),
+        ("F", statistic, joint.T_OR_F_STAT, relative_p, of_statistic),
+        ("p on n degrees of freedom", on_n, joint.LOG10_P, relative_p, of_statistic),
     ):
-        largest[name] = compare(name, values, Printed.parse(theirs), relative=tolerance)
+        largest[name] = compare(name, values, Printed.parse(theirs), relative=tolerance, absolute=absolute)
     return largest
+
+
+def exact_least_squares(predictors: Floats, trait: Floats, number: int) -> list[tuple[float, float]]:
+    """Coefficient and standard error of the first ``number`` columns, computed in rational numbers.
+
+    ``predictors`` has shape (samples, columns), ``trait`` (samples,). Only the last square root rounds.
+    """
+    columns = [[Fraction(value) for value in column] for column in [*predictors.T.tolist(), trait.tolist()]]
+    p = len(columns) - 1
+    products = [[sum(map(mul, one, other)) for other in columns] for one in columns]
+    unit = [[Fraction(int(i == k)) for k in range(number)] for i in range(p)]
+    rows = [products[i] + unit[i] for i in range(p)]
+    for i in range(p):
+        pivot = rows[i][i]
+        rows[i] = [value / pivot for value in rows[i]]
+        for k in range(p):
+            if k != i:
+                factor = rows[k][i]
+                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
+    beta = [row[p] for row in rows]
+    residual = products[p][p] - sum(map(mul, beta, products[p][:p]))
+    variance = residual / (len(trait) - p)
+    return [(float(beta[i]), float(variance * rows[i][p + 1 + i]) ** 0.5) for i in range(number)]
 
 
 # ---- data -----------------------------------------------------------------------------------------------
@@ -312,7 +347,9 @@ def write_dosages(prefix: Path, dosages: Floats, bim: pd.DataFrame, samples: pd.
 
     n, v = dosages.shape
     values = np.where(np.isnan(dosages), -9.0, dosages).T
-    writer = pgenlib.PgenWriter(str(f"{prefix}.pgen").encode(), n, variant_ct=v, nonref_flags=False, dosage_present=True)
+    writer = pgenlib.PgenWriter(
+        str(f"{prefix}.pgen").encode(), n, variant_ct=v, nonref_flags=False, dosage_present=True
+    )
     with writer:
         for row in np.ascontiguousarray(values):
             writer.append_dosages(row)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from peers import Printed, compare, design, keys, make_store, read_bed, read_table, results, scan
+from peers import Printed, compare, design, keys, read_table, results, scan
 from scipy import stats
 
 from allscan.kernels.association import Status
@@ -49,7 +49,7 @@ def compare_fastgwa(ours: pd.DataFrame, expected: pd.DataFrame, table: pd.DataFr
     rows = table.index
     assert (ours.status.loc[rows] == Status.OK).all()
     for column, tolerance in (("BETA", RELATIVE), ("SE", RELATIVE), ("P", 1e-5)):
-        print(column, compare(column, expected[column].loc[rows], Printed.parse(table[column]), relative=tolerance))
+        compare(column, expected[column].loc[rows], Printed.parse(table[column]), relative=tolerance)
     compare("AF1", ours.effect_allele_frequency.loc[rows], Printed.parse(table.AF1), relative=1e-6)
 
 

@@ -74,7 +74,7 @@ def test_genotypic(chr22, tmp_path):
     cube = scan(chr22.store, aligned, tmp_path / "run", missing=Missing.EXCLUDE, model=Model.GENOTYPIC)
     for trait in chosen:
         glm = read_glm(tmp_path / f"peer.{trait}.glm.linear")
-        print(compare_genotypic(results(cube, trait), glm, n_covariates=6))
+        compare_genotypic(results(cube, trait), glm, n_covariates=6)
 
 
 @pytest.mark.parametrize("model", [Model.ADDITIVE, Model.DOMINANT, Model.RECESSIVE])

@@ -162,9 +162,7 @@ def test_other_models(sexed, tmp_path, model, male_dosage):
     """
     study, clean, samples = sexed
     aligned = design(study.store, study.traits, study.covariates)
-    cube = scan(
-        study.store, aligned, tmp_path / "run", missing=Missing.EXCLUDE, x_male_dosage=male_dosage, model=model
-    )
+    cube = scan(study.store, aligned, tmp_path / "run", missing=Missing.EXCLUDE, x_male_dosage=male_dosage, model=model)
     run_glm(study, clean, tmp_path / "whole", model.name.lower())
     bim = read_bim(clean)
     known, males = (samples.sex > 0).to_numpy(), (samples.sex == 1).to_numpy()
