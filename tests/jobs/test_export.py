@@ -447,10 +447,11 @@ def test_what_is_there_is_not_overwritten_unasked(format_name: str, results: Arr
     assert path.read_bytes()[:8] != b"precious"
 
 
-def test_an_old_index_does_not_outlive_its_file(results: ArrayResults, tmp_path: Path) -> None:
-    write(results, "plink", tmp_path / "out.gz")
+def test_what_stood_beside_an_old_file_does_not_outlive_it(results: ArrayResults, tmp_path: Path) -> None:
+    write(results, "gwas-ssf", tmp_path / "out.gz")
     old = (tmp_path / "out.gz.tbi").read_bytes()
-    write(results, "plink", tmp_path / "out.gz", overwrite=True, min_neg_log10_p=1.0)
+    write(results, "plink", tmp_path / "out.gz", overwrite=True)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"out.gz", "out.gz.tbi"}
     assert (tmp_path / "out.gz.tbi").read_bytes() != old
 
 
