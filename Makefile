@@ -82,4 +82,4 @@ bench: $(TEST_VENV)/.installed ## The benchmarks at full size, timed
 
 .PHONY: clean
 clean: ## Remove what make has made
-	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_DIR) build dist docs/site *.egg-info .coverage
+	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_DIR) build dist *.egg-info .coverage
