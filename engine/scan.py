@@ -361,8 +361,8 @@ def run_scan(
                 done[task.name] = report
                 tell()
     try:
-        names = [task.name for task in _all_tasks(plan)]
-        n_hits = compact_hits(output / HIT_PARTS, output / HitTable.FILE, names, plan.strata, design.trait_names)
+        parts = [task.name for task in _all_tasks(plan)]
+        n_hits = compact_hits(output / HIT_PARTS, output / HitTable.FILE, parts, plan.strata, design.trait_names)
     except OSError as error:
         raise output_error(error, output) from error
     return _summary(plan, done, notes, n_hits, resumed)

@@ -56,7 +56,7 @@ def _read_carriers(
                 at += 1
                 gap |= (byte & 127) << shift
                 shift += 7
-            current += gap + 1
+            current += int(gap) + 1
             sample[k] = current
             call[k] = (quads[k >> 2] >> np.uint8(2 * (k & 3))) & np.uint8(3)
     return at
