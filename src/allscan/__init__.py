@@ -35,7 +35,7 @@ _HOMES = {
 }
 
 __version__ = metadata.version("allscan")
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - the names are resolved by __getattr__
+__all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:
