@@ -74,9 +74,9 @@ def scan(store: GenotypeStore, aligned: Design, output: Path, **options: Any) ->
     return ResultsCube.open(output)
 
 
-def results(cube: ResultsCube, trait: str) -> pd.DataFrame:
+def results(cube: ResultsCube, trait: str, stratum: str = "all") -> pd.DataFrame:
     """Results of a trait, one row a variant, indexed by ``contig:position:ref:alt``."""
-    table = pd.DataFrame({name: column for name, column in cube.trait_table(trait).items()})
+    table = pd.DataFrame(cube.trait_table(trait, stratum))
     return table.set_index(keys(table.contig, table.position, table.ref, table.alt))
 
 
@@ -143,7 +143,8 @@ def read_glm(path: Path) -> pd.DataFrame:
     if table.TEST.nunique() == 1:
         table.index = keys(contig, table.POS, table.REF, table.ALT)
     else:
-        table.index = pd.Index([f"{c}:{p}:{r}:{a}" for c, p, r, a in zip(contig, table.POS, table.REF, table.ALT)])
+        parts = zip(contig, table.POS, table.REF, table.ALT, strict=True)
+        table.index = pd.Index([f"{c}:{p}:{r}:{a}" for c, p, r, a in parts])
     return table
 
 

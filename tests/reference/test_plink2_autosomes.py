@@ -15,10 +15,8 @@ from peers import (
     design,
     make_store,
     plink2,
-    read_bed,
     read_bim,
     read_glm,
-    read_people,
     results,
     scan,
     write_bed,
@@ -125,26 +123,3 @@ def test_missing_genotypes_replaced_by_the_mean(chr22, tmp_path, model):
         compare_glm(ours, read_glm(tmp_path / f"peer.{trait}.glm.linear"), counts=False)
         assert (ours.n == analysed.sum()).all()
         assert ours.missing_rate.iloc[0] == np.float32(1 - called / analysed.sum())
-
-
-def test_another_study_with_two_traits_and_planted_missing_calls(reference, tmp_path):
-    """The example of REGENIE: 500 people, 1,000 variants, three covariates."""
-    source = reference("regenie_example")
-    calls = read_bed(source / "example")
-    calls[np.random.default_rng(5).random(calls.shape) < 0.05] = -1
-    fam = pd.read_csv(source / "example.fam", sep=r"\s+", header=None, dtype=str)
-    samples = pd.DataFrame({"sex": fam[4].to_numpy()}, index=fam[1].to_numpy())
-    write_bed(tmp_path / "study", calls, read_bim(source / "example"), samples)
-    store = make_store([tmp_path / "study.bed"], tmp_path / "store.zarr")
-    traits = read_people(source / "phenotype.txt")
-    covariates = read_people(source / "covariates.txt")
-    plink2(
-        *("--bfile", tmp_path / "study", "--pheno", source / "phenotype.txt"),
-        *("--covar", source / "covariates.txt", "--glm", *GLM, *OPEN_CHECKS),
-        out=tmp_path / "peer",
-    )
-    cube = scan(store, design(store, traits, covariates), tmp_path / "run", missing=Missing.EXCLUDE)
-    for trait in traits.columns:
-        ours = results(cube, trait)
-        assert len(ours) == 1000
-        compare_glm(ours, read_glm(tmp_path / f"peer.{trait}.glm.linear"))

@@ -50,6 +50,20 @@ def test_the_store_holds_the_dosages_exactly(imputed):
     np.testing.assert_array_equal(held, dosages.T.astype(np.float32))
 
 
+def independence(dosages, trait):
+    """``1 − r²`` of dosage and dominance deviation of every variant, among the people analysed; 1 if undefined."""
+    used = np.isfinite(trait)
+    out = np.ones(dosages.shape[1])
+    for row in range(dosages.shape[1]):
+        g = dosages[used, row]
+        g = g[np.isfinite(g)]
+        d = np.minimum(g, 2 - g)
+        if np.ptp(g) > 0 and np.ptp(d) > 0:
+            g, d = g - g.mean(), d - d.mean()
+            out[row] = max(1 - (g @ d) ** 2 / (g @ g) / (d @ d), 1e-12)
+    return out
+
+
 @pytest.mark.parametrize("model", list(Model))
 def test_dosages(imputed, tmp_path, model):
     """Of a dosage d: dominant min(d, 1), recessive max(d − 1, 0), dominance deviation min(d, 2 − d)."""
@@ -67,24 +81,10 @@ def test_dosages(imputed, tmp_path, model):
         ours, glm = results(cube, trait), read_glm(tmp_path / f"peer.{trait}.glm.linear")
         if model == Model.GENOTYPIC:
             # PLINK 2 loses digits as the two predictors become the same; see the exact test below.
-            lost = 1e-10 / tolerance_of_predictors(dosages, study.traits[trait].to_numpy())
+            lost = 1e-10 / independence(dosages, study.traits[trait].to_numpy())
             compare_genotypic(ours, glm, n_covariates=6, lost_digits=lost)
         else:
             compare_glm(ours, glm)
-
-
-def tolerance_of_predictors(dosages, trait):
-    """``1 − r²`` of dosage and dominance deviation of every variant, among the people analysed; 1 if undefined."""
-    used = np.isfinite(trait)
-    out = np.ones(dosages.shape[1])
-    for row in range(dosages.shape[1]):
-        g = dosages[used, row]
-        g = g[np.isfinite(g)]
-        d = np.minimum(g, 2 - g)
-        if np.ptp(g) > 0 and np.ptp(d) > 0:
-            g, d = g - g.mean(), d - d.mean()
-            out[row] = max(1 - (g @ d) ** 2 / (g @ g) / (d @ d), 1e-12)
-    return out
 
 
 def test_nearly_collinear_predictors_against_exact_arithmetic(imputed, tmp_path):
