@@ -17,7 +17,7 @@ import pgenlib
 from scipy.stats import chi2
 
 MOST_PEOPLE = 2000
-MOST_VARIANTS = 20_000
+MOST_VARIANTS = 12_000
 rng = np.random.default_rng(1)
 
 

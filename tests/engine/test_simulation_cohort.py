@@ -350,18 +350,18 @@ def test_array_variants_are_common_and_genome_variants_rare(cohort: Cohort, whol
 
 def test_groups_differ_as_human_populations_do(cohort: Cohort) -> None:
     group = cohort.samples["group"].to_numpy()
-    alone = cohort.samples["unrelated"].to_numpy() == 1
 
     def hudson(one: str, other: str) -> float:
-        p, q = (cohort.frequency(np.flatnonzero((group == name) & alone))[cohort.autosomal] for name in (one, other))
-        n, m = (2 * ((group == name) & alone).sum() for name in (one, other))
+        p, q = (cohort.frequency(np.flatnonzero(group == name))[cohort.autosomal] for name in (one, other))
+        n, m = (2 * (group == name).sum() for name in (one, other))
         between = (p - q) ** 2 - p * (1 - p) / (n - 1) - q * (1 - q) / (m - 1)
         return float(between.sum() / (p * (1 - q) + q * (1 - p)).sum())
 
     assert 0.08 < hudson("EUR", "EAS") < 0.2
     assert 0.06 < hudson("EUR", "AFR") < 0.18
     assert 0.09 < hudson("AFR", "EAS") < 0.22
-    assert cohort.report.f_st["EUR-EAS"] == pytest.approx(hudson("EUR", "EAS"), abs=0.01)
+    # The report's is from the calls before some went missing.
+    assert cohort.report.f_st["EUR-EAS"] == pytest.approx(hudson("EUR", "EAS"), abs=4e-4)
 
 
 def test_unmixed_groups_are_in_hardy_weinberg_proportions(cohort: Cohort) -> None:

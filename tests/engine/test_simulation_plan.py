@@ -23,6 +23,7 @@ from allscan.engine.simulation.genome import (
 from allscan.engine.simulation.inheritance import NO_BREAK, RegionInheritance, inherit
 from allscan.engine.simulation.options import OPTION_HELP, SimulationOptions, parse_groups
 from allscan.engine.simulation.pedigree import draw_pedigree, largest_remainder
+from allscan.engine.simulation.summary import AncestryShares
 from allscan.errors import InputError, MissingDependencyError
 
 # Where no GRCh38 assembly has sequence that a variant could be called in.
@@ -208,6 +209,10 @@ def test_ancestry_follows_each_persons_shares() -> None:
     mean = np.mean(shares, axis=0)
     realised = (mean[0::2] + mean[1::2]) / 2
     np.testing.assert_allclose(realised.sum(axis=1), 1, atol=1e-5)
+    of_members = AncestryShares(people)
+    for step, region in zip(steps, regions, strict=True):
+        of_members.add(step, region.length)
+    np.testing.assert_allclose(of_members.of_members(), realised[people.member], atol=1e-4)
     # 20 regions on 5 chromosomes scatter around the share of a person, and not around that of the group.
     error = realised - people.shares
     assert np.abs(error.mean(axis=0)).max() < 0.02
