@@ -48,7 +48,7 @@ def read(path: Path) -> dict[str, list[object]]:
         b"## a comment\n\n" + PLAIN,
         b'"IID","ldl"\n"ann","1.5"\n"bob",-2\n',
         gzip.compress(PLAIN, mtime=0),
-        gzip.compress(PLAIN[:10], mtime=0) + gzip.compress(PLAIN[10:]),
+        gzip.compress(PLAIN[:10], mtime=0) + gzip.compress(PLAIN[10:], mtime=0),
         bz2.compress(PLAIN),
         pa.compress(PLAIN, codec="zstd", asbytes=True),
     ],
@@ -100,7 +100,7 @@ class Refusal:
 
 
 def gz(data: bytes) -> bytes:
-    return gzip.compress(data, mtime=0, mtime=0)
+    return gzip.compress(data, mtime=0)
 
 
 LONG = b"IID\tldl\n" + b"".join(b"p%d\t%d\n" % (i, i * i) for i in range(20_000))
