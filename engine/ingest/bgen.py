@@ -10,7 +10,7 @@ import numpy as np
 
 from allscan.engine.ingest.alleles import as_objects, usable_alternates
 from allscan.engine.ingest.batch import Partition, SourceHeader
-from allscan.engine.ingest.bgen_blocks import ExpectedCopies, ProbabilityBlock, decompress
+from allscan.engine.ingest.bgen_blocks import ProbabilityBlock, decompress, expected_copies
 from allscan.engine.ingest.bgen_index import (
     STRIDE,
     BgenOutline,
@@ -142,7 +142,7 @@ class BgenSource:
             file.seek(variant.start)
             block = decompress(file.read(variant.stop - variant.start), self._compression)
             probabilities = ProbabilityBlock.parse(block, len(self._header.sample_ids), len(names))
-        copies = ExpectedCopies(probabilities, counts)
+        copies = expected_copies(probabilities, counts)
         for allele in (others[alternate - 1] for alternate in usable):
             dosage, info = copies.dosage(allele)
             row = Row(

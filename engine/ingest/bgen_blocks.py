@@ -17,6 +17,7 @@ import numpy as np
 
 from allscan.engine.ingest.alleles import BAD_DOSAGE, NO_PLOIDY, PLOIDY
 from allscan.engine.ingest.calls import diploid_copies, impute_info
+from allscan.kernels.probabilities import diploid_dosage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +168,7 @@ class ExpectedCopies:
         See :func:`~allscan.engine.ingest.calls.impute_info`.
         """
         dosage = np.full(len(self._block.ploidy), np.nan, dtype=np.float32)
-        expected, variance, copies = [], [], []
+        alleles = expected = variance = 0.0
         for ploidy, rows, values in self._groups:
             if not len(rows):
                 continue
@@ -187,13 +188,44 @@ class ExpectedCopies:
                     square += weights[genotype] ** 2 * values[genotype]
                 spread = square - mean**2
             dosage[rows] = np.clip(mean * (2 / ploidy), 0, 2)
-            expected.append(mean)
-            variance.append(spread)
-            copies.append(np.full(len(rows), ploidy))
-        if not expected:
-            return dosage, float("nan")
-        info = impute_info(np.concatenate(expected), np.concatenate(variance), np.concatenate(copies))
-        return dosage, info
+            alleles += ploidy * len(rows)
+            expected += float(mean.sum())
+            variance += float(spread.sum())
+        return dosage, impute_info(alleles, expected, variance)
+
+
+class DiploidCopies:
+    """As :class:`ExpectedCopies`, for two alleles in diploid samples only: one compiled pass over the samples."""
+
+    n_haploid = 0
+
+    def __init__(self, block: ProbabilityBlock, counts: ReadCounts) -> None:
+        self._block = block
+        self._counts: ReadCounts | None = counts
+
+    @staticmethod
+    def fits(block: ProbabilityBlock) -> bool:
+        """Whether this block is of that kind."""
+        return block.n_alleles == 2 and bool((block.ploidy == 2).all())
+
+    def dosage(self, allele: int) -> tuple[NDArray[np.float32], float]:
+        """Expected copies of an allele, (samples,), NaN missing; and IMPUTE's info."""
+        block = self._block
+        dosage = np.empty(len(block.ploidy), np.float32)
+        sums = np.empty(3)
+        flags = block.missing.view(np.uint8) << np.uint8(7)
+        slack = 1.5 * block.n_alleles / block.whole
+        wrong = diploid_dosage(flags, block.stored, block.whole, block.phased, allele == 1, slack, dosage, sums)
+        if self._counts is not None:  # once a variant, whichever alleles are asked for
+            self._counts.add(BAD_DOSAGE, wrong)
+            self._counts = None
+        called, expected, variance = sums.tolist()
+        return dosage, impute_info(2.0 * called, expected, variance)
+
+
+def expected_copies(block: ProbabilityBlock, counts: ReadCounts) -> ExpectedCopies | DiploidCopies:
+    """Expected copies of the alleles of one variant, by the faster way where it will do."""
+    return DiploidCopies(block, counts) if DiploidCopies.fits(block) else ExpectedCopies(block, counts)
 
 
 @lru_cache(maxsize=64)

@@ -152,18 +152,18 @@ def probability_dosage(
     return dosage.astype(np.float32), haploid
 
 
-def impute_info(expected: NDArray[np.float64], variance: NDArray[np.float64], ploidy: NDArray[np.integer]) -> float:
+def impute_info(total: float, expected: float, variance: float) -> float:
     """IMPUTE's information measure: one minus the mean posterior variance over that of a random draw.
 
-    ``1 - sum(variance) / sum(ploidy * theta * (1 - theta))`` with ``theta = sum(expected) / sum(ploidy)``;
-    for diploid samples that is ``1 - sum(f - e^2) / (2 n theta (1 - theta))``.
+    ``1 - variance / (total * theta * (1 - theta))`` with ``theta = expected / total``; for diploid samples that is
+    ``1 - sum(f - e^2) / (2 n theta (1 - theta))``.
 
     Parameters
     ----------
+    total
+        Alleles of the samples that are not missing: two of a diploid, one of a haploid.
     expected, variance
-        (samples,) of the number of copies of the allele, for samples that are not missing.
-    ploidy
-        (samples,) 1 or 2.
+        Expected copies of the allele and their posterior variances, summed over these samples.
 
     Returns
     -------
@@ -175,11 +175,9 @@ def impute_info(expected: NDArray[np.float64], variance: NDArray[np.float64], pl
     Marchini J, Howie B. Genotype imputation for genome-wide association studies. Nat Rev Genet 2010;
     11:499-511, supplementary information, section S3. doi:10.1038/nrg2796
     """
-    total = float(ploidy.sum())
-    uncertainty = float(variance.sum())
-    if total == 0 or uncertainty <= 1e-6 * total:
+    if total == 0 or variance <= 1e-6 * total:
         return float("nan")
-    theta = float(expected.sum()) / total
+    theta = expected / total
     if theta <= 0 or theta >= 1:
         return float("nan")
-    return 1 - uncertainty / (total * theta * (1 - theta))
+    return 1 - variance / (total * theta * (1 - theta))

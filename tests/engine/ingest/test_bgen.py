@@ -16,6 +16,8 @@ from bgen import BgenReader, BgenWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from allscan.engine.ingest.batch import ReadCounts
+from allscan.engine.ingest.bgen_blocks import DiploidCopies, ExpectedCopies, ProbabilityBlock
 from allscan.engine.ingest.calls import impute_info
 from allscan.engine.ingest.sources import open_source
 from allscan.errors import FileFormatError, InputError
@@ -209,16 +211,35 @@ def test_info_of_phased_and_unphased_probabilities_is_the_same(tmp_path, phased)
 
 
 def test_info_of_haploid_samples():
-    expected = np.array([0.2, 0.9])
-    info = impute_info(expected, expected * (1 - expected), np.array([1, 1]))
+    info = impute_info(2, 0.2 + 0.9, 0.2 * 0.8 + 0.9 * 0.1)
     assert info == pytest.approx(1 - (0.16 + 0.09) / (2 * 0.55 * 0.45))
 
 
 def test_info_is_nan_where_nothing_is_uncertain_or_the_allele_does_not_vary():
-    two = np.array([2, 2])
-    assert np.isnan(impute_info(np.array([0.0, 1]), np.zeros(2), two))
-    assert np.isnan(impute_info(np.zeros(2), np.zeros(2), two))
-    assert np.isnan(impute_info(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)))
+    assert np.isnan(impute_info(4, 1.0, 0.0))
+    assert np.isnan(impute_info(4, 0.0, 0.5))
+    assert np.isnan(impute_info(0, 0.0, 0.0))
+
+
+@settings(max_examples=40)
+@given(bits=st.integers(1, 32), phased=st.booleans(), seed=st.integers(0, 2**32 - 1))
+def test_the_faster_way_agrees_with_the_general_one(bits, phased, seed):
+    """Random bits are also blocks whose probabilities exceed 1: both ways refuse and count the same samples."""
+    random = np.random.default_rng(seed)
+    n = 50
+    flags = np.where(random.random(n) < 0.1, 0x82, 2).astype(np.uint8)
+    values = random.integers(0, 256, (2 * n * bits + 7) // 8, dtype=np.uint8)
+    head = n.to_bytes(4, "little") + (2).to_bytes(2, "little") + b"\2\2" + flags.tobytes() + bytes([phased, bits])
+    block = ProbabilityBlock.parse(head + values.tobytes(), n, 2)
+    assert DiploidCopies.fits(block)
+    fast_counts, counts = ReadCounts(), ReadCounts()
+    fast, general = DiploidCopies(block, fast_counts), ExpectedCopies(block, counts)
+    for allele in (0, 1):
+        (dosage, info), (expected, expected_info) = fast.dosage(allele), general.dosage(allele)
+        np.testing.assert_allclose(dosage, expected, atol=1e-6)
+        assert info == pytest.approx(expected_info, abs=1e-9, nan_ok=True)
+    assert fast_counts.counts == counts.counts
+    assert fast.n_haploid == general.n_haploid
 
 
 @pytest.mark.reference
