@@ -67,3 +67,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name cases of bytes by their length: a gzip header holds the time, and every worker must see the same names."""
+    return f"{len(val)}bytes" if isinstance(val, bytes) else None
