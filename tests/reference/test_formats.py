@@ -111,3 +111,22 @@ def test_bcf_and_its_vcf(reference, tmp_path):
     ]
     assert_same_calls(stores[0], stores[1])
     assert_same_calls(stores[0], stores[2])
+
+
+def test_split_multiallelic_sites_of_vcf_and_pgen(reference, tmp_path):
+    """PLINK 2 keeps a site of several alleles whole in its fileset; this VCF has 356 of them."""
+    vcf = reference("hail_resources") / "sample2.vcf"
+    plink2("--vcf", vcf, "--vcf-half-call", "missing", "--make-pgen", out=tmp_path / "study")
+    of_vcf = make_store([vcf], tmp_path / "vcf.zarr")
+    of_pgen = make_store([tmp_path / "study.pgen"], tmp_path / "pgen.zarr")
+    assert (of_vcf.column("variant_n_alt") > 1).sum() > 1
+    np.testing.assert_array_equal(of_vcf.column("variant_n_alt"), of_pgen.column("variant_n_alt"))
+    assert_same_calls(of_vcf, of_pgen)
+
+
+def test_phased_calls_of_vcf_and_pgen(reference, tmp_path):
+    """1000 Genomes phase 3, start of chromosome 21: 2,504 people; phase is dropped by both readers."""
+    vcf = reference("plinkng_tests") / "TEST_PHASED_VCF" / "1kg_phase3_chr21_start.vcf.gz"
+    plink2("--vcf", vcf, "--make-pgen", out=tmp_path / "study")
+    of_vcf = make_store([vcf], tmp_path / "vcf.zarr", on_duplicate="keep")
+    assert_same_calls(of_vcf, make_store([tmp_path / "study.pgen"], tmp_path / "pgen.zarr", on_duplicate="keep"))
