@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from allscan.engine.simulation.cohort import SimulationProgress, SimulationReport
     from allscan.engine.simulation.options import SimulationOptions
 
+SMALL_INPUT = 4 << 20
+"""Bytes of genotype files that one worker reads sooner than two processes start (about a second each)."""
+
 
 def ingest(
     sources: str | Path | Sequence[str | Path],
@@ -81,13 +84,16 @@ def ingest(
     from allscan.engine.ingest import pipeline
 
     workers = workers if workers is not None else available_cpus()
+    files = [sources] if isinstance(sources, str | Path) else list(sources)
     # Readers spend their time in Python or hold the interpreter lock: one process each. A single worker
-    # needs no process of its own.
-    executor = EmbeddedExecutor(workers, "processes" if workers > 1 else "threads")
+    # needs no process of its own, and a small file is read before one has started.
+    alone = workers == 1 or _bytes(files) < SMALL_INPUT
+    executor = EmbeddedExecutor(1, "threads") if alone else EmbeddedExecutor(workers, "processes")
     return pipeline.ingest(
-        [sources] if isinstance(sources, str | Path) else list(sources),
+        files,
         out,
         executor=executor,
+        assembler=EmbeddedExecutor(workers, "threads"),
         regions=list(regions) if regions else None,
         keep_samples=_sample_ids(keep_samples),
         exclude_samples=_sample_ids(exclude_samples),
@@ -105,6 +111,11 @@ def ingest(
         overwrite=overwrite,
         on_progress=on_progress,
     )
+
+
+def _bytes(files: list[str | Path]) -> int:
+    """Size of the files that are files; a folder (VCF Zarr) counts as large."""
+    return sum(Path(file).stat().st_size if Path(file).is_file() else SMALL_INPUT for file in files)
 
 
 def _sample_ids(given: str | Path | Iterable[str] | None) -> list[str] | None:

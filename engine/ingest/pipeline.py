@@ -94,6 +94,7 @@ def ingest(
     out: str | Path,
     *,
     executor: TaskRunner,
+    assembler: TaskRunner | None = None,
     regions: Iterable[str | Region] | None = None,
     keep_samples: Iterable[str] | None = None,
     exclude_samples: Iterable[str] | None = None,
@@ -120,7 +121,10 @@ def ingest(
     out
         The store, a folder. Appears only when it is whole.
     executor
-        Runs the tasks.
+        Runs the tasks that read, and the others when there is no ``assembler``.
+    assembler
+        Runs the tasks that order and write. These are compiled code and file output: threads serve them
+        without the seconds that processes take to start.
     regions
         ``"22"``, ``"chr22:16000000-17000000"`` or :class:`Region`; variants whose position is in any of
         them are kept. None: all.
@@ -181,7 +185,7 @@ def ingest(
         return _report(target, tasks_resumed=0, already_complete=True, elapsed=time.monotonic() - started)
     check_output(target, partial, [Path(header.path) for header in request.headers], overwrite)
     with exclusive(partial, target), translated(target):
-        run = _Run(request, target, partial, executor, on_progress or (lambda _: None))
+        run = _Run(request, target, partial, executor, assembler or executor, on_progress or (lambda _: None))
         try:
             resumed = run.all()
         except AllscanError:
@@ -227,6 +231,7 @@ class _Run:
         out: Path,
         partial: Path,
         executor: TaskRunner,
+        assembler: TaskRunner,
         on_progress: Callable[[IngestProgress], None],
     ) -> None:
         self._request = request
@@ -235,6 +240,7 @@ class _Run:
         self._store = partial / "store"
         self._marks = partial / "marks"
         self._executor = executor
+        self._assembler = assembler
         self._tell = on_progress
         self._notes: list[str] = []
         self._resumed = 0
@@ -350,7 +356,7 @@ class _Run:
         # Most orders are settled faster than workers start.
         few = len(tasks) <= FEW_ORDER_TASKS
         results = ((task, order_group(settings, task)) for task in tasks)
-        for task, group in results if few else self._executor.run(order_group, settings, tasks):
+        for task, group in results if few else self._assembler.run(order_group, settings, tasks):
             groups[task] = group
             self._tell(IngestProgress("order", len(groups), len(tasks), 0, 0))
         in_order = [groups[task] for task in tasks]
@@ -383,7 +389,7 @@ class _Run:
         self._resumed += resumed
         total, done, variants = resumed + len(tasks), resumed, 0
         self._tell(IngestProgress("write", done, total, resumed, variants))
-        for _, written in self._executor.run(assemble, settings, tasks):
+        for _, written in self._assembler.run(assemble, settings, tasks):
             done += 1
             variants += written
             self._tell(IngestProgress("write", done, total, resumed, variants))
