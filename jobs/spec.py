@@ -174,7 +174,7 @@ class TraitsSection(Section):
     id_column: Text | None = Field(
         default=None,
         description=(
-            "Column of person ids. Left out: the first known one of `IID` (with `FID` or alone), "
+            "Column of person ids. Needed where a table has none or several of `IID` (with `FID` or alone), "
             "`sample_id`, `person_id`, `research_id`, `s`."
         ),
     )
