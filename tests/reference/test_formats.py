@@ -10,6 +10,8 @@ from peers import make_store, plink2, read_bed
 
 from allscan.engine.store import GenotypeStore
 
+pytestmark = pytest.mark.reference
+
 
 def genotype_bytes(store: GenotypeStore) -> list[bytes]:
     folder = store.path / "call_dosage" / "c"

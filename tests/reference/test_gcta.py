@@ -19,6 +19,8 @@ from scipy import stats
 
 from allscan.kernels.association import Status
 
+pytestmark = pytest.mark.reference
+
 RELATIVE = 1e-6
 
 

@@ -9,6 +9,8 @@ from peers import design, make_store, plink2, results, scan
 
 from allscan.kernels.association import Missing, Status
 
+pytestmark = pytest.mark.reference
+
 TOLERANCE = 1e-6  # Hail's own, absolute
 # The store holds a dosage that is no multiple of a common step to within 1/65534: 1.5e-5 of a copy, and so of beta.
 ROUNDED_DOSAGES = 2e-5

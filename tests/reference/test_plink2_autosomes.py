@@ -26,6 +26,8 @@ from peers import (
 
 from allscan.kernels.association import Missing, Model
 
+pytestmark = pytest.mark.reference
+
 
 def run_glm(study, out: Path, *modifiers: str, traits: list[str] | None = None) -> None:
     names = ("--pheno-name", *traits) if traits else ()

@@ -26,6 +26,8 @@ from peers import (
 
 from allscan.kernels.association import Missing, Status
 
+pytestmark = pytest.mark.reference
+
 TRAITS = ["Y1", "Y2"]
 
 

@@ -25,6 +25,8 @@ from peers import (
 
 from allscan.kernels.association import Missing, Model
 
+pytestmark = pytest.mark.reference
+
 
 @pytest.fixture(scope="module")
 def imputed(chr22, tmp_path_factory):

@@ -28,6 +28,8 @@ from peers import (
 
 from allscan.kernels.association import Missing, Model, Status
 
+pytestmark = pytest.mark.reference
+
 PAR1, X, PAR2, Y, MT = (slice(a, b) for a, b in ((0, 60), (60, 660), (660, 720), (720, 900), (900, 1000)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from peers import FLOAT32, design, results, scan
 
 from allscan.engine.chromosomes import PloidyClass
@@ -11,6 +12,8 @@ from allscan.engine.ploidy import fit_class_null
 from allscan.kernels.association import Missing
 from allscan.kernels.counts import count_genotypes
 from allscan.kernels.linear import LINEAR
+
+pytestmark = pytest.mark.reference
 
 
 def test_float32_storage_costs_6e_8(kg489, tmp_path):

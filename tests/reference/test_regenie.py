@@ -15,6 +15,8 @@ from scipy import stats
 
 from allscan.kernels.association import Model, Status
 
+pytestmark = pytest.mark.reference
+
 # Six digits are printed; what is left is our float32, twice in CHISQ, a ratio of squares.
 RELATIVE = 5e-7
 

@@ -10,6 +10,8 @@ from scipy import stats
 
 from allscan.kernels.association import Missing
 
+pytestmark = pytest.mark.reference
+
 
 @pytest.fixture(scope="module")
 def cube(kg489, tmp_path_factory):
