@@ -284,7 +284,8 @@ class ChromosomeXSection(Section):
     male_dosage: Literal[2, 1] = Field(
         default=2,
         description=(
-            "Copies that a male's effect allele counts as: 2, like a female's two (X inactivation), or 1. The dominant and recessive models count carriers and do not ask."
+            "Copies that a male's effect allele counts as: 2, like a female's two (X inactivation), or 1. "
+            "The dominant and recessive models count carriers and do not ask."
         ),
     )
     sex_covariate: bool = Field(
