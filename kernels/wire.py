@@ -34,32 +34,40 @@ def _read_carriers(
     gap_bytes: NDArray[np.uint8],
     quads: NDArray[np.uint8],
     offset: NDArray[np.int64],
+    n_samples: int,
     sample: NDArray[np.int32],
     call: NDArray[np.uint8],
-) -> int:
-    """Sample numbers and calls of the carriers; returns gap bytes read, or -1 when they do not fit."""
-    at = 0
-    size = gap_bytes.shape[0]
+) -> bool:
+    """Sample numbers and calls of the carriers; False when the bytes cannot be such lists."""
+    # Unsigned indices spare the test for negative ones at every access.
+    at = np.uint64(0)
+    one = np.uint64(1)
+    size = np.uint64(gap_bytes.shape[0])
     for v in range(offset.shape[0] - 1):
         current = -1
-        for k in range(offset[v], offset[v + 1]):
+        for k in range(np.uint64(offset[v]), np.uint64(offset[v + 1])):
             if at >= size:
-                return -1
-            byte = np.int64(gap_bytes[at])
-            at += 1
-            gap = byte & 127
+                return False
+            byte = gap_bytes[at]
+            at += one
+            gap = np.int64(byte & np.uint8(127))
             shift = 7
             while byte >= 128:
                 if at >= size or shift > 28:
-                    return -1
-                byte = np.int64(gap_bytes[at])
-                at += 1
-                gap |= (byte & 127) << shift
+                    return False
+                byte = gap_bytes[at]
+                at += one
+                gap |= np.int64(byte & np.uint8(127)) << shift
                 shift += 7
             current += int(gap) + 1
             sample[k] = current
-            call[k] = (quads[k >> 2] >> np.uint8(2 * (k & 3))) & np.uint8(3)
-    return at
+            code = (quads[k >> np.uint64(2)] >> np.uint8(2 * (k & np.uint64(3)))) & np.uint8(3)
+            if code == 0:
+                return False
+            call[k] = code
+        if current >= n_samples:
+            return False
+    return bool(at == size)
 
 
 @jit
@@ -146,8 +154,7 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
         raise ValueError("the parts of a genotype block contradict its header")
     sample = np.empty(n_total, np.int32)
     call = np.empty(n_total, np.uint8)
-    used = _read_carriers(gap_bytes, quads, offset, sample, call)
-    if used != n_gap_bytes or (n_total and (int(sample.max()) >= n or int(call.min()) == 0)):
+    if not _read_carriers(gap_bytes, quads, offset, n, sample, call):
         raise ValueError("the carrier lists of a genotype block are damaged")
     slot = np.zeros(v, np.int32)
     for kind in Encoding:
