@@ -33,10 +33,11 @@ FORMAT_VERSION = 1
 
 # Level 3 saves less than one percent and takes twice as long to write (measured: docs/reference/store.md).
 ZSTD_LEVEL = 1
-# A negative level leaves literals uncoded, and decompresses in half the time; it is taken where it costs at most
-# this factor in size: small cohorts in strong LD. Rare variants of large ones would grow by half.
+# A negative level leaves literals uncoded and decompresses in half the time. It is taken in small cohorts, whose
+# stores are small whatever is done, where it costs at most this factor: strong LD makes long matches.
 QUICK_ZSTD_LEVEL = -1
 QUICK_FACTOR = 4 / 3
+QUICK_SAMPLES = 4096
 CHECKSUM_BYTES = 4
 METADATA_BLOCKS = 16
 """Genotype blocks whose variants share one chunk of each variant array."""
@@ -180,9 +181,10 @@ def write_genotypes(path: Path, index: int, block: GenotypeBlock) -> int:
     """Write block ``index`` of a store; returns its bytes on disk."""
     content = to_bytes(block)
     compressed = numcodecs.Zstd(level=ZSTD_LEVEL).encode(content)
-    quick = numcodecs.Zstd(level=QUICK_ZSTD_LEVEL).encode(content)
-    if len(quick) <= QUICK_FACTOR * len(compressed):
-        compressed = quick
+    if block.n_samples <= QUICK_SAMPLES:
+        quick = numcodecs.Zstd(level=QUICK_ZSTD_LEVEL).encode(content)
+        if len(quick) <= QUICK_FACTOR * len(compressed):
+            compressed = quick
     checksum = google_crc32c.value(bytes(compressed)).to_bytes(CHECKSUM_BYTES, "little")
     write_atomically(path / "call_dosage" / "c" / str(index) / "0", bytes(compressed) + checksum)
     return len(compressed) + CHECKSUM_BYTES
