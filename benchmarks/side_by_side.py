@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -116,7 +117,13 @@ def main() -> None:
     folder = options.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    write_inputs(folder, options.samples, options.variants, max(options.traits), options.missing_rate)
+    # In a process of its own: a child's peak memory counts that of the process which started it.
+    inputs = (folder, options.samples, options.variants, max(options.traits), options.missing_rate)
+    maker = multiprocessing.get_context("spawn").Process(target=write_inputs, args=inputs)
+    maker.start()
+    maker.join()
+    if maker.exitcode != 0:
+        sys.exit("the inputs could not be written")
     os.chdir(folder)
     print(f"{options.samples:,} people x {options.variants:,} variants, {options.missing_rate:.2%} of calls missing")
     print(f"{'traits':>6}  {'program':<20} {'CPU s':>8} {'wall s':>8} {'peak MB':>8} {'CPU / plink2':>12}")
