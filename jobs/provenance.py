@@ -109,10 +109,20 @@ def cpu_seconds() -> float:
 
 def peak_memory_bytes() -> int:
     """Largest resident memory of this process since it began, or of one of its workers if that was larger."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     # Linux counts kibibytes, macOS bytes.
-    return max(own, workers) * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    return max(_own_peak(unit), workers)
+
+
+def _own_peak(unit: int) -> int:
+    try:
+        # On Linux the peak of getrusage begins with that of the process that started this one.
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024
 
 
 def software_versions() -> dict[str, Any]:
