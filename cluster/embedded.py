@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -158,7 +159,8 @@ def _drain(
 
     def submit(number: int) -> None:
         for task in islice(waiting, number):
-            future = pool.submit(call, task)
+            with _holding_ctrl_c():
+                future = pool.submit(call, task)
             running[future] = task
             future.add_done_callback(finished.put)
 
@@ -170,6 +172,16 @@ def _drain(
         # Refilled before the yield: the workers go on while the caller uses the result.
         submit(1)
         yield task, result
+
+
+@contextmanager
+def _holding_ctrl_c() -> Iterator[None]:
+    """Block SIGINT while a worker may be started, which inherits the mask: it could die before it ignores Ctrl-C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _limit_numba_threads() -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from allscan.engine.store import flush
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
@@ -53,6 +55,7 @@ def write_hits(shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], colu
     path = shared.output / "hits.parts" / f"{task.name}.parquet"
     temporary = path.with_suffix(".partial")
     pq.write_table(pa.table(arrays), temporary)
+    flush(temporary)
     temporary.replace(path)
     return len(trait)
 

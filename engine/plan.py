@@ -177,13 +177,13 @@ def _panel_columns(design: Design, traits: slice) -> int:
 
 def _batch_size(store: GenotypeStore, design: Design) -> tuple[int, int]:
     """Traits of a batch and columns of its panel, so that the panel stays below its bound."""
-    size = min(MAX_BATCH_TRAITS, max(1, len(design.trait_names)))
+    size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
         batches = [slice(a, min(a + size, len(design.trait_names))) for a in range(0, len(design.trait_names), size)]
         columns = max((_panel_columns(design, batch) for batch in batches), default=1)
         if size == 1 or columns * store.n_samples * 8 <= MAX_PANEL_BYTES:
-            return size, columns
-        size = -(-size // 2)
+            return min(size, len(design.trait_names)), columns
+        size //= 2
 
 
 def _task_variants(store: GenotypeStore, n_variants: int) -> int:

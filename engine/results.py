@@ -13,7 +13,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.plan import RESULTS_VERSION
-from allscan.engine.store import VariantTable
+from allscan.engine.store import VariantTable, flush
 from allscan.errors import CorruptChunkError, FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
 
@@ -70,7 +70,7 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
             column.name,
             column.dtype,
             shape,
-            (1, CUBE_TRAITS, plan.variants_per_task),
+            (1, min(CUBE_TRAITS, plan.traits_per_task), plan.variants_per_task),
             ("stratum", "trait", "variant"),
         )
         created.attrs.update({"description": column.description, "unit": column.unit})
@@ -114,6 +114,9 @@ def write_block(path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str,
         # The setting is not kept in the metadata: a chunk of zeros would be left out, and a lost one not be missed.
         target = array.with_config({"write_empty_chunks": True})
         target[task.stratum, traits, start : start + len(block)] = np.ascontiguousarray(block.T)
+        # The commit that follows must not outlive the chunks it stands for, not even in a power cut.
+        for chunk in range(traits.start // array.chunks[1], -(-traits.stop // array.chunks[1])):
+            flush(path / name / "c" / str(task.stratum) / str(chunk) / str(task.index))
 
 
 class ResultsCube:

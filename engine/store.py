@@ -162,6 +162,15 @@ def create_store(
     ).attrs["description"] = "Expected copies of ALT, 0 to 2; NaN is missing"
 
 
+def flush(path: Path) -> None:
+    """Wait until a file has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -411,3 +411,22 @@ def test_results_name_what_is_not_there(cohort: Cohort, tmp_path: Path) -> None:
     chunk.write_bytes(bytes(content))
     with pytest.raises(CorruptChunkError, match="beta"):
         ResultsCube(tmp_path / "run").trait_table("trait0")
+
+
+def test_batches_change_no_result(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels that would be too large are cut; every batch writes whole chunks of the cube."""
+    design = make_design(cohort, traits=7)
+    scan(cohort, design, tmp_path / "one")
+    monkeypatch.setattr("allscan.engine.plan.MAX_PANEL_BYTES", 8 * cohort.store.n_samples * 6)
+    plan = plan_scan(cohort.store, design, ScanSpec(), workers=1, memory_bytes=4 * GIB)
+    assert (plan.traits_per_task, plan.n_batches) == (2, 4)
+    with pytest.raises(KeyboardInterrupt):
+        scan(cohort, design, tmp_path / "cut", executor=Dying(3))
+    scan(cohort, design, tmp_path / "cut", workers=2)
+    one, cut = ResultsCube(tmp_path / "one"), ResultsCube(tmp_path / "cut")
+    for trait in design.trait_names:
+        for name, values in one.trait_table(trait).items():
+            if values.dtype == np.float32 and name != "info":
+                np.testing.assert_allclose(cut.trait_table(trait)[name], values, rtol=1e-5, atol=1e-6)
+            elif name != "info":
+                np.testing.assert_array_equal(cut.trait_table(trait)[name], values)
