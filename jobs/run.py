@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
+from allscan.engine.scan import COMMITS, ScanProgress, ScanSummary, run_scan
 from allscan.errors import AllscanError, FileFormatError
 from allscan.jobs.check import CheckedJob, check_job
 from allscan.jobs.plan import PlannedJob, plan_job, refuse_full_disk
@@ -110,7 +110,7 @@ def run_job(
         before = folder.read_state()
         if before is not None:
             refuse_changes(before["science"], checked.science, folder.path, job.locate())
-            if before["state"] == COMPLETE and folder.provenance.exists():
+            if before["state"] == COMPLETE and folder.provenance.exists() and _has_all_commits(folder, before):
                 return _finish_again(job, folder, before)
         planned = plan_job(job, checked)
         done = (before or {}).get("tasks_done", 0) / max(1, planned.scan.n_tasks)
@@ -118,6 +118,12 @@ def run_job(
         if on_planned is not None:
             on_planned(planned)
         return _Worker(job, folder, checked, planned, session, before).work(on_progress)
+
+
+def _has_all_commits(folder: RunFolder, state: dict[str, Any]) -> bool:
+    """Whether every task is committed: commits are deleted to have damaged results computed again."""
+    commits = sum(1 for _ in (folder.path / COMMITS).glob("*.json"))
+    return commits >= int(state["tasks_total"])
 
 
 def _finish_again(job: Job, folder: RunFolder, state: dict[str, Any]) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -358,6 +359,23 @@ def test_a_report_that_fails_leaves_the_results_complete(cohort: Cohort, monkeyp
     run = Job.from_yaml(cohort.job()).run()
     assert run.already_complete
     assert run.report_path.exists()
+
+
+def test_damaged_results_are_named_and_computed_again(cohort: Cohort) -> None:
+    """By what the message says: delete the commits, and run again."""
+    run = Job.from_yaml(cohort.job()).run()
+    before = content(run.folder.path)
+    chunk = run.folder.results / "beta" / "c" / "0" / "0" / "3"
+    damaged = bytearray(chunk.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    chunk.write_bytes(damaged)
+    with pytest.raises(CorruptChunkError, match="beta") as error:
+        run_module.rewrite_report(run.folder.path)
+    assert "commits" in (error.value.fix or "")
+    shutil.rmtree(run.folder.path / "commits")
+    again = Job.from_yaml(cohort.job()).run()
+    assert not again.already_complete
+    assert content(run.folder.path) == before
 
 
 def test_lost_provenance_is_written_anew_without_computing(cohort: Cohort) -> None:
