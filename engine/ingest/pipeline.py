@@ -35,6 +35,7 @@ from allscan.engine.ingest.variants import (
     OrderTask,
     SegmentTable,
     Spans,
+    check_complete,
     check_sorted,
     contig_lengths,
     join_spans,
@@ -270,7 +271,10 @@ class _Run:
                 fix="check the regions and allele counts that were asked for",
             )
         for index, header in enumerate(self._request.headers):
-            check_sorted(header, [part for part in parts if part.source == index])
+            of_source = [part for part in parts if part.source == index]
+            if not self._request.regions:
+                check_complete(header, of_source)
+            check_sorted(header, of_source)
         contigs, codes, notes = store_contigs(self._request.headers, parts, self._request.any_contig)
         self._notes += notes
         lengths = contig_lengths(self._request.headers, contigs)

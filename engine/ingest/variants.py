@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from allscan.engine.chromosomes import canonical_name, sort_contigs
+from allscan.engine.ingest.alleles import RECORDS
 from allscan.engine.ingest.staging import PartReader
 from allscan.errors import FileFormatError, InputError
 
@@ -106,6 +107,23 @@ def check_sorted(header: SourceHeader, parts: Sequence[PartSummary]) -> None:
         if stretch.contig != contig:
             finished.add(contig)
         contig, position = stretch.contig, stretch.last
+
+
+def check_complete(header: SourceHeader, parts: Sequence[PartSummary]) -> None:
+    """Check that as many records were read as an index counts: htslib can end a damaged region without a word.
+
+    Raises
+    ------
+    FileFormatError
+        If some are missing, or there are more.
+    """
+    read = sum(part.counts.get(RECORDS, 0) for part in parts)
+    if header.n_records is not None and read and read != header.n_records:
+        raise FileFormatError(
+            f"{read:,} records were read of the {header.n_records:,} that the index counts",
+            where=header.path,
+            fix="the file is damaged, or the index is of another file: copy both again, or make the index anew",
+        )
 
 
 def store_contigs(

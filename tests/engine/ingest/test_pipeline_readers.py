@@ -9,8 +9,9 @@ import pytest
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.ingest.pipeline import ingest
+from allscan.engine.ingest.vcf import VcfSource
 from allscan.engine.store import VARIANT_COLUMNS, open_store, verify_store
-from allscan.errors import InputError
+from allscan.errors import FileFormatError, InputError
 
 pytestmark = pytest.mark.reference
 INLINE = EmbeddedExecutor(1)
@@ -141,3 +142,20 @@ def test_chromosomes_in_files_of_their_own_make_the_same_store(reference, tmp_pa
     ingest([example / "example_3chr.bed"], tmp_path / "one.zarr", executor=INLINE)
     ingest([tmp_path / f"{c}.pgen" for c in ("3", "1", "2")], tmp_path / "three.zarr", executor=INLINE)
     assert_same(open_store(tmp_path / "one.zarr"), open_store(tmp_path / "three.zarr"))
+
+
+class Lossy(VcfSource):
+    """Reads its file, and loses a record, as htslib does where it ends a damaged region without a word."""
+
+    def read(self, partition, max_variants, counts):
+        for batch in super().read(partition, max_variants, counts):
+            counts.counts["records read"] -= 1
+            yield batch
+
+
+def test_records_that_a_reader_lost_are_missed(vcf, tmp_path):
+    source = Lossy(vcf)
+    assert source.header.n_records == 1004
+    with pytest.raises(FileFormatError, match=r"were read of the 1,004 that the index counts"):
+        ingest([source], tmp_path / "out.zarr", executor=INLINE)
+    assert not (tmp_path / "out.zarr").exists()
