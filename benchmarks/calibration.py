@@ -23,9 +23,9 @@ from allscan.engine.design import Design
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube, open_results
 from allscan.engine.scan import run_scan
-from allscan.engine.store import create_store, open_store, write_genotypes, write_variants
+from allscan.engine.store import open_store
 from allscan.kernels.association import Missing
-from allscan.kernels.block import encode_block
+from benchmarks.stores import write_store
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +34,6 @@ POWER_LEVEL = 1e-4
 TARGET_POWER = 0.6
 # Bounds that a right program leaves once in a million.
 CONFIDENCE = 1 - 1e-6
-BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -61,35 +60,6 @@ class Uniformity:
     what: str
     n: int
     p: float
-
-
-def write_store(path: Path, calls: NDArray[np.int8]) -> None:
-    """A store of calls, (variants, samples), -1 missing, on chromosome 1."""
-    v, n = calls.shape
-    create_store(
-        path,
-        n_variants=v,
-        sample_ids=np.array([f"s{i}" for i in range(n)], object),
-        sample_sex=np.zeros(n, np.int8),
-        contigs=("1",),
-        contig_lengths=(0,),
-        block_variants=BLOCK,
-        attributes={"reference_build": "GRCh38"},
-    )
-    for index in range(-(-v // BLOCK)):
-        write_genotypes(path, index, encode_block(calls[index * BLOCK : (index + 1) * BLOCK]))
-    names = np.array([[".", "A", "C"]] * v, object)
-    columns = {
-        "variant_position": np.arange(1, v + 1),
-        "variant_contig": np.zeros(v, np.int16),
-        "variant_id": names[:, 0],
-        "variant_allele": names[:, 1:],
-        "variant_info": np.full(v, np.nan),
-        "variant_allele_count": np.maximum(calls, 0).sum(axis=1).astype(float),
-    }
-    rows = BLOCK * 16
-    for start in range(0, v, rows):
-        write_variants(path, start, {name: values[start : start + rows] for name, values in columns.items()})
 
 
 def scan(calls: NDArray[np.int8], traits: Floats, covariates: Floats, missing: Missing, folder: Path) -> ResultsCube:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from allscan.engine.simulation.spectrum import simulate_calls_block
-from benchmarks.conftest import write_pgen, write_store
+from benchmarks.stores import write_pgen, write_store
 
 COVARIATES = 10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -12,6 +13,7 @@ from allscan.kernels.association import AssociationTest
 GROUP = "allscan.association_tests"
 
 
+@cache  # every task asks, and the answer is in the metadata files of all installed packages
 def available_tests() -> dict[str, str]:
     """Names of the installed tests and where each lives.
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from allscan.engine.scan import ScanShared
 
 
-class HitTable:
-    """Name of the table in the run folder, and its order: stratum, trait, then genome order."""
-
-    FILE = "hits.parquet"
+HITS = "hits.parquet"
+"""The table in the run folder, by stratum and trait, then genome order."""
+HIT_PARTS = "hits.parts"
+"""Folder of the tasks' parts."""
 
 
 def write_hits(shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> int:
@@ -52,7 +52,7 @@ def write_hits(shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], colu
         name: pa.array(values.tolist(), pa.string()) if name in strings else pa.array(values)
         for name, values in data.items()
     }
-    path = shared.output / "hits.parts" / f"{task.name}.parquet"
+    path = shared.output / HIT_PARTS / f"{task.name}.parquet"
     temporary = path.with_suffix(".partial")
     pq.write_table(pa.table(arrays), temporary)
     flush(temporary)

@@ -14,7 +14,7 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import Region, same_contig
 from allscan.errors import InputError
 from allscan.kernels.association import Missing, Model, ScanOptions
-from allscan.kernels.missingness import missingness_patterns
+from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.products import genotype_products
 
@@ -167,23 +167,23 @@ def select_rows(store: GenotypeStore, regions: tuple[Region, ...]) -> NDArray[np
     return np.flatnonzero(keep)
 
 
-def _panel_columns(design: Design, traits: slice) -> int:
-    """Columns of the largest stratum's panel for a batch: every pattern needs its own covariates."""
-    patterns = 1
-    for g in range(len(design.strata)):
-        member, _ = missingness_patterns(design.traits[design.members(g), traits])
-        patterns = max(patterns, len(member))
-    return int(patterns * design.covariates.shape[1] + (traits.stop - traits.start))
-
-
 def _batch_size(store: GenotypeStore, design: Design) -> tuple[int, int]:
-    """Traits of a batch and columns of its panel, so that the panel stays below its bound."""
+    """Traits of a batch and columns of its panel, so that the panel stays below its bound.
+
+    Every pattern of missing samples needs its own covariates beside the traits.
+    """
+    n_traits = len(design.trait_names)
+    patterns = [trait_patterns(design.traits, design.members(g))[0] for g in range(len(design.strata))]
+
+    def panel_columns(start: int, size: int) -> int:
+        sets = max(len(np.unique(of_trait[start : start + size])) for of_trait in patterns)
+        return int(sets * design.covariates.shape[1] + min(size, n_traits - start))
+
     size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
-        batches = [slice(a, min(a + size, len(design.trait_names))) for a in range(0, len(design.trait_names), size)]
-        columns = max((_panel_columns(design, batch) for batch in batches), default=1)
+        columns = max(panel_columns(start, size) for start in range(0, n_traits, size))
         if size == 1 or columns * store.n_samples * 8 <= MAX_PANEL_BYTES:
-            return min(size, len(design.trait_names)), columns
+            return min(size, n_traits), columns
         size //= 2
 
 

@@ -6,15 +6,14 @@ import errno
 import json
 import shutil
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.hits import HitTable, compact_hits, write_hits
+from allscan.engine.hits import HIT_PARTS, HITS, compact_hits, write_hits
 from allscan.engine.ploidy import ClassNull, fit_class_null, store_classes
 from allscan.engine.results import CUBE, create_cube, write_block
 from allscan.engine.store import write_atomically
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from allscan.kernels.block import GenotypeBlock
 
 COMMITS = "commits"
-HIT_PARTS = "hits.parts"
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -101,11 +99,11 @@ class TaskReport:
 class BlockResult:
     """Arrays of one task under construction, each of shape (variants, traits)."""
 
+    names: tuple[str, ...]  # of the test's own columns
     columns: dict[str, NDArray[Any]]
     hidden: int = 0
-    names: tuple[str, ...] = field(default=())
 
-    @cached_property
+    @property
     def status(self) -> NDArray[np.uint8]:
         """Status codes."""
         return self.columns["status"]
@@ -121,7 +119,7 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
         columns[name] = np.full(shape, np.nan, np.float32)
     columns["n"] = np.zeros(shape, np.int32)
     columns["status"] = np.zeros(shape, np.uint8)
-    result = BlockResult(columns, names=names)
+    result = BlockResult(names, columns)
     classes = store_classes(shared.store, rows)
     size = shared.store.block_variants
     for index in np.unique(rows // size):
@@ -136,6 +134,12 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
                 result.status[here] = Status.SEX_UNKNOWN
                 continue
             _score_part(test, part, state, PloidyClass(kind), shared, here, result)
+    if shared.spec.filter.min_info > 0:
+        info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes
+        for name in names:
+            columns[name][low] = np.nan
+        result.status[low] = Status.FILTERED
     return result
 
 
@@ -213,12 +217,6 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
     """
     rows = shared.plan.run_rows(task.index)
     result = score_rows(shared, rows)
-    if shared.spec.filter.min_info > 0:
-        info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
-        low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes
-        for name in result.names:
-            result.columns[name][low] = np.nan
-        result.status[low] = Status.FILTERED
     try:
         write_block(shared.output / CUBE, shared.plan, task, result.columns)
         hits = write_hits(shared, task, rows, result.columns)
@@ -362,7 +360,7 @@ def run_scan(
                 tell()
     try:
         parts = [task.name for task in _all_tasks(plan)]
-        n_hits = compact_hits(output / HIT_PARTS, output / HitTable.FILE, parts, plan.strata, design.trait_names)
+        n_hits = compact_hits(output / HIT_PARTS, output / HITS, parts, plan.strata, design.trait_names)
     except OSError as error:
         raise output_error(error, output) from error
     return _summary(plan, done, notes, n_hits, resumed)

@@ -10,6 +10,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def trait_patterns(
+    traits: NDArray[np.float64], members: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the distinct patterns of present samples, in order of first appearance.
+
+    Parameters
+    ----------
+    traits : (samples, traits) float64
+        NaN is missing.
+    members : (samples,) bool, optional
+        Only these samples count.
+
+    Returns
+    -------
+    set_of_trait : (traits,) int64
+    first : (patterns,) int64
+        The first trait of each pattern.
+    """
+    patterns: dict[bytes, int] = {}
+    first: list[int] = []
+    set_of_trait = np.empty(traits.shape[1], np.int64)
+    for t in range(traits.shape[1]):
+        present = ~np.isnan(traits[:, t])
+        if members is not None:
+            present &= members
+        key = np.packbits(present).tobytes()
+        if key not in patterns:
+            patterns[key] = len(first)
+            first.append(t)
+        set_of_trait[t] = patterns[key]
+    return set_of_trait, np.array(first, np.int64)
+
+
 def missingness_patterns(traits: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Distinct patterns of present samples, in order of first appearance.
 
@@ -23,15 +56,6 @@ def missingness_patterns(traits: NDArray[np.float64]) -> tuple[NDArray[np.bool_]
     member : (patterns, samples) bool
     set_of_trait : (traits,) int64
     """
-    patterns: dict[bytes, int] = {}
-    members: list[NDArray[np.bool_]] = []
-    set_of_trait = np.empty(traits.shape[1], np.int64)
-    for t in range(traits.shape[1]):
-        present = ~np.isnan(traits[:, t])
-        key = np.packbits(present).tobytes()
-        if key not in patterns:
-            patterns[key] = len(members)
-            members.append(present)
-        set_of_trait[t] = patterns[key]
-    member = np.array(members, dtype=np.bool_).reshape(len(members), len(traits))
+    set_of_trait, first = trait_patterns(traits)
+    member = np.ascontiguousarray(~np.isnan(traits[:, first]).T)
     return member, set_of_trait
