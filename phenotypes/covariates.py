@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from allscan.phenotypes.cells import natural_key
 from allscan.phenotypes.names import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -90,21 +90,16 @@ def design_matrix(
     if not formula.factors:
         width = int(formula.intercept)
         return CovariateDesign(np.ones((n, width)), (INTERCEPT,) * width)
-    import pandas as pd
-    from formulaic import model_matrix
-
     labels: list[tuple[str, ...]] = []
     notes: list[str] = []
     warnings: list[str] = []
-    data: dict[str, object] = {}
+    columns_of: list[NDArray[Any]] = []  # of every factor: its values, or the codes of its levels
     evaluated: dict[str, NDArray[np.float64]] = {}
-    for number, factor in enumerate(formula.factors):
+    for factor in formula.factors:
         if factor.categorical:
             codes, levels = _levels(factor, columns[factor.variables[0]], rows)
             labels.append(levels)
-            data[f"f{number}"] = pd.Categorical.from_codes(
-                codes, categories=pd.Index([f"L{k}" for k in range(len(levels))])
-            )
+            columns_of.append(codes)
             if len(levels) == 1:
                 warnings.append(f"the covariate {factor.text} has only one level among the analysed people")
             elif formula.intercept:
@@ -112,14 +107,77 @@ def design_matrix(
                 notes.append(f"covariate {factor.text}: indicators against {levels[0]!r}, {why}")
         else:
             labels.append(())
-            data[f"f{number}"] = _evaluated(factor, columns, rows, evaluated)
+            columns_of.append(_evaluated(factor, columns, rows, evaluated))
     warnings.extend(columns[name].warning for name in formula.variables if columns[name].warning)
 
-    frame = pd.DataFrame(data, index=pd.RangeIndex(n))
-    matrix = model_matrix(formula.terms, frame, output="numpy")
-    names = tuple(_named(name, formula, labels) for name in matrix.model_spec.column_names)
-    values = np.asfortranarray(np.asarray(matrix, dtype=np.float64).reshape(n, len(names)))
+    coded = _coded(formula, labels)
+    if coded is None:
+        values, names = _by_formulaic(formula, columns_of, labels)
+    else:
+        values, names = _multiplied(coded, columns_of), tuple(_named(column, formula, labels) for column in coded)
     return CovariateDesign(values, names, tuple(notes), tuple(warnings))
+
+
+Coded = tuple[tuple[int, int | None], ...]
+"""One column of the matrix: its factors, each with the level that it indicates (None: its values). (): intercept."""
+
+
+def _coded(formula: CovariateFormula, labels: Sequence[Sequence[str]]) -> tuple[Coded, ...] | None:
+    """The columns of a formula whose indicators all stand against a reference level, else None.
+
+    That is so where every term holds at most one set of categories, and the term without them is there too.
+    """
+    there = {frozenset(term) for term in formula.terms} | ({frozenset()} if formula.intercept else set())
+    coded: list[Coded] = [()] if formula.intercept else []
+    for term in formula.terms:
+        categorical = [number for number in term if formula.factors[number].categorical]
+        if not categorical:
+            coded.append(tuple((number, None) for number in term))
+            continue
+        if len(categorical) > 1 or frozenset(term) - {categorical[0]} not in there:
+            return None
+        coded.extend(
+            tuple((number, level if number == categorical[0] else None) for number in term)
+            for level in range(1, len(labels[categorical[0]]))
+        )
+    return tuple(coded)
+
+
+def _multiplied(coded: Sequence[Coded], columns_of: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    values = np.ones((len(columns_of[0]), len(coded)), order="F")
+    for at, column in enumerate(coded):
+        for number, level in column:
+            values[:, at] *= columns_of[number] if level is None else columns_of[number] == level
+    return values
+
+
+def _by_formulaic(
+    formula: CovariateFormula, columns_of: Sequence[NDArray[Any]], labels: Sequence[Sequence[str]]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values and names of the columns, with as many indicators as keep them independent.
+
+    ``formulaic`` sees only generated names. It comes with pandas, and takes longer to import than most checks take.
+    """
+    import pandas as pd
+    from formulaic import model_matrix
+
+    data = {
+        f"f{number}": pd.Categorical.from_codes(
+            columns_of[number], categories=pd.Index([f"L{k}" for k in range(len(labels[number]))])
+        )
+        if factor.categorical
+        else columns_of[number]
+        for number, factor in enumerate(formula.factors)
+    }
+    products = [":".join(f"f{number}" for number in term) for term in formula.terms]
+    matrix = model_matrix(
+        " + ".join(["1" if formula.intercept else "0", *products]),
+        pd.DataFrame(data, index=pd.RangeIndex(len(columns_of[0]))),
+        output="numpy",
+    )
+    coded = [_parsed(name) for name in matrix.model_spec.column_names]
+    values = np.asfortranarray(np.asarray(matrix, dtype=np.float64).reshape(len(columns_of[0]), len(coded)))
+    return values, tuple(_named(column, formula, labels) for column in coded)
 
 
 def _evaluated(
@@ -180,18 +238,21 @@ def _levels(
     return rank[codes], tuple(every[k] for k in order)
 
 
-def _named(coded: str, formula: CovariateFormula, labels: list[tuple[str, ...]]) -> str:
-    """A column's name as a person would write it: ``age:sex[male]`` for ``f0:f1[T.L1]``."""
-    if coded == "Intercept":
-        return INTERCEPT
-    pieces = []
-    for piece in coded.split(":"):
-        match = _CODED.fullmatch(piece)
-        assert match is not None, coded  # all names given to formulaic are ours
-        number = int(match[1])
-        text = formula.factors[number].text
-        pieces.append(text if match[2] is None else f"{text}[{labels[number][int(match[2])]}]")
-    return ":".join(pieces)
+def _parsed(name: str) -> Coded:
+    """A column's name of formulaic's: ``f0:f1[T.L1]``."""
+    if name == "Intercept":
+        return ()
+    matches = [_CODED.fullmatch(piece) for piece in name.split(":")]
+    return tuple((int(match[1]), None if match[2] is None else int(match[2])) for match in matches if match is not None)
+
+
+def _named(column: Coded, formula: CovariateFormula, labels: Sequence[Sequence[str]]) -> str:
+    """A column's name as a person would write it: ``age:sex[male]``."""
+    pieces = [
+        formula.factors[number].text + ("" if level is None else f"[{labels[number][level]}]")
+        for number, level in column
+    ]
+    return ":".join(pieces) or INTERCEPT
 
 
 def _values(column: CovariateColumn) -> NDArray[np.float64]:

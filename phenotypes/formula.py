@@ -1,7 +1,7 @@
 """Covariate formulas: ``age + age**2 + sex + age:sex + pc[1:20]``.
 
-The names, ranges, powers and functions are resolved here; ``formulaic`` sees only generated names, and does
-the algebra of terms and the coding of categories. No text of the user is ever executed.
+The names, ranges, powers and functions are resolved here, and sums and products of terms multiplied out. No text
+of the user is ever executed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from allscan.phenotypes.names import did_you_mean, listed
 from allscan.phenotypes.tokens import closing, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from allscan.phenotypes.expression import Expression
     from allscan.phenotypes.model import CovariateColumn, CovariateTable
@@ -50,8 +50,8 @@ class CovariateFormula:
 
     text: str
     intercept: bool
-    terms: str  # in formulaic's syntax, over f0, f1, …
-    factors: tuple[Factor, ...]  # f0, f1, …
+    terms: tuple[tuple[int, ...], ...]  # products of factors, by number; those of fewer factors first
+    factors: tuple[Factor, ...]
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -82,15 +82,15 @@ def parse_formula(formula: str | None, table: CovariateTable | None) -> Covariat
     if text.startswith("~"):
         text = text[1:].strip()
     if not text:
-        return CovariateFormula("", intercept=True, terms="1", factors=())
+        return CovariateFormula("", intercept=True, terms=(), factors=())
     return _Parser(text, {} if table is None else table.columns, "" if table is None else table.source).parse()
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of the formula: formulaic's text, an upper bound of its terms, its factor if it is just one."""
+    """A piece of the formula: its terms, an upper bound of their number, its factor if it is just one."""
 
-    text: str
+    terms: tuple[tuple[int, ...], ...]
     n_terms: int
     factor: int | None = None
 
@@ -116,8 +116,8 @@ class _Parser:
         part = self._sum(depth=0)
         if self._at < len(self._tokens):
             raise self._unexpected()
-        intercept = "1" if self._intercept else "0"
-        terms = f"{intercept} + {part.text}" if part.text else intercept
+        # Main effects before interactions: what an indicator is measured against stands before it.
+        terms = tuple(sorted(part.terms, key=len))
         return CovariateFormula(self._formula, self._intercept, terms, tuple(self._factors))
 
     # The grammar: sum of products of interactions of factors.
@@ -125,7 +125,7 @@ class _Parser:
     def _sum(self, depth: int) -> _Part:
         if depth > DEEPEST_NESTING:
             raise self._error("brackets are nested too deeply", "take some away")
-        pieces: list[str] = []
+        terms: dict[frozenset[int], tuple[int, ...]] = {}
         n_terms = 0
         sign = "+"
         if self._peek() in ("+", "-"):
@@ -133,12 +133,16 @@ class _Parser:
         while True:
             if not self._is_intercept(sign, depth):
                 part = self._product(depth)
-                if not pieces and sign == "-":
+                if not n_terms and sign == "-":
                     raise self._error("the formula begins by taking a term away", "begin with a term to add")
-                pieces.append(f"{sign} {part.text}" if pieces else part.text)
-                n_terms += part.n_terms
+                n_terms = self._limited(n_terms + part.n_terms)
+                for term in part.terms:
+                    if sign == "+":
+                        terms.setdefault(frozenset(term), term)
+                    else:
+                        terms.pop(frozenset(term), None)
             if self._peek() not in ("+", "-"):
-                return _Part(" ".join(pieces), self._limited(n_terms))
+                return _Part(tuple(terms.values()), n_terms)
             sign = self._take().text
 
     def _is_intercept(self, sign: str, depth: int) -> bool:
@@ -162,10 +166,12 @@ class _Parser:
             self._take()
             parts.append(self._interaction(depth))
             self._refuse_repeat(parts)
-        n_terms = 1
-        for part in parts:
-            n_terms = self._limited(n_terms * (part.n_terms + 1))
-        return parts[0] if len(parts) == 1 else _Part(f"({' * '.join(p.text for p in parts)})", n_terms - 1)
+        product = parts[0]
+        for part in parts[1:]:
+            n_terms = self._limited((product.n_terms + 1) * (part.n_terms + 1)) - 1
+            both = product.terms + part.terms + _multiplied(product.terms, part.terms)
+            product = _Part(_distinct(both), n_terms)
+        return product
 
     def _interaction(self, depth: int) -> _Part:
         parts = [self._atom(depth)]
@@ -173,10 +179,11 @@ class _Parser:
             self._take()
             parts.append(self._atom(depth))
             self._refuse_repeat(parts)
-        n_terms = 1
-        for part in parts:
-            n_terms = self._limited(n_terms * part.n_terms)
-        return parts[0] if len(parts) == 1 else _Part(f"({':'.join(p.text for p in parts)})", n_terms)
+        product = parts[0]
+        for part in parts[1:]:
+            n_terms = self._limited(product.n_terms * part.n_terms)
+            product = _Part(_distinct(_multiplied(product.terms, part.terms)), n_terms)
+        return product
 
     def _atom(self, depth: int) -> _Part:
         if self._peek() == "(":
@@ -191,7 +198,7 @@ class _Parser:
                     "write {(a + b)**2} for the square of the sum, a*b for both and their interaction",
                     start=opening.start,
                 )
-            return _Part(f"({part.text})", part.n_terms)
+            return _Part(part.terms, part.n_terms)
         if self._at >= len(self._tokens):
             raise self._error("the formula ends where a term should follow", "add the term or remove the sign")
         token = self._tokens[self._at]
@@ -318,7 +325,7 @@ class _Parser:
             self._numbers[key] = len(self._factors)
             self._factors.append(factor)
         number = self._numbers[key]
-        return _Part(f"f{number}", 1, None if factor.categorical else number)
+        return _Part(((number,),), 1, None if factor.categorical else number)
 
     def _numeric(self, token: Token) -> str:
         name = self._column(token)
@@ -413,4 +420,17 @@ class _Parser:
 def _joined(parts: list[_Part]) -> _Part:
     if len(parts) == 1:
         return parts[0]
-    return _Part(f"({' + '.join(part.text for part in parts)})", len(parts))
+    return _Part(_distinct(tuple(term for part in parts for term in part.terms)), len(parts))
+
+
+def _distinct(terms: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """The terms without those of the same factors as an earlier one, in whatever order."""
+    first: dict[frozenset[int], tuple[int, ...]] = {}
+    for term in terms:
+        first.setdefault(frozenset(term), term)
+    return tuple(first.values())
+
+
+def _multiplied(left: Iterable[tuple[int, ...]], right: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Every term of one times every term of the other; a factor counts once."""
+    return tuple(tuple(dict.fromkeys(one + other)) for one in left for other in right)

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import formulaic
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -383,9 +385,61 @@ def test_no_formula_is_evaluated_as_python(formula: str, monkeypatch: pytest.Mon
     design(formula)
 
 
-def test_formulaic_sees_generated_names_only() -> None:
-    parsed = parse_formula("age**2 + log(BMI):sex + C(site, 'B') + pc[1:2]*batch", table())
-    assert set(parsed.terms) <= set("f0123456789 +-:*()")
+def test_formulaic_sees_generated_names_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    model_matrix = formulaic.model_matrix
+
+    def spied(terms: str, *arguments: Any, **options: Any) -> Any:
+        seen.append(terms)
+        return model_matrix(terms, *arguments, **options)
+
+    monkeypatch.setattr("formulaic.model_matrix", spied)
+    design("0 + age**2 + log(BMI):sex + C(site, 'B') + pc[1:2]*batch")
+    assert len(seen) == 1
+    assert set(seen[0]) <= set("f0123456789 +:")
+
+
+FACTORS = {"age": "a", "BMI": "b", "PC1": "p", "sex": "s", "site": "t"}
+"""Factors of the random formulas, and their names in formulaic's frame."""
+
+
+def sums(terms: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(st.tuples(st.sampled_from("+++-"), terms), min_size=1, max_size=4).map(
+        lambda parts: " ".join(f"{sign} {term}" for sign, term in parts).removeprefix("+ ").removeprefix("- ")
+    )
+
+
+def products(terms: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(terms, min_size=1, max_size=3, unique=True).flatmap(
+        lambda factors: st.sampled_from("*:").map(lambda mark: mark.join(factors))
+    )
+
+
+def brackets(terms: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(terms, sums(terms).map(lambda text: f"({text})"))
+
+
+@given(st.sampled_from(["", "0 + "]), sums(products(brackets(st.sampled_from(sorted(FACTORS))))))
+def test_terms_multiply_out_and_categories_are_coded_as_formulaic_does_it(start: str, text: str) -> None:
+    try:
+        ours = design(start + text)
+    except InputError as error:
+        assert "multiplied by itself" in error.what  # noqa: PT017 - formulaic drops the repetition instead
+        return
+    # The most frequent level is the first: what formulaic takes for the reference.
+    frame = pd.DataFrame({"a": AGE, "b": BMI, "p": PCS[:, 0], "s": np.where(FEMALE, "0", "1"), "t": SITE})
+    theirs = formulaic.model_matrix(
+        re.sub(r"\w\w+", lambda match: FACTORS[match[0]], start + text), frame, output="numpy"
+    )
+    spelled = {short: name for name, short in FACTORS.items()} | {"Intercept": "intercept"}
+    spelled |= {
+        f"s[{mark}{code}]": f"sex[{sex}]" for mark in ("", "T.") for code, sex in (("0", "female"), ("1", "male"))
+    }
+    spelled |= {f"t[{mark}{site}]": f"site[{site}]" for mark in ("", "T.") for site in "ABC"}
+    names = theirs.model_spec.column_names
+    expected = [":".join(spelled[piece] for piece in name.split(":")) for name in names]
+    assert list(ours.names) == expected
+    np.testing.assert_allclose(ours.values, np.asarray(theirs).reshape(N, len(names)), rtol=1e-13)
 
 
 @given(st.text(alphabet="age BMIsx()[]{}+-*:^1230.,`'\"~/=pc_", max_size=40))
