@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from allscan import arrow
 from allscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def numbers(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
     elif pa.types.is_null(kind):
         return np.full(len(column), np.nan), None
     elif _is_number(kind):
-        values = np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+        values = arrow.numbers(pc.cast(column, pa.float64(), safe=False), np.float64, np.nan)
         bad = None
     else:
         what = f"the column has the type {kind}, which is no number"
@@ -108,10 +109,10 @@ def numbers(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
 
 
 def _parsed(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], BadCell | None]:
-    text = pc.utf8_trim_whitespace(column)
-    present = pc.if_else(pc.is_in(text, value_set=pa.array(missing.words, text.type)), None, text)
+    text = pc.utf8_trim_whitespace(_plain(column))
+    present = _present(text, missing)
     try:
-        return np.array(pc.cast(present, pa.float64()).to_numpy(), dtype=np.float64), None
+        return arrow.numbers(pc.cast(present, pa.float64()), np.float64, np.nan), None
     except pa.ArrowInvalid:
         pass
     good = pc.match_substring_regex(present, r"^(?i:[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf(inity)?|nan))$")
@@ -120,7 +121,17 @@ def _parsed(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
     row = int(np.argmax(is_bad))
     shown = str(text[row].as_py())
     bad = BadCell(row, f"the value {shortened(shown)!r} is not a number", _advice(shown), int(is_bad.sum()))
-    return np.array(values.to_numpy(), dtype=np.float64), bad
+    return arrow.numbers(values, np.float64, np.nan), bad
+
+
+def _plain(column: Any) -> Any:
+    """Text of any Arrow type as the one that every function takes."""
+    return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
+
+
+def _present(text: Any, missing: MissingValues) -> Any:
+    """Strings, null where the cell is missing."""
+    return pc.if_else(pc.is_in(text, value_set=arrow.string_array(missing.words)), arrow.null_string(), text)
 
 
 def _advice(text: str) -> str:
@@ -143,8 +154,7 @@ def categories(column: Any, missing: MissingValues) -> tuple[NDArray[np.int32], 
     levels
         The distinct texts in natural order (2 before 10).
     """
-    text = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
-    present = pc.if_else(pc.is_in(text, value_set=pa.array(missing.words, text.type)), None, text)
+    present = _present(pc.utf8_trim_whitespace(_plain(column)), missing)
     if isinstance(present, pa.ChunkedArray):
         present = present.combine_chunks()
     encoded = pc.dictionary_encode(present)
@@ -153,7 +163,7 @@ def categories(column: Any, missing: MissingValues) -> tuple[NDArray[np.int32], 
     rank = np.empty(len(found) + 1, dtype=np.int32)
     rank[order] = np.arange(len(found), dtype=np.int32)
     rank[-1] = -1
-    codes = rank[pc.fill_null(encoded.indices, len(found)).to_numpy().astype(np.int64)]
+    codes = rank[arrow.numbers(encoded.indices, np.int32, len(found))]
     return codes, tuple(found[i] for i in order)
 
 
@@ -192,21 +202,21 @@ def ids(table: RawTable, name: str, column: Any, *, unique: bool = True) -> NDAr
             fix="store ids as strings or integers",
         )
     try:
-        text = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
+        text = pc.utf8_trim_whitespace(_plain(column))
     except pa.ArrowInvalid as error:
         raise InputError(
             f"the ids are not UTF-8 text: {error}",
             where=f"{table.source}, column {name!r}",
             fix="store strings",
         ) from error
-    is_missing = pc.is_in(text, value_set=pa.array([*MISSING_WORDS, None], text.type)).to_numpy()
+    is_missing = arrow.booleans(pc.or_(pc.is_null(text), pc.is_in(text, value_set=arrow.string_array(MISSING_WORDS))))
     if is_missing.any():
         raise InputError(
             f"{int(is_missing.sum())} rows have no id",
             where=f"first: {table.where(int(np.argmax(is_missing)), name)}",
             fix="give every row an id, or remove the row",
         )
-    found = np.asarray(text.to_numpy(), dtype=object)
+    found = arrow.objects(text)
     if unique and len(set(found)) < len(found):
         raise _duplicated(table, name, found)
     return found
@@ -235,7 +245,7 @@ def _line_only(where: str) -> str:
 
 
 def _integers(table: RawTable, name: str, column: Any) -> Any:
-    values = np.asarray(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
+    values = arrow.numbers(pc.cast(column, pa.float64()), np.float64, np.nan)
     present = ~np.isnan(values)
     bad = present & ((values != np.trunc(values)) | (np.abs(values) >= LARGEST_EXACT_INTEGER))
     if bad.any():

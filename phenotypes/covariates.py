@@ -127,7 +127,7 @@ def _coded(formula: CovariateFormula, labels: Sequence[Sequence[str]]) -> tuple[
 
     That is so where every term holds at most one set of categories, and the term without them is there too.
     """
-    there = {frozenset(term) for term in formula.terms} | ({frozenset()} if formula.intercept else set())
+    there = {frozenset(term) for term in ((),) * formula.intercept + formula.terms}
     coded: list[Coded] = [()] if formula.intercept else []
     for term in formula.terms:
         categorical = [number for number in term if formula.factors[number].categorical]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +27,8 @@ _GUESSES: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 def rows_of(wanted: NDArray[np.object_], available: NDArray[np.object_]) -> NDArray[np.int64]:
     """For each wanted id (wanted,), its row among the available ones (unique), or -1."""
-    import pandas as pd
-
-    index = pd.Index(available, dtype=object)
-    return np.asarray(index.get_indexer(pd.Index(wanted, dtype=object)), dtype=np.int64)
+    row_of = dict(zip(available.tolist(), range(len(available)), strict=True))
+    return np.fromiter(map(row_of.get, wanted.tolist(), repeat(-1)), np.int64, len(wanted))
 
 
 def guess(left: NDArray[np.object_], right: NDArray[np.object_]) -> str:

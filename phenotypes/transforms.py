@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import qr
-from scipy.special import ndtri
 
 from allscan.errors import InputError
 from allscan.phenotypes.names import did_you_mean, listed
+from allscan.phenotypes.quantiles import normal_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +28,7 @@ BLOM_OFFSET = 3 / 8
 RESIDUAL_TOLERANCE = 1e-12
 """Residual sum of squares, as a share of the total one, below which nothing but rounding is left."""
 RANK_TOLERANCE = 1e-10
-"""Smallest diagonal of R, as a share of the largest, that counts as a dimension."""
+"""Smallest singular value, as a share of the largest, that counts as a dimension."""
 GRAM_TOLERANCE = 1e-2
 """Smallest ratio of eigenvalues with which a Gram matrix stands in for a factorisation."""
 GONE = 1e-13
@@ -68,9 +67,9 @@ def rank_inverse_normal(values: NDArray[np.float64], offset: float = BLOM_OFFSET
     Beasley TM, Erickson S, Allison DB (2009) https://doi.org/10.1007/s10519-009-9281-0
     """
     _, tie, count = np.unique(values, return_inverse=True, return_counts=True)
-    # Tied values share the mean of their ranks. (scipy.stats has this too, and takes a second to import.)
-    ranks = (np.cumsum(count) - 0.5 * (count - 1))[tie]
-    return np.asarray(ndtri((ranks - offset) / (len(values) + 1 - 2 * offset)), dtype=np.float64)
+    # Tied values share the mean of their ranks.
+    ranks = np.cumsum(count) - 0.5 * (count - 1)
+    return normal_quantile((ranks - offset) / (len(values) + 1 - 2 * offset))[tie]
 
 
 def standardise(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,13 +95,12 @@ class CovariateBasis:
         """The basis of covariates (samples, covariates); collinear ones add nothing."""
         if covariates.shape[0] == 0 or covariates.shape[1] == 0:
             return cls(np.empty((covariates.shape[0], 0)))
-        # Scaled, because units must not decide what counts as collinear; pivoted on the small factor only.
+        # Scaled, because units must not decide what counts as collinear.
         scale = np.sqrt((covariates**2).mean(axis=0))
         scaled = covariates / np.where(scale > 0, scale, 1.0)
         tall, small = np.linalg.qr(scaled)
-        rotation, triangle, _ = qr(small, mode="economic", pivoting=True)
-        diagonal = np.abs(np.diag(triangle))
-        rank = int((diagonal > RANK_TOLERANCE * diagonal[0]).sum()) if diagonal[0] > 0 else 0
+        rotation, spread, _ = np.linalg.svd(small)
+        rank = int((spread > RANK_TOLERANCE * spread[0]).sum())
         return cls(np.ascontiguousarray(tall @ rotation[:, :rank]))
 
     @property
