@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.engine.store import flush
+from allscan.engine.chunk_files import flush, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,76 +14,135 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from allscan.engine.plan import ScanTask
-    from allscan.engine.scan import ScanShared
-
+    from allscan.engine.plan import ScanPlan, ScanTask
+    from allscan.engine.results import ResultsCube
+    from allscan.engine.variant_names import VariantNames
 
 HITS = "hits.parquet"
 """The table in the run folder, by stratum and trait, then genome order."""
 HIT_PARTS = "hits.parts"
 """Folder of the tasks' parts."""
 
-
-def write_hits(shared: ScanShared, task: ScanTask, rows: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> int:
-    """Write the hits of one task as a part; returns their number."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    p = columns["neg_log10_p"]
-    with np.errstate(invalid="ignore"):
-        trait, variant = np.nonzero((p >= shared.spec.hits_neg_log10_p).T)
-    table = shared.store.variants(int(rows[0]), int(rows[-1]) + 1)
-    local = rows[variant] - rows[0]
-    data: dict[str, Any] = {
-        "stratum": np.full(len(trait), shared.strata[task.stratum], object),
-        "trait": np.array(shared.traits, object)[trait],
-        "contig": table.contig[local],
-        "position": table.position[local],
-        "variant_id": table.variant_id[local],
-        "ref": table.ref[local],
-        "effect_allele": table.alt[local],
-        "info": table.info[local],
-    }
-    for name, values in columns.items():
-        if name != "status":
-            data[name] = values[variant, trait]
-    strings = ("stratum", "trait", "contig", "variant_id", "ref", "effect_allele")
-    arrays = {
-        name: pa.array(values.tolist(), pa.string()) if name in strings else pa.array(values)
-        for name, values in data.items()
-    }
-    path = shared.output / HIT_PARTS / f"{task.name}.parquet"
-    temporary = path.with_suffix(".partial")
-    pq.write_table(pa.table(arrays), temporary)
-    flush(temporary)
-    temporary.replace(path)
-    return len(trait)
+ROW_GROUP = 1 << 16
+_PLACE = [("stratum", "<i4"), ("trait", "<i4"), ("variant", "<i8")]  # indices into the cube
+_DICTIONARIES = ["stratum", "trait", "contig", "ref", "effect_allele"]
 
 
-def compact_hits(parts: Path, out: Path, names: Iterable[str], strata: tuple[str, ...], traits: tuple[str, ...]) -> int:
+def write_hits(output: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]], least: float) -> int:
+    """Write the hits of one task as a part, if there are any; returns their number.
+
+    Parameters
+    ----------
+    output
+        The run folder.
+    plan, task
+        Where the rows stand in the cube.
+    values
+        As for :func:`allscan.engine.results.write_block`, each of shape (traits, variants).
+    least
+        A hit's −log10 p is at least this.
+    """
+    shape = values["neg_log10_p"].shape
+    # NaN is no hit: it compares false.
+    found = np.flatnonzero(values["neg_log10_p"].ravel() >= least)
+    if not len(found):
+        return 0
+    trait, variant = np.unravel_index(found, shape)
+    hits = np.empty(len(found), _layout({name: rows.dtype for name, rows in values.items()}))
+    hits["stratum"] = task.stratum
+    hits["trait"] = plan.batch_traits(task.batch).start + trait
+    hits["variant"] = task.index * plan.variants_per_task + variant
+    for name in hits.dtype.names[len(_PLACE) :]:
+        hits[name] = values[name][trait, variant]
+    write_files([(str(_part(output, task.name)), [hits.tobytes()])])
+    return len(found)
+
+
+def _layout(dtypes: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
+    """A row of a part: its place in the cube, then every column but the status."""
+    return np.dtype(_PLACE + [(name, dtypes[name].newbyteorder("<")) for name in sorted(dtypes) if name != "status"])
+
+
+def _part(output: Path, name: str) -> Path:
+    return output / HIT_PARTS / f"{name}.bin"
+
+
+def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
     """Join the parts into one table, by stratum and trait in the order of the cube, then genome order.
 
-    ``names`` are the parts' in genome order; returns the number of rows.
+    Parameters
+    ----------
+    output
+        The run folder.
+    cube
+        Its results.
+    names
+        Tasks that have hits.
+
+    Returns
+    -------
+    Number of rows.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    joined = pa.concat_tables([pq.read_table(parts / f"{name}.parquet") for name in names])
-    # A stable sort keeps the genome order within a trait.
-    stratum, trait = (
-        pc.index_in(joined[name], value_set=pa.array(order, pa.string())).to_numpy()
-        for name, order in (("stratum", strata), ("trait", traits))
+    dtypes = {column.name: np.dtype(column.dtype) for column in cube.columns}
+    layout = _layout(dtypes)
+    parts = [np.fromfile(_part(output, name), layout) for name in names]
+    hits = np.concatenate(parts) if parts else np.empty(0, layout)
+    hits = hits[np.lexsort([hits["variant"], hits["trait"], hits["stratum"]])]
+    variants, of_hit = np.unique(hits["variant"], return_inverse=True)
+    table = _names(cube, variants)
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("stratum", "trait", "contig")),
+            ("position", pa.int32()),
+            *((name, pa.string()) for name in ("variant_id", "ref", "effect_allele")),
+            ("info", pa.float32()),
+            *((name, pa.from_numpy_dtype(dtype)) for name, dtype in dtypes.items() if name != "status"),
+        ]
     )
-    order = np.lexsort([trait, stratum])
-    temporary = out.with_name(f".{out.name}.partial")
-    floats = [field.name for field in joined.schema if pa.types.is_floating(field.type)]
-    pq.write_table(
-        joined.take(pa.array(order)),
+    known = {
+        "stratum": pa.array(cube.strata, pa.string()),
+        "trait": pa.array(cube.traits, pa.string()),
+        "contig": table.contig_names,
+        "position": pa.array(table.position),
+        "variant_id": table.variant_id,
+        "ref": table.ref,
+        "effect_allele": table.alt,
+        "info": pa.array(table.info),
+    }
+    temporary = (output / HITS).with_name(f".{HITS}.partial")
+    with pq.ParquetWriter(
         temporary,
+        schema,
         compression="zstd",
-        use_dictionary=["stratum", "trait", "contig", "ref", "effect_allele"],
-        use_byte_stream_split=floats,
-    )
-    temporary.replace(out)
-    return int(joined.num_rows)
+        use_dictionary=_DICTIONARIES,
+        use_byte_stream_split=[field.name for field in schema if pa.types.is_floating(field.type)],
+    ) as writer:
+        for start in range(0, len(hits), ROW_GROUP):
+            rows = slice(start, start + ROW_GROUP)
+            index = {"stratum": hits["stratum"][rows], "trait": hits["trait"][rows]}
+            arrays = [
+                known[field.name].take(pa.array(index.get(field.name, of_hit[rows])))
+                if field.name in known
+                else pa.array(np.ascontiguousarray(hits[field.name][rows]))
+                for field in schema
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    flush(temporary)
+    temporary.replace(output / HITS)
+    return len(hits)
+
+
+def _names(cube: ResultsCube, variants: NDArray[np.int64]) -> VariantNames:
+    """Names of some variants, in order; only the chunks that hold one are read."""
+    from allscan.engine.results import NAME_ROWS
+    from allscan.engine.variant_names import VariantNames
+
+    parts = [cube.variant_names(0, 0)]
+    for block in np.unique(variants // NAME_ROWS):
+        start = int(block) * NAME_ROWS
+        inside = variants[(variants >= start) & (variants < start + NAME_ROWS)]
+        parts.append(cube.variant_names(start, start + NAME_ROWS).take(inside - start))
+    return VariantNames.concatenate(parts)

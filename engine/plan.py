@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from allscan.engine.design import Design
     from allscan.engine.store import GenotypeStore
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 # Layout follows the data alone, never workers or memory: a run resumed on another machine writes the same bytes.
 TASK_GENOTYPES = 1 << 28

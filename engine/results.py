@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from allscan.engine.association_tests import find_test
+from allscan.engine.chunk_files import INNER_VALUES, ZSTD_LEVEL, ChunkLayout, Codec, write_files
 from allscan.engine.plan import RESULTS_VERSION
-from allscan.engine.store import VariantTable, flush
+from allscan.engine.store import VariantTable
+from allscan.engine.variant_names import VariantNames, encode_strings_chunk, objects, read_strings
 from allscan.errors import CorruptChunkError, FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    import pyarrow as pa
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -27,10 +30,14 @@ if TYPE_CHECKING:
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
 
+R = TypeVar("R")
+
 FORMAT = "allscan-results"
 CUBE = "results.zarr"
 CUBE_TRAITS = 32
-"""Traits of a chunk: one trait of all variants and all traits of one variant both stay quick to read."""
+"""Traits of a file: one trait of all variants and all traits of one variant both stay quick to read."""
+NAME_ROWS = 1 << 16
+"""Variants of a chunk of names, about."""
 
 COUNT_COLUMNS = (
     OutputColumn("n", "Samples the variant was tested in", "people", "int32"),
@@ -41,52 +48,54 @@ COUNT_COLUMNS = (
 STATUS_COLUMN = OutputColumn("status", "Code of allscan.kernels.association.Status; 0: tested", dtype="uint8")
 
 
+# A few distinct values, or one: zstd finds what repeats along variants and traits.
+_REPETITIVE = frozenset({"missing_rate", "status"})
+_COUNTED = frozenset(column.name for column in (*COUNT_COLUMNS, STATUS_COLUMN))
+
+
 def cube_columns(spec: ScanSpec) -> tuple[OutputColumn, ...]:
     """Every (stratum, trait, variant) array of a scan's cube."""
     return (*find_test(spec.test).columns(spec.options), *COUNT_COLUMNS, STATUS_COLUMN)
 
 
+def column_layout(name: str, dtype: np.dtype[Any], traits: int, variants: int) -> ChunkLayout:
+    """How a column is held, in files of so many traits and variants.
+
+    The test's own columns are shards, of which one trait can be read alone. Counts are the same for all traits of one
+    pattern of missing samples: whole chunks, which compress what repeats.
+    """
+    inner = traits
+    if name not in _COUNTED:
+        inner = 1
+        while inner * variants < INNER_VALUES and traits % (2 * inner) == 0:
+            inner *= 2
+    # In one trait nothing repeats that would pay for zstd's search.
+    shuffled = dtype.itemsize >= 4 and (traits == 1 or name not in _REPETITIVE)
+    return ChunkLayout(dtype, traits, variants, inner, Codec.BITSHUFFLE if shuffled else Codec.ZSTD)
+
+
+def _plan_layout(name: str, dtype: np.dtype[Any], plan: ScanPlan) -> ChunkLayout:
+    traits = max(1, min(CUBE_TRAITS, plan.traits_per_task))
+    return column_layout(name, dtype, traits, max(1, min(plan.variants_per_task, plan.n_variants)))
+
+
 def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
     """Lay out an empty cube, with the variants' names copied from the store."""
     group = zarr.create_group(path, zarr_format=3)
-    codecs = (ZstdCodec(level=1), Crc32cCodec())
-    shape = (len(design.strata), plan.n_traits, plan.n_variants)
     columns = cube_columns(spec)
-
-    def array(name: str, dtype: str, size: tuple[int, ...], chunks: tuple[int, ...], dims: tuple[str, ...]) -> Any:
-        return group.create_array(
-            name,
-            shape=size,
-            dtype=dtype,
-            chunks=tuple(max(1, min(c, s)) for c, s in zip(chunks, size, strict=True)),
-            compressors=codecs,
-            dimension_names=dims,
-            fill_value=float("nan") if dtype.startswith("float") else None,
-            config={"write_empty_chunks": True},
-        )
-
     for column in columns:
-        created = array(
+        layout = _plan_layout(column.name, np.dtype(column.dtype), plan)
+        group.create_array(
             column.name,
-            column.dtype,
-            shape,
-            (1, min(CUBE_TRAITS, plan.traits_per_task), plan.variants_per_task),
-            ("stratum", "trait", "variant"),
+            shape=(len(design.strata), plan.n_traits, plan.n_variants),
+            dimension_names=("stratum", "trait", "variant"),
+            attributes={"description": column.description, "unit": column.unit},
+            **layout.zarr_arguments,
         )
-        created.attrs.update({"description": column.description, "unit": column.unit})
-    for name, values in (("stratum", design.strata), ("trait", design.trait_names), ("contig_id", store.contigs)):
-        dim = "contig" if name == "contig_id" else name
-        array(name, "string", (len(values),), (len(values),), (dim,))[:] = np.array(values, object)
-    rows = plan.variants_per_task * max(1, 65536 // plan.variants_per_task)
-    names = {"variant_contig": "int16", "variant_position": "int32", "variant_id": "string", "variant_info": "float32"}
-    arrays = {name: array(name, dtype, shape[2:], (rows,), ("variant",)) for name, dtype in names.items()}
-    arrays["variant_allele"] = array("variant_allele", "string", (shape[2], 2), (rows, 2), ("variant", "allele"))
-    for start in range(0, plan.n_variants, rows):
-        stop = min(start + rows, plan.n_variants)
-        selected = np.arange(start, stop) if plan.rows is None else plan.rows[start:stop]
-        first, last = int(selected[0]), int(selected[-1]) + 1
-        for name, target in arrays.items():
-            target[start:stop] = store.column(name, first, last)[selected - first]
+        for stratum in range(len(design.strata)):
+            for chunk in range(-(-plan.n_traits // layout.traits)):
+                (path / column.name / "c" / str(stratum) / str(chunk)).mkdir(parents=True)
+    _write_names(path, group, plan, store, design)
     # Written last: a cube without these attributes is one whose creation was interrupted.
     group.attrs.update(
         {
@@ -103,20 +112,80 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
     )
 
 
+def _write_names(path: Path, group: zarr.Group, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
+    """Names of strata, traits and contigs, and the tested variants' columns of the store."""
+
+    def array(name: str, dtype: str, size: tuple[int, ...], rows: int, dims: tuple[str, ...]) -> Any:
+        return group.create_array(
+            name,
+            shape=size,
+            dtype=dtype,
+            chunks=tuple(max(1, c) for c in (min(rows, size[0]), *size[1:])),
+            compressors=(ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()),
+            dimension_names=dims,
+            fill_value=float("nan") if dtype.startswith("float") else None,
+            config={"write_empty_chunks": True},
+        )
+
+    for name, values in (("stratum", design.strata), ("trait", design.trait_names), ("contig_id", store.contigs)):
+        dim = "contig" if name == "contig_id" else name
+        array(name, "string", (len(values),), len(values), (dim,))[:] = np.array(values, object)
+    rows = plan.variants_per_task * max(1, NAME_ROWS // plan.variants_per_task)
+    numbers = {
+        name: array(name, dtype, (plan.n_variants,), rows, ("variant",))
+        for name, dtype in (("variant_contig", "int16"), ("variant_position", "int32"), ("variant_info", "float32"))
+    }
+    strings = {
+        "variant_id": array("variant_id", "string", (plan.n_variants,), rows, ("variant",)),
+        "variant_allele": array("variant_allele", "string", (plan.n_variants, 2), rows, ("variant", "allele")),
+    }
+    for start in range(0, plan.n_variants, rows):
+        stop = min(start + rows, plan.n_variants)
+        selected = np.arange(start, stop) if plan.rows is None else plan.rows[start:stop]
+        first, last = int(selected[0]), int(selected[-1]) + 1
+        for name, target in numbers.items():
+            target[start:stop] = store.column(name, first, last)[selected - first]
+        for name, target in strings.items():
+            width = int(np.prod(target.shape[1:]))
+            values = store.strings(name, first, last)
+            if last - first > len(selected):
+                values = values.take(((selected - first)[:, None] * width + np.arange(width)).ravel())
+            folder = path / name / "c"
+            folder.mkdir(exist_ok=True)
+            file = folder / str(start // rows)
+            if width > 1:
+                file.mkdir()
+                file /= "0"
+            write_files([(str(file), encode_strings_chunk(values, target.chunks[0] * width))])
+
+
 def write_block(path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]) -> None:
-    """Write the arrays of one task, each of shape (variants, traits)."""
-    group = zarr.open_group(path, mode="r+")
-    traits = plan.batch_traits(task.batch)
-    start = task.index * plan.variants_per_task
-    for name, block in values.items():
-        array = group[name]
-        assert isinstance(array, zarr.Array)
-        # The setting is not kept in the metadata: a chunk of zeros would be left out, and a lost one not be missed.
-        target = array.with_config({"write_empty_chunks": True})
-        target[task.stratum, traits, start : start + len(block)] = np.ascontiguousarray(block.T)
-        # The commit that follows must not outlive the chunks it stands for, not even in a power cut.
-        for chunk in range(traits.start // array.chunks[1], -(-traits.stop // array.chunks[1])):
-            flush(path / name / "c" / str(task.stratum) / str(chunk) / str(task.index))
+    """Write the arrays of one task; they have reached the disk when this returns.
+
+    Parameters
+    ----------
+    path
+        The cube.
+    plan, task
+        Which part of it.
+    values
+        Every column of the cube, each of shape (traits, variants) and the column's dtype; best in C order.
+    """
+    write_files(_task_files(path, plan, task, values))
+
+
+def _task_files(
+    path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[str, list[bytes]]]:
+    first = plan.batch_traits(task.batch).start
+    for name, rows in values.items():
+        layout = _plan_layout(name, rows.dtype, plan)
+        for start in range(0, len(rows), layout.traits):
+            chunk = (first + start) // layout.traits
+            yield (
+                f"{path}/{name}/c/{task.stratum}/{chunk}/{task.index}",
+                layout.encode(rows[start : start + layout.traits]),
+            )
 
 
 class ResultsCube:
@@ -138,11 +207,19 @@ class ResultsCube:
             raise FileFormatError(
                 "this is not a results cube of allscan", where=str(self.path), fix="give the output folder of a run"
             )
+        version = self.attrs.get("format_version")
+        if version != RESULTS_VERSION:
+            raise FileFormatError(
+                f"the results have format version {version}; this program reads {RESULTS_VERSION}",
+                where=str(self.path),
+                fix="run the job again into another folder, or use the version of allscan that wrote them",
+            )
         self.columns = tuple(OutputColumn(**column) for column in self.attrs["columns"])
         self.traits = tuple(str(name) for name in self._read("trait"))
         self.strata = tuple(str(name) for name in self._read("stratum"))
         self.n_variants = int(self._array("variant_position").shape[0])
         self.chunk_variants = int(self._array("status").chunks[2])
+        self._layouts: dict[str, ChunkLayout] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> ResultsCube:
@@ -158,8 +235,11 @@ class ResultsCube:
         return array
 
     def _read(self, name: str, selection: Any = slice(None)) -> NDArray[Any]:
+        return self._checked(name, lambda: np.asarray(self._array(name)[selection]))
+
+    def _checked(self, name: str, read: Callable[[], R]) -> R:
         try:
-            return np.asarray(self._array(name)[selection])
+            return read()
         except Exception as error:
             raise CorruptChunkError(
                 f"a chunk of the results cannot be read: {error}",
@@ -184,22 +264,57 @@ class ResultsCube:
         """Contig names."""
         return tuple(str(name) for name in self._read("contig_id"))
 
-    def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
+    def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         """Names and places of variants ``start:stop``."""
-        rows = slice(start, stop)
-        alleles = self._read("variant_allele", rows)
-        return VariantTable(
-            np.array(self.contigs, object)[self._read("variant_contig", rows)],
+        rows = slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
+        ids, alleles = (self._strings(name, rows) for name in ("variant_id", "variant_allele"))
+        first = np.arange(0, len(alleles), 2)
+        return VariantNames(
+            self.contigs,
+            self._read("variant_contig", rows),
             self._read("variant_position", rows),
-            self._read("variant_id", rows).astype(object),
-            alleles[:, 0].astype(object),
-            alleles[:, 1].astype(object),
+            ids,
+            alleles.take(first),
+            alleles.take(first + 1),
             self._read("variant_info", rows),
+        )
+
+    def _strings(self, name: str, rows: slice) -> pa.StringArray:
+        array = self._array(name)
+        return self._checked(
+            name, lambda: read_strings(self.path / name, array.shape, array.chunks[0], rows.start, rows.stop)
+        )
+
+    def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
+        """As :meth:`variant_names`, with Python's strings."""
+        names = self.variant_names(start, stop)
+        return VariantTable(
+            np.array(self.contigs, object)[names.contig],
+            names.position,
+            objects(names.variant_id),
+            objects(names.ref),
+            objects(names.alt),
+            names.info,
         )
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
         """One result column of some traits and variants, shape (traits, variants)."""
-        return self._read(column, (stratum, traits, variants))
+        layout = self._layout(column)
+        out = np.empty((traits.stop - traits.start, variants.stop - variants.start), layout.dtype)
+        for t in range(traits.start // layout.traits, -(-traits.stop // layout.traits)):
+            inside, target = _overlap(traits, t * layout.traits, layout.traits)
+            for v in range(variants.start // layout.variants, -(-variants.stop // layout.variants)):
+                part, columns = _overlap(variants, v * layout.variants, layout.variants)
+                path = f"{self.path}/{column}/c/{stratum}/{t}/{v}"
+                self._checked(column, partial(layout.read, path, inside, part, out[target, columns]))
+        return out
+
+    def _layout(self, column: str) -> ChunkLayout:
+        if column not in self._layouts:
+            array = self._array(column)
+            _, traits, variants = array.shards or array.chunks
+            self._layouts[column] = column_layout(column, array.dtype, traits, variants)
+        return self._layouts[column]
 
     def trait_columns(
         self, trait: str, stratum: str = "all", start: int = 0, stop: int | None = None
@@ -207,7 +322,8 @@ class ResultsCube:
         """Every result column of one trait, without the variants' names; each of shape (variants,)."""
         t = self._index("trait", self.traits, trait)
         g = self._index("stratum", self.strata, stratum)
-        return {column.name: self._read(column.name, (g, t, slice(start, stop))) for column in self.columns}
+        variants = slice(*slice(start, stop).indices(self.n_variants)[:2])
+        return {column.name: self.block(column.name, g, slice(t, t + 1), variants)[0] for column in self.columns}
 
     def trait_table(
         self, trait: str, stratum: str = "all", start: int = 0, stop: int | None = None
@@ -223,6 +339,12 @@ class ResultsCube:
             "info": table.info,
             **self.trait_columns(trait, stratum, start, stop),
         }
+
+
+def _overlap(wanted: slice, first: int, size: int) -> tuple[slice, slice]:
+    """The part of a chunk that is wanted, and where in the result it goes."""
+    low, high = max(wanted.start, first), min(wanted.stop, first + size)
+    return slice(low - first, high - first), slice(low - wanted.start, high - wanted.start)
 
 
 def open_results(path: str | Path) -> xr.Dataset:

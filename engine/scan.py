@@ -13,9 +13,9 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.hits import HIT_PARTS, HITS, compact_hits, write_hits
+from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.ploidy import ClassNull, fit_class_null, store_classes
-from allscan.engine.results import CUBE, create_cube, write_block
+from allscan.engine.results import CUBE, ResultsCube, create_cube, write_block
 from allscan.engine.store import write_atomically
 from allscan.errors import JobChangedError, OutputError
 from allscan.kernels.association import Model, Status
@@ -218,8 +218,9 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
     rows = shared.plan.run_rows(task.index)
     result = score_rows(shared, rows)
     try:
-        write_block(shared.output / CUBE, shared.plan, task, result.columns)
-        hits = write_hits(shared, task, rows, result.columns)
+        values = {name: np.ascontiguousarray(array.T) for name, array in result.columns.items()}
+        write_block(shared.output / CUBE, shared.plan, task, values)
+        hits = write_hits(shared.output, shared.plan, task, values, shared.spec.hits_neg_log10_p)
         counts = Counter(result.status.ravel().tolist())
         report = TaskReport(
             {Status(code).name.lower(): count for code, count in sorted(counts.items())},
@@ -359,8 +360,8 @@ def run_scan(
                 done[task.name] = report
                 tell()
     try:
-        parts = [task.name for task in _all_tasks(plan)]
-        n_hits = compact_hits(output / HIT_PARTS, output / HITS, parts, plan.strata, design.trait_names)
+        parts = [task.name for task in _all_tasks(plan) if done[task.name].hits]
+        n_hits = compact_hits(output, ResultsCube(output), parts)
     except OSError as error:
         raise output_error(error, output) from error
     return _summary(plan, done, notes, n_hits, resumed)

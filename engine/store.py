@@ -24,6 +24,7 @@ from allscan.kernels.wire import from_bytes, to_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from allscan.kernels.block import GenotypeBlock
@@ -162,15 +163,6 @@ def create_store(
     ).attrs["description"] = "Expected copies of ALT, 0 to 2; NaN is missing"
 
 
-def flush(path: Path) -> None:
-    """Wait until a file has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -261,11 +253,14 @@ class GenotypeStore:
         try:
             return np.asarray(self._array(name)[selection])
         except Exception as error:
-            raise CorruptChunkError(
-                f"an array of the store cannot be read: {error}",
-                where=f"{self.path}, {name}",
-                fix="run `allscan verify` on the store, then ingest the damaged part again",
-            ) from error
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: Exception) -> CorruptChunkError:
+        return CorruptChunkError(
+            f"an array of the store cannot be read: {error}",
+            where=f"{self.path}, {name}",
+            fix="run `allscan verify` on the store, then ingest the damaged part again",
+        )
 
     @cached_property
     def sample_ids(self) -> NDArray[np.object_]:
@@ -300,6 +295,16 @@ class GenotypeStore:
     def column(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """A variant column (see :data:`VARIANT_COLUMNS`) of variants ``start:stop``."""
         return self._read(name, slice(start, stop))
+
+    def strings(self, name: str, start: int, stop: int) -> pa.StringArray:
+        """``variant_id``, or ``variant_allele`` (REF and ALT in turn), of variants ``start:stop``."""
+        from allscan.engine.variant_names import read_strings
+
+        array = self._array(name)
+        try:
+            return read_strings(self.path / name, array.shape, array.chunks[0], start, stop)
+        except Exception as error:
+            raise self._unreadable(name, error) from error
 
     def variants(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """Names and places of variants ``start:stop``."""

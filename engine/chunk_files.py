@@ -1,0 +1,244 @@
+"""Chunks of arrays as files, written and read without the detours of a general Zarr library.
+
+The bytes are those of the Zarr v3 specification (codecs ``bytes``, ``blosc``, ``zstd``, ``sharding_indexed``,
+``crc32c``): any Zarr reader reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+import numcodecs
+import numcodecs.blosc
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+CHECKSUM_BYTES = 4
+ZSTD_LEVEL = 1
+BLOSC_LEVEL = 5
+INNER_VALUES = 8192
+"""A shard's inner chunks have at least so many values: smaller ones cost more to find than to read."""
+
+_ABSENT = 2**64 - 1  # offset and size of an inner chunk that a shard does not hold
+
+
+class Codec(Enum):
+    """How the values of a chunk are compressed."""
+
+    # Noise of 32 bits: sign and exponent compress, the rest does not. Sorted by bits, LZ4 finds that as well as zstd's
+    # entropy coder does, in a third of its time to read or write.
+    BITSHUFFLE = "bitshuffle"
+    # Few distinct values, or rows that repeat.
+    ZSTD = "zstd"
+
+    @property
+    def compressor(self) -> Any:
+        """The codec of numcodecs."""
+        if self is Codec.ZSTD:
+            return numcodecs.Zstd(level=ZSTD_LEVEL)
+        return numcodecs.Blosc("lz4", BLOSC_LEVEL, numcodecs.Blosc.BITSHUFFLE)
+
+
+@dataclass(frozen=True)
+class ChunkLayout:
+    """How an array (stratum, trait, variant) is cut into chunks, one file each."""
+
+    dtype: np.dtype[Any]
+    traits: int  # of a file
+    variants: int
+    inner_traits: int  # of an inner chunk, where the file is a shard
+    codec: Codec
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a file holds several chunks, each readable alone."""
+        return self.inner_traits < self.traits
+
+    @property
+    def fill(self) -> Any:
+        """Value of what was not written."""
+        return self.dtype.type(np.nan if self.dtype.kind == "f" else 0)
+
+    @property
+    def zarr_arguments(self) -> dict[str, Any]:
+        """The layout in the words of ``zarr.Group.create_array``."""
+        from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
+        compressor: Any = ZstdCodec(level=ZSTD_LEVEL)
+        if self.codec is Codec.BITSHUFFLE:
+            compressor = BloscCodec(
+                typesize=self.dtype.itemsize, cname="lz4", clevel=BLOSC_LEVEL, shuffle="bitshuffle", blocksize=0
+            )
+        whole = (1, self.traits, self.variants)
+        return {
+            "dtype": self.dtype,
+            "chunks": (1, self.inner_traits, self.variants),
+            "shards": whole if self.sharded else None,
+            "compressors": (compressor, Crc32cCodec()),
+            "fill_value": self.fill,
+        }
+
+    def encode(self, rows: NDArray[Any]) -> list[bytes]:
+        """Content of a file, in pieces.
+
+        Parameters
+        ----------
+        rows
+            Shape (traits, variants), at most those of a file; what is left of it is filled.
+        """
+        if not self.sharded:
+            return self._encode_chunk(rows, self.traits)
+        pieces: list[bytes] = []
+        index = np.full((self.traits // self.inner_traits, 2), _ABSENT, "<u8")
+        offset = 0
+        for k in range(-(-len(rows) // self.inner_traits)):
+            chunk = self._encode_chunk(rows[k * self.inner_traits : (k + 1) * self.inner_traits], self.inner_traits)
+            size = sum(len(piece) for piece in chunk)
+            index[k] = offset, size
+            offset += size
+            pieces += chunk
+        return [*pieces, *with_checksum(index.tobytes())]
+
+    def _encode_chunk(self, rows: NDArray[Any], traits: int) -> list[bytes]:
+        assert rows.dtype == self.dtype
+        whole = rows
+        if rows.shape != (traits, self.variants):
+            whole = np.full((traits, self.variants), self.fill, self.dtype)
+            whole[: rows.shape[0], : rows.shape[1]] = rows
+        whole = np.ascontiguousarray(whole)
+        with _one_thread():
+            return with_checksum(self.codec.compressor.encode(whole))
+
+    def read(self, path: str, traits: slice, variants: slice, out: NDArray[Any]) -> None:
+        """Read a part of a file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        traits, variants
+            The part, within the file.
+        out
+            Written: shape (traits, variants).
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ChecksumError
+            If its bytes are not those that were written.
+        """
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            size = os.fstat(descriptor).st_size
+            if not self.sharded:
+                content = _read_checked(descriptor, 0, size)
+                out[:] = self._decode_chunk(content, self.traits)[traits, variants]
+                return
+            count = self.traits // self.inner_traits
+            length = 16 * count + CHECKSUM_BYTES
+            index = np.frombuffer(_read_checked(descriptor, size - length, length), "<u8").reshape(count, 2)
+            for k in range(traits.start // self.inner_traits, -(-traits.stop // self.inner_traits)):
+                first = k * self.inner_traits
+                low, high = max(traits.start, first), min(traits.stop, first + self.inner_traits)
+                target = out[low - traits.start : high - traits.start]
+                if index[k, 0] == _ABSENT:
+                    target[:] = self.fill
+                    continue
+                content = _read_checked(descriptor, int(index[k, 0]), int(index[k, 1]))
+                target[:] = self._decode_chunk(content, self.inner_traits)[low - first : high - first, variants]
+        finally:
+            os.close(descriptor)
+
+    def _decode_chunk(self, content: bytes, traits: int) -> NDArray[Any]:
+        chunk = np.empty((traits, self.variants), self.dtype)
+        with _one_thread():
+            self.codec.compressor.decode(content, chunk)
+        return chunk
+
+
+class ChecksumError(ValueError):
+    """The bytes of a file do not match their checksum."""
+
+
+def write_files(contents: Iterable[tuple[str, list[bytes]]]) -> None:
+    """Write files, each by temporary name and rename; they have reached the disk when this returns."""
+    written = []
+    for path, pieces in contents:
+        folder, name = os.path.split(path)
+        temporary = os.path.join(folder, f".{name}.partial")
+        with open(temporary, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            # The disk begins now; waiting for each file in turn would take twice as long.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        os.replace(temporary, path)
+        written.append(path)
+    for path in written:
+        flush(path)
+
+
+def flush(path: str | Path) -> None:
+    """Wait until a file has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: str | Path) -> bytes:
+    """Content of a file, checked, without the checksum that ends it.
+
+    Raises
+    ------
+    ChecksumError
+        If its bytes are not those that were written.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return _read_checked(descriptor, 0, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def with_checksum(content: bytes) -> list[bytes]:
+    """What the codec ``crc32c`` makes of some bytes, in two pieces."""
+    return [content, google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little")]
+
+
+def _read_checked(descriptor: int, offset: int, size: int) -> bytes:
+    """Bytes of a file without the checksum that ends them."""
+    content = os.pread(descriptor, max(size - CHECKSUM_BYTES, 0), offset)
+    checksum = os.pread(descriptor, CHECKSUM_BYTES, offset + size - CHECKSUM_BYTES)
+    if size <= CHECKSUM_BYTES or google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little") != checksum:
+        raise ChecksumError("the bytes do not match their checksum")
+    return content
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep Blosc from threads of its own, whose order would be that of the blocks in a chunk.
+
+    It has them in the main thread only, and the setting is one of the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = numcodecs.blosc.use_threads
+    numcodecs.blosc.use_threads = False
+    try:
+        yield
+    finally:
+        numcodecs.blosc.use_threads = before

@@ -1,0 +1,139 @@
+"""Names and places of variants, as Arrow columns, and arrays of strings as they stand in a Zarr store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numcodecs
+import numpy as np
+import pyarrow as pa
+
+from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
+from allscan.kernels.strings import HEADER, join_strings, split_strings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class VariantNames:
+    """Variants, column by column; every column has a value for each."""
+
+    contigs: tuple[str, ...]  # all that there are
+    contig: NDArray[np.integer[Any]]  # index into contigs
+    position: NDArray[np.int32]
+    variant_id: pa.StringArray
+    ref: pa.StringArray
+    alt: pa.StringArray
+    info: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def take(self, rows: NDArray[Any]) -> VariantNames:
+        """Variants by mask or by index."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        wanted = pa.array(index)
+        return VariantNames(
+            self.contigs,
+            self.contig[index],
+            self.position[index],
+            self.variant_id.take(wanted),
+            self.ref.take(wanted),
+            self.alt.take(wanted),
+            self.info[index],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[VariantNames]) -> VariantNames:
+        """Variants of several parts of one table, one after another."""
+        return cls(
+            parts[0].contigs,
+            np.concatenate([part.contig for part in parts]),
+            np.concatenate([part.position for part in parts]),
+            pa.concat_arrays([part.variant_id for part in parts]),
+            pa.concat_arrays([part.ref for part in parts]),
+            pa.concat_arrays([part.alt for part in parts]),
+            np.concatenate([part.info for part in parts]),
+        )
+
+    @property
+    def contig_names(self) -> pa.StringArray:
+        """Contig of each variant."""
+        return pa.array(self.contigs, pa.string()).take(pa.array(self.contig))
+
+
+def objects(strings: pa.StringArray) -> NDArray[np.object_]:
+    """Strings as Python's own, shape (strings,)."""
+    return np.asarray(strings.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def read_strings(array: Path, shape: tuple[int, ...], rows: int, start: int, stop: int) -> pa.StringArray:
+    """Read rows of an array of strings with the codecs ``vlen-utf8``, ``zstd``, ``crc32c``.
+
+    Parameters
+    ----------
+    array
+        Folder of the array.
+    shape, rows
+        Its shape, and rows of a chunk; chunks have all columns.
+    start, stop
+        Rows to read.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a chunk is absent or damaged.
+    """
+    width = int(np.prod(shape[1:], dtype=np.int64))
+    rest = "/0" * (len(shape) - 1)
+    parts = [pa.array([], pa.string())]
+    for k in range(start // rows, -(-stop // rows)):
+        strings = decode_strings(numcodecs.Zstd().decode(read_file(f"{array}/c/{k}{rest}")), rows * width)
+        low, high = max(start - k * rows, 0), min(stop - k * rows, rows)
+        parts.append(strings.slice(low * width, (high - low) * width))
+    return pa.concat_arrays(parts) if len(parts) != 2 else parts[1]
+
+
+def encode_strings_chunk(strings: pa.StringArray, size: int) -> list[bytes]:
+    """Content of a chunk of ``size`` strings, filled up with empty ones, for the same codecs."""
+    return with_checksum(numcodecs.Zstd(level=ZSTD_LEVEL).encode(encode_strings(strings, size)))
+
+
+def encode_strings(strings: pa.StringArray, size: int) -> NDArray[np.uint8]:
+    """Strings, filled up with empty ones to ``size``, as ``vlen-utf8``."""
+    offsets, data = buffers(strings)
+    offsets = np.concatenate([offsets, np.full(size - len(strings), offsets[-1], np.int32)])
+    content = np.empty(HEADER * (size + 1) + int(offsets[-1] - offsets[0]), np.uint8)
+    join_strings(offsets, data, content)
+    return content
+
+
+def decode_strings(content: bytes, size: int) -> pa.StringArray:
+    """Strings of ``size`` values as ``vlen-utf8``.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not those of so many strings.
+    """
+    found = int.from_bytes(content[:HEADER], "little")
+    length = len(content) - HEADER * (size + 1)
+    if found != size or length < 0:
+        raise ValueError(f"a chunk holds {found} strings, expected {size}")
+    offsets, data = np.empty(size + 1, np.int32), np.empty(length, np.uint8)
+    split_strings(np.frombuffer(content, np.uint8), offsets, data)
+    if offsets[-1] < 0:
+        raise ValueError("the lengths of a chunk's strings do not add up")
+    return pa.StringArray.from_buffers(size, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def buffers(strings: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Offsets, shape (strings + 1,), and the bytes that they point into."""
+    _, offsets, data = strings.buffers()
+    ends = np.frombuffer(offsets or bytes(HEADER), np.int32)[strings.offset : strings.offset + len(strings) + 1]
+    return ends, np.frombuffer(data or b"", np.uint8)
