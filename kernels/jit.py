@@ -1,13 +1,14 @@
-"""Numba's options, in one place, and a cache of compiled kernels that is never out of date."""
+"""Numba's options, in one place; kernels that wait to be compiled until they are called.
+
+Numba takes half a second to start, which a program that computes nothing (`allscan check`) need not pay.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from pathlib import Path
+import functools
+import importlib
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-import numba
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,39 +17,89 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 # Never `nnan` or `ninf`: a sum that skips NaN would break. Never `fastmath=True` for the same reason.
 # `reassoc` and `contract` let sums vectorise; results stay deterministic for a given machine.
-FAST_MATH = {"nsz", "arcp", "contract", "reassoc"}
+FAST_MATH = frozenset({"nsz", "arcp", "contract", "reassoc"})
+
+_making = threading.RLock()
 
 
 def jit(function: F) -> F:
     """Compile a kernel: no Python objects, no GIL, cached on disk, exact IEEE arithmetic."""
-    return cast(F, _stamped(numba.njit(cache=True, nogil=True)(function)))
+    return cast(F, Kernel(function, frozenset()))
 
 
 def jit_fast(function: F) -> F:
     """As :func:`jit`, with sums free to reassociate. For kernels whose sums are plain and long."""
-    return cast(F, _stamped(numba.njit(cache=True, nogil=True, fastmath=FAST_MATH)(function)))
+    return cast(F, Kernel(function, FAST_MATH))
 
 
-@cache
-def sources_digest() -> str:
-    """Hash of every kernel's source."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+class Kernel:
+    """A function that is compiled when it is first called, from Python or from another compiled function.
 
-
-def _stamped(dispatcher: Any) -> Any:
-    """Make the cached code of a kernel valid for these sources only.
-
-    Numba recompiles when the kernel's own file changes, and would go on with old code of a kernel that
-    it calls from another file: after an update of allscan, a wrong number. The stamp that numba keeps with the
-    cached code is extended by the sources of all kernels. Should a version of numba keep no such stamp, nothing is
-    cached.
+    Parameters
+    ----------
+    function
+        What to compile.
+    fast_math
+        Liberties of LLVM with floating-point numbers.
     """
-    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if cache_file is not None and hasattr(cache_file, "_source_stamp"):
-        cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
-        return dispatcher
-    options = {key: value for key, value in dispatcher.targetoptions.items() if key in ("nogil", "fastmath")}
-    return numba.njit(**options)(dispatcher.py_func)
+
+    def __init__(self, function: Callable[..., Any], fast_math: frozenset[str]) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self._fast_math = fast_math
+        self._dispatcher: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Compile the function for these types of arguments, if that has not been done, and call it."""
+        # Not the property: it would take longer than some kernels do.
+        return (self._dispatcher or self.dispatcher)(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.__module__}.{self.py_func.__qualname__}>"
+
+    def __reduce__(self) -> str:
+        # By name, as functions are pickled.
+        return self.py_func.__qualname__
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's function."""
+        with _making:
+            if self._dispatcher is None:
+                self._dispatcher = _dispatcher(self.py_func, self._fast_math)
+        return self._dispatcher
+
+    @property
+    def _numba_type_(self) -> Any:
+        # How numba asks for the type of an object that a compiled function refers to.
+        return self.dispatcher._numba_type_
+
+
+def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:
+    import numba
+
+    from allscan.kernels.kernel_cache import KernelCache
+
+    _start_numba()
+    dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False)(function)
+    if hasattr(dispatcher, "_cache"):  # not where NUMBA_DISABLE_JIT leaves the function as it is
+        dispatcher._cache = KernelCache(function, fast_math)
+    return dispatcher
+
+
+@functools.cache
+def _start_numba() -> None:
+    """Load numba's part for arrays without SciPy's linear algebra, which takes as long to import as the rest of it.
+
+    Numba imports it to learn whether it is there. It is, allscan requires it; a kernel that calls it finds it itself.
+    """
+    try:
+        linalg: Any = importlib.import_module("numba.np.linalg")
+        probe = linalg.ensure_blas
+    except (ImportError, AttributeError):  # another version of numba, which looks elsewhere
+        return
+    linalg.ensure_blas = lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = probe

@@ -1,0 +1,127 @@
+"""Compiled kernels on disk: never out of date, and never a reason to fail.
+
+Numba has a cache of its own. It notices a change of the file that holds a kernel, and would go on with old code of a
+kernel that is called from another file: after an update of allscan, a wrong number. It ignores code that lies in a
+folder that cannot be written, such as an installation made by another user, and fails where no folder can be.
+Here compiled code is valid for the sources of all kernels, for one version of Python and numba and for one kind of CPU;
+it is taken from every folder that can be read and kept in the first that can be written, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sys
+import uuid
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numba
+from numba.core import compiler, serialize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SUFFIX = ".kernel"
+_rebuild: Any = compiler.CompileResult._rebuild
+_dumps: Any = serialize.dumps
+_DIGEST_BYTES = 32
+
+
+class KernelCache:
+    """Compiled code of one kernel, as numba's dispatcher asks for it.
+
+    Parameters
+    ----------
+    function
+        The kernel.
+    fast_math
+        Liberties of LLVM with floating-point numbers.
+    """
+
+    def __init__(self, function: Callable[..., Any], fast_math: frozenset[str]) -> None:
+        self._function = function
+        self._fast_math = fast_math
+
+    @property
+    def cache_path(self) -> str:
+        """The folder that is asked first."""
+        return str(next(iter(self._folders), ""))
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Compiled code for a signature, or None if there is none that is valid and whole."""
+        target.refresh()
+        name = self._name(signature, target)
+        for folder in self._folders:
+            try:
+                content = (folder / name).read_bytes()
+            except OSError:
+                continue
+            head, body = content[: 2 * _DIGEST_BYTES], content[2 * _DIGEST_BYTES :]
+            if head == self._stamp + hashlib.sha256(body).digest():
+                # Checked, because LLVM does not survive damaged code.
+                return _rebuild(target, *pickle.loads(body))  # noqa: S301 - our own files
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep compiled code, where there is a folder for it and the code does not hold addresses of this process."""
+        if compiled.lifted or compiled.library.has_dynamic_globals or " at 0x" in repr(signature):
+            return
+        body = _dumps(compiled._reduce())
+        content = self._stamp + hashlib.sha256(body).digest() + body
+        name = self._name(signature, compiled.target_context)
+        for folder in self._folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                _write(folder / name, content)
+            except OSError:
+                continue
+            return
+
+    @cached_property
+    def _folders(self) -> tuple[Path, ...]:
+        source = Path(self._function.__code__.co_filename)
+        if not source.exists() or self._function.__closure__:
+            # Made in a notebook, or with values of its own: the sources do not say all of it.
+            return ()
+        by_source = hashlib.sha256(str(source.resolve().parent).encode()).hexdigest()[:16]
+        given = os.environ.get("NUMBA_CACHE_DIR")
+        if given:
+            return (Path(given) / f"allscan-{by_source}",)
+        own = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "allscan" / by_source
+        return (source.parent / "__pycache__", own)
+
+    @cached_property
+    def _stamp(self) -> bytes:
+        """What the code is valid for, beside what the file's name says."""
+        source = Path(self._function.__code__.co_filename).read_bytes()
+        return hashlib.sha256(sources_digest() + source).digest()
+
+    def _name(self, signature: Any, target: Any) -> str:
+        # A later version of the sources overwrites the file; another machine or version of numba has its own.
+        python = (sys.implementation.cache_tag, sys.abiflags)
+        of = (python, numba.__version__, target.codegen().magic_tuple())
+        key = hashlib.sha256(repr((of, signature, sorted(self._fast_math))).encode()).hexdigest()[:16]
+        return f"{self._function.__module__}.{self._function.__qualname__}-{key}{SUFFIX}"
+
+
+@cache
+def sources_digest() -> bytes:
+    """Hash of every kernel's source."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that whoever else runs sees all of it or nothing."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{SUFFIX}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
