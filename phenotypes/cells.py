@@ -116,8 +116,10 @@ def _parsed(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
     except pa.ArrowInvalid:
         pass
     good = pc.match_substring_regex(present, r"^(?i:[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf(inity)?|nan))$")
-    is_bad = pc.and_(pc.invert(pc.fill_null(good, False)), pc.is_valid(present)).to_numpy()
-    values = pc.cast(pc.if_else(pa.array(is_bad), None, present), pa.float64())
+    # Kleene's "and" says no where a missing cell makes "is no number" unknown.
+    unusable = pc.and_kleene(pc.is_valid(present), pc.invert(good))
+    is_bad = arrow.booleans(unusable)
+    values = pc.cast(pc.if_else(unusable, arrow.null_string(), present), pa.float64())
     row = int(np.argmax(is_bad))
     shown = str(text[row].as_py())
     bad = BadCell(row, f"the value {shortened(shown)!r} is not a number", _advice(shown), int(is_bad.sum()))
