@@ -55,7 +55,7 @@ def open_dataset(path: str | Path) -> xr.Dataset:
     store = GenotypeStore(path)
 
     def lazy(name: str) -> Any:
-        return da.from_zarr(store._array(name))
+        return da.from_zarr(store.array(name))
 
     dosage = lazy("call_dosage")
     genotype = dosage.map_blocks(

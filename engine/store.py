@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numcodecs
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from allscan.engine.codec import GenotypeCodec
+from allscan.engine.arrays import StoredArray, read_group_attributes
 from allscan.errors import CorruptChunkError, FileFormatError, InputError, OutputError
 from allscan.kernels.block import dosages
 from allscan.kernels.wire import from_bytes, to_bytes
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import pyarrow as pa
+    import zarr
     from numpy.typing import NDArray
 
     from allscan.kernels.block import GenotypeBlock
@@ -120,6 +119,11 @@ def create_store(
     OutputError
         If the folder cannot be written.
     """
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    from allscan.engine.codec import GenotypeCodec
+
     n_samples = len(sample_ids)
     try:
         group = zarr.create_group(path, zarr_format=3, overwrite=False)
@@ -197,6 +201,8 @@ def write_variants(path: Path, start: int, columns: Mapping[str, NDArray[Any]]) 
     ``start`` must be a multiple of ``block_variants × METADATA_BLOCKS``, and the run as long as that or end
     the store, so that every chunk is written once.
     """
+    import zarr
+
     group = zarr.open_group(path, mode="r+")
     for name, values in columns.items():
         array = group[name]
@@ -213,14 +219,13 @@ class GenotypeStore:
         if not self.path.exists():
             raise InputError("there is no such genotype store", where=str(path), fix="check the path")
         try:
-            group = zarr.open_group(self.path, mode="r")
-        except Exception as error:
+            self.attrs = read_group_attributes(self.path)
+        except (OSError, ValueError) as error:
             raise FileFormatError(
                 "this is not a genotype store",
                 where=str(path),
                 fix=f"make one of your genotype file: allscan ingest FILE {self.path.with_suffix('.zarr').name}",
             ) from error
-        self.attrs: dict[str, Any] = dict(group.attrs)
         if self.attrs.get("format") != FORMAT:
             raise FileFormatError(
                 f"this Zarr group is not an allscan genotype store (format: {self.attrs.get('format')!r})",
@@ -233,8 +238,8 @@ class GenotypeStore:
                 where=str(path),
                 fix="ingest the genotypes again, or use the version of allscan named in the store's attributes",
             )
-        self._group = group
-        self.n_variants, self.n_samples = self._array("call_dosage").shape
+        self._arrays: dict[str, StoredArray] = {}
+        self.n_variants, self.n_samples = self._stored("call_dosage").shape
         self.block_variants = int(self.attrs["block_variants"])
         self.n_blocks = -(-self.n_variants // self.block_variants)
 
@@ -244,15 +249,33 @@ class GenotypeStore:
     def __repr__(self) -> str:
         return f"GenotypeStore({str(self.path)!r}: {self.n_variants:,} variants × {self.n_samples:,} samples)"
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The store as the Zarr library sees it."""
+        import zarr
+
+        return zarr.open_group(self.path, mode="r")
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """An array of the store as the Zarr library sees it."""
+        import zarr
+
+        array = self.group[name]
         assert isinstance(array, zarr.Array)
         return array
 
-    def _read(self, name: str, selection: slice = slice(None)) -> NDArray[Any]:
+    def _stored(self, name: str) -> StoredArray:
+        if name not in self._arrays:
+            try:
+                self._arrays[name] = StoredArray(self.path / name)
+            except (OSError, ValueError) as error:
+                raise self._unreadable(name, error) from error
+        return self._arrays[name]
+
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         try:
-            return np.asarray(self._array(name)[selection])
-        except Exception as error:
+            return self._stored(name).read(start, stop)
+        except (OSError, ValueError, RuntimeError) as error:
             raise self._unreadable(name, error) from error
 
     def _unreadable(self, name: str, error: Exception) -> CorruptChunkError:
@@ -265,7 +288,7 @@ class GenotypeStore:
     @cached_property
     def sample_ids(self) -> NDArray[np.object_]:
         """Sample identifiers, shape (samples,)."""
-        return self._read("sample_id").astype(object)
+        return self._read("sample_id")
 
     @cached_property
     def sample_sex(self) -> NDArray[np.int8]:
@@ -294,15 +317,15 @@ class GenotypeStore:
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """A variant column (see :data:`VARIANT_COLUMNS`) of variants ``start:stop``."""
-        return self._read(name, slice(start, stop))
+        return self._read(name, start, stop)
 
     def strings(self, name: str, start: int, stop: int) -> pa.StringArray:
         """``variant_id``, or ``variant_allele`` (REF and ALT in turn), of variants ``start:stop``."""
         from allscan.engine.variant_names import read_strings
 
-        array = self._array(name)
+        array = self._stored(name)
         try:
-            return read_strings(self.path / name, array.shape, array.chunks[0], start, stop)
+            return read_strings(self.path / name, array.shape, array.rows, start, stop)
         except Exception as error:
             raise self._unreadable(name, error) from error
 
@@ -313,9 +336,9 @@ class GenotypeStore:
         return VariantTable(
             names[self.column("variant_contig", start, stop)],
             self.column("variant_position", start, stop),
-            self.column("variant_id", start, stop).astype(object),
-            alleles[:, 0].astype(object),
-            alleles[:, 1].astype(object),
+            self.column("variant_id", start, stop),
+            alleles[:, 0],
+            alleles[:, 1],
             self.column("variant_info", start, stop),
         )
 
@@ -369,7 +392,7 @@ class GenotypeStore:
         content = {name: self.attrs.get(name) for name in ("format_version", "reference_build", "content_checksum")}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         for name in ("sample_id", "variant_position", "variant_contig", "variant_allele_count"):
-            digest.update(str(self._array(name).shape).encode())
+            digest.update(str(self._stored(name).shape).encode())
         digest.update("\x00".join(self.sample_ids).encode())
         digest.update(self.column("variant_position").tobytes())
         digest.update(self.column("variant_allele_count").tobytes())
@@ -397,10 +420,10 @@ def verify_store(path: str | Path, on_progress: Callable[[int, int], None] | Non
     """
     store = GenotypeStore(path)
     damaged = []
-    names = [name for name, _ in store._group.arrays() if name != "call_dosage"]
+    names = [name for name, _ in store.group.arrays() if name != "call_dosage"]
     total, done = store.n_blocks + len(names), 0
     for name in sorted(names):
-        array = store._array(name)
+        array = store.array(name)
         rows = array.chunks[0]
         for k in range(-(-array.shape[0] // rows)):
             chunk = "/".join([str(k), *["0"] * (array.ndim - 1)])

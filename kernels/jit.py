@@ -24,12 +24,12 @@ _making = threading.RLock()
 
 def jit(function: F) -> F:
     """Compile a kernel: no Python objects, no GIL, cached on disk, exact IEEE arithmetic."""
-    return cast(F, Kernel(function, frozenset()))
+    return cast("F", Kernel(function, frozenset()))
 
 
 def jit_fast(function: F) -> F:
     """As :func:`jit`, with sums free to reassociate. For kernels whose sums are plain and long."""
-    return cast(F, Kernel(function, FAST_MATH))
+    return cast("F", Kernel(function, FAST_MATH))
 
 
 class Kernel:
@@ -73,6 +73,29 @@ class Kernel:
     def _numba_type_(self) -> Any:
         # How numba asks for the type of an object that a compiled function refers to.
         return self.dispatcher._numba_type_
+
+
+def intrinsic(name: str) -> Callable[..., Any]:
+    """A function of :mod:`allscan.kernels.intrinsics`, for kernels to call."""
+    return cast("Callable[..., Any]", Intrinsic(name))
+
+
+class Intrinsic:
+    """Code in the language of LLVM, made when a kernel that calls it is compiled."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        from numba.core import types
+        from numba.core.typing import templates
+
+        from allscan.kernels import intrinsics
+
+        make_template: Any = templates.make_intrinsic_template
+        with _making:
+            return types.Function(make_template(self, getattr(intrinsics, self._name), self._name))
 
 
 def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:

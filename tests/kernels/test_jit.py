@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from allscan.kernels.jit import Kernel, jit
+from allscan.kernels.packing import count_ones
 from allscan.kernels.student import t_neg_log10_p
 
 CALLER = """
@@ -170,6 +171,18 @@ def test_calling_a_kernel_does_not_load_linear_algebra_and_leaves_it_to_kernels_
 def plus_one(x: float) -> float:
     """One more."""
     return x + 1.0
+
+
+@jit
+def ones(words: Any) -> int:
+    total = 0
+    for word in words:
+        total += count_ones(word)
+    return total
+
+
+def test_kernels_can_use_instructions() -> None:
+    assert ones(np.array([7, 8, 2**64 - 1], np.uint64)) == 3 + 1 + 64
 
 
 def test_compiled_functions_of_others_can_call_a_kernel() -> None:
