@@ -58,6 +58,14 @@ class Model(IntEnum):
     GENOTYPIC = 3  # additive + dominance deviation, 2 degrees of freedom
 
 
+class Precision(IntEnum):
+    """The type in which long sums over samples are taken."""
+
+    AUTO = 0  # float32 from 10,000 samples on, where it halves the time; float64 below
+    FLOAT32 = 1
+    FLOAT64 = 2
+
+
 @dataclass(frozen=True)
 class OutputColumn:
     """One output of a test, declared once: the cube, the docs and the exports read it from here."""
@@ -73,6 +81,7 @@ class ScanOptions(NamedTuple):
 
     model: int = Model.ADDITIVE
     missing: int = Missing.IMPUTE_MEAN
+    precision: int = Precision.AUTO
 
 
 class NullData(NamedTuple):

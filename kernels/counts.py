@@ -50,9 +50,10 @@ def _count_packed(words: NDArray[np.uint64], masks: NDArray[np.uint64], out: NDA
     low_bits = np.uint64(0x5555555555555555)
     one = np.uint64(1)
     for k in range(masks.shape[0]):
-        het = 0
-        hom = 0
-        missing = 0
+        # Signed and unsigned numbers together would become floats.
+        het = np.uint64(0)
+        hom = np.uint64(0)
+        missing = np.uint64(0)
         for b in range(words.shape[0]):
             word = words[b] & masks[k, b]
             low = word & low_bits

@@ -8,17 +8,13 @@ A call is the number of copies of the effect allele, 0, 1 or 2; 3 is missing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-from allscan.kernels.jit import jit
+from allscan.kernels.jit import intrinsic, jit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 GROUP = 256
@@ -31,17 +27,8 @@ def row_bytes(n_samples: int) -> int:
     return -(-n_samples // GROUP) * PLANE
 
 
-@intrinsic
-def _count_ones(_typing_context: Any, word: Any) -> Any:
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(word), generate
-
-
-# Number of set bits of a uint64: one machine instruction for which numba has no name.
-count_ones: Callable[[Any], int] = cast("Callable[[Any], int]", _count_ones)
+count_ones = intrinsic("count_ones")
+trailing_zeros = intrinsic("trailing_zeros")
 
 
 @jit
@@ -70,8 +57,8 @@ def unpack_tile(
     packed: NDArray[np.uint8],
     first_row: int,
     first_group: int,
-    values: NDArray[np.float64],
-    out: NDArray[np.float64],
+    values: NDArray[np.floating[Any]],
+    out: NDArray[np.floating[Any]],
 ) -> None:
     """Decode a tile of packed rows, one value of ``values`` per code.
 

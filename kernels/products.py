@@ -1,28 +1,34 @@
 """Products of genotypes with a panel of sample vectors: the heart of every scan.
 
 For ``v`` variants and a panel of ``k`` columns over ``n`` samples these compute ``G W`` without ever holding
-``G``: packed calls are decoded tile by tile, each tile small enough to stay in cache, and multiplied at once;
-carriers are summed one by one, so that a rare variant costs what its carriers cost. Missing genotypes
-contribute zero; :func:`missing_products` gives the sums over them, from which mean imputation follows.
+``G``: packed calls are summed by table lookup (:mod:`allscan.kernels.lookup`), carriers one by one, so that a rare
+variant costs what its carriers cost, and dosages are decoded tile by tile, each small enough to stay in cache, and
+multiplied at once. Missing genotypes contribute zero; :func:`missing_products` gives the sums over
+them, from which mean imputation follows.
+
+A float32 panel is summed in float32 within strips of a few thousand samples and in float64 across them, a float64
+panel in float64 throughout.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from allscan.kernels.association import Coding
 from allscan.kernels.block import MISSING8, MISSING16, Encoding, GenotypeBlock
-from allscan.kernels.jit import jit, jit_fast
-from allscan.kernels.packing import GROUP, PLANE, unpack_tile
+from allscan.kernels.entries import Entries, sum_entries
+from allscan.kernels.jit import jit
+from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS, sum_calls
+from allscan.kernels.panel import Panel, aligned_zeros, make_panel
+from allscan.kernels.subsets import Subsets, no_subsets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TILE_VARIANTS = 64
-TILE_SAMPLES = 16 * GROUP
+TILE_VARIANTS = 256
 
 
 class Term(IntEnum):
@@ -75,7 +81,7 @@ def _dosage_tile(
     first_sample: int,
     coding: int,
     term: int,
-    out: NDArray[np.float64],
+    out: NDArray[np.floating[Any]],
 ) -> None:
     for r in range(out.shape[0]):
         scale = 1.0 / steps[first_row + r]
@@ -87,41 +93,16 @@ def _dosage_tile(
                 out[r, i] = _coded_dosage(code * scale, coding, term)
 
 
-@jit_fast
-def _add_carriers(
-    offset: NDArray[np.int64],
-    sample: NDArray[np.int32],
-    call: NDArray[np.uint8],
-    flipped: NDArray[np.bool_],
-    values: NDArray[np.float64],
-    panel: NDArray[np.float64],
-    column_sum: NDArray[np.float64],
-    shifted: bool,
-    out: NDArray[np.float64],
-) -> None:
-    """``out`` (carrier variants, columns), overwritten. ``values`` as :func:`code_values`."""
-    n_columns = panel.shape[1]
-    for v in range(offset.shape[0] - 1):
-        base = values[2] if flipped[v] else values[0]
-        for c in range(n_columns):
-            out[v, c] = 0.0 if shifted else base * column_sum[c]
-        for j in range(offset[v], offset[v + 1]):
-            code = call[j]
-            if code == 3:
-                weight = 0.0 if shifted else -base
-            elif flipped[v]:
-                weight = values[2 - code] - base
-            else:
-                weight = values[code] - base
-            if weight != 0.0:
-                row = panel[sample[j]]
-                for c in range(n_columns):
-                    out[v, c] += weight * row[c]
+class Products(NamedTuple):
+    """Sums of panel rows over samples, times their genotypes."""
+
+    total: NDArray[np.float64]  # (variants, columns)
+    of_subset: NDArray[np.float64]  # (subsets, variants, columns of subsets)
 
 
 def genotype_products(
     block: GenotypeBlock,
-    panel: NDArray[np.float64],
+    panel: Panel | NDArray[np.floating[Any]],
     coding: int = Coding.ADDITIVE,
     term: int = Term.VALUE,
     *,
@@ -133,7 +114,7 @@ def genotype_products(
     ----------
     block
         ``v`` variants × ``n`` samples.
-    panel : (samples, columns) float64, C-contiguous
+    panel : Panel, or (samples, columns) float32 or float64
         Samples that are not analysed have zeros.
     coding, term
         ``f``: see :class:`~allscan.kernels.association.Coding` and :class:`Term`.
@@ -144,36 +125,45 @@ def genotype_products(
     -------
     (variants, columns) float64
     """
-    out = np.empty((block.n_variants, panel.shape[1]))
-    values = code_values(coding, term)
-    of_kind = {kind: np.flatnonzero(block.encoding == kind) for kind in Encoding}
+    if not isinstance(panel, Panel):
+        panel = make_panel(panel, panel.dtype)
+    return subset_products(block, panel, no_subsets(block.n_samples), coding, term, shifted=shifted).total
 
-    packed = of_kind[Encoding.CALLS]
-    if len(packed):
-        out[packed] = _packed_products(block.calls, values, panel)
-    rare = of_kind[Encoding.CARRIERS]
-    if len(rare):
-        sums = np.empty((len(rare), panel.shape[1]))
-        _add_carriers(
-            block.carrier_offset,
-            block.carrier_sample,
-            block.carrier_call,
-            block.carrier_flipped,
-            values,
-            panel,
-            panel.sum(axis=0),
-            shifted,
-            sums,
-        )
-        out[rare] = sums
-    for kind, codes, missing in (
-        (Encoding.DOSAGE8, block.dosage8, MISSING8),
-        (Encoding.DOSAGE16, block.dosage16, MISSING16),
-    ):
-        rows = of_kind[kind]
-        if len(rows):
-            out[rows] = _dosage_products(codes, block.steps[rows], missing, int(coding), int(term), panel)
-    return out
+
+def subset_products(
+    block: GenotypeBlock,
+    panel: Panel,
+    subsets: Subsets,
+    coding: int = Coding.ADDITIVE,
+    term: int = Term.VALUE,
+    *,
+    shifted: bool = False,
+) -> Products:
+    """As :func:`genotype_products`, and of the first columns also the sums over subsets of the samples."""
+    v, k = block.n_variants, panel.n_columns
+    total = np.empty((v, k))
+    of_subset = np.empty((subsets.n_subsets, v, subsets.n_columns))
+    values = code_values(coding, term)
+    for kind in Encoding:
+        rows = np.flatnonzero(block.encoding == kind)
+        if len(rows) == 0:
+            continue
+        match kind:
+            case Encoding.CALLS:
+                found = _packed_products(block.calls, values, panel, subsets)
+            case Encoding.CARRIERS:
+                found = _carrier_products(block, values, panel, subsets, shifted=shifted)
+            case Encoding.DOSAGE8:
+                steps = block.steps[rows]
+                found = _dosage_products(block.dosage8, steps, MISSING8, int(coding), int(term), panel, subsets)
+            case _:
+                steps = block.steps[rows]
+                found = _dosage_products(block.dosage16, steps, MISSING16, int(coding), int(term), panel, subsets)
+        if len(rows) == v:
+            return found
+        total[rows] = found.total
+        of_subset[:, rows] = found.of_subset
+    return Products(total, of_subset)
 
 
 def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
@@ -190,20 +180,76 @@ def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
 
 
 def _packed_products(
-    packed: NDArray[np.uint8], values: NDArray[np.float64], panel: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    n_rows, n_samples = len(packed), len(panel)
-    out = np.zeros((n_rows, panel.shape[1]))
-    buffer = np.empty((TILE_VARIANTS, TILE_SAMPLES))
-    for first in range(0, n_samples, TILE_SAMPLES):
-        part = panel[first : first + TILE_SAMPLES]
-        groups = -(-len(part) // GROUP)
-        for row in range(0, n_rows, TILE_VARIANTS):
-            rows = min(TILE_VARIANTS, n_rows - row)
-            tile = buffer[:rows, : groups * GROUP]
-            unpack_tile(packed, row, first // GROUP, values, tile)
-            out[row : row + rows] += tile[:, : len(part)] @ part
-    return out
+    packed: NDArray[np.uint8], values: NDArray[np.float64], panel: Panel, subsets: Subsets
+) -> Products:
+    n_rows, n_subsets = len(packed), subsets.n_subsets
+    chunks, _, lanes = panel.data.shape
+    subset_chunks = -(-subsets.n_columns // lanes)
+    kind = panel.data.dtype.type
+    total = np.zeros((n_rows, chunks, lanes))
+    of_subset = np.zeros((n_subsets, n_rows, subset_chunks, lanes))
+    # Tables first, then the sums of a pass, in the panel's type.
+    scratch = aligned_zeros((2 + n_subsets * subset_chunks, PASS_VARIANTS, lanes), panel.data.dtype)
+    sum_calls(
+        packed,
+        kind(values[1]),
+        kind(values[2]),
+        panel.data,
+        subsets.start,
+        subsets.row,
+        scratch,
+        total,
+        of_subset,
+    )
+    return _trimmed(total, of_subset, panel, subsets)
+
+
+def _trimmed(total: NDArray[np.float64], of_subset: NDArray[np.float64], panel: Panel, subsets: Subsets) -> Products:
+    """Without the columns that only fill up a chunk."""
+    rows = len(total)
+    return Products(
+        total.reshape(rows, -1)[:, : panel.n_columns],
+        of_subset.reshape(subsets.n_subsets, rows, -1)[:, :, : subsets.n_columns]
+        if subsets.n_subsets
+        else np.empty((0, rows, subsets.n_columns)),
+    )
+
+
+@jit
+def _carrier_weights(
+    offset: NDArray[np.int64],
+    call: NDArray[np.uint8],
+    flipped: NDArray[np.bool_],
+    values: NDArray[np.float64],
+    shifted: bool,
+    weight: NDArray[np.float64],
+) -> None:
+    """What each carrier adds to the sum in which everybody else counts as the common homozygote."""
+    for v in range(offset.shape[0] - 1):
+        base = values[2] if flipped[v] else values[0]
+        for j in range(offset[v], offset[v + 1]):
+            if call[j] == 3:
+                weight[j] = 0.0 if shifted else -base
+            else:
+                weight[j] = values[2 - call[j] if flipped[v] else call[j]] - base
+
+
+def _carrier_products(
+    block: GenotypeBlock, values: NDArray[np.float64], panel: Panel, subsets: Subsets, *, shifted: bool
+) -> Products:
+    weight = np.empty(len(block.carrier_sample))
+    _carrier_weights(block.carrier_offset, block.carrier_call, block.carrier_flipped, values, shifted, weight)
+    entries = Entries(block.carrier_offset, block.carrier_sample)
+    total, of_subset = sum_entries(entries, weight, panel, subsets)
+    others = np.where(block.carrier_flipped, values[2], values[0])
+    if not shifted and others.any():
+        everybody = panel.data.sum(axis=1, dtype=np.float64).reshape(-1)
+        total += others[:, None] * everybody[: panel.n_columns]
+        for s in range(subsets.n_subsets):
+            rows = subsets.row[subsets.start[s] : subsets.start[s + 1]]
+            inside = panel.data[:, rows].sum(axis=1, dtype=np.float64).reshape(-1)
+            of_subset[s] += others[:, None] * inside[: subsets.n_columns]
+    return Products(total, of_subset)
 
 
 def _dosage_products(
@@ -212,78 +258,40 @@ def _dosage_products(
     missing: int,
     coding: int,
     term: int,
-    panel: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    panel: Panel,
+    subsets: Subsets,
+) -> Products:
     n_rows, n_samples = codes.shape
-    out = np.zeros((n_rows, panel.shape[1]))
-    buffer = np.empty((TILE_VARIANTS, TILE_SAMPLES))
-    for first in range(0, n_samples, TILE_SAMPLES):
-        part = panel[first : first + TILE_SAMPLES]
+    total = np.zeros((n_rows, panel.n_columns))
+    of_subset = np.zeros((subsets.n_subsets, n_rows, subsets.n_columns))
+    buffer = np.empty((TILE_VARIANTS, STRIP_ROWS), panel.data.dtype)
+    for first in range(0, n_samples, STRIP_ROWS):
+        stop = min(first + STRIP_ROWS, n_samples)
+        part = np.ascontiguousarray(panel.matrix(first, stop))
+        inside = _members(subsets, first, stop)
         for row in range(0, n_rows, TILE_VARIANTS):
-            tile = buffer[: min(TILE_VARIANTS, n_rows - row), : len(part)]
+            tile = buffer[: min(TILE_VARIANTS, n_rows - row), : stop - first]
             _dosage_tile(codes, steps, missing, row, first, coding, term, tile)
-            out[row : row + len(tile)] += tile @ part
-    return out
+            total[row : row + len(tile)] += tile @ part
+            for s, samples in enumerate(inside):
+                of_subset[s, row : row + len(tile)] += tile[:, samples] @ part[samples, : subsets.n_columns]
+    return Products(total, of_subset)
 
 
-class MissingEntries(NamedTuple):
-    """The samples without a call, variant by variant."""
-
-    offset: NDArray[np.int64]  # (variants + 1,)
-    sample: NDArray[np.int32]  # (missing calls,) increasing within a variant
-
-
-@jit
-def _missing_in_packed(row: NDArray[np.uint8], out: NDArray[np.int32]) -> int:
-    found = 0
-    for b in range(row.shape[0]):
-        both = row[b] & (row[b] >> np.uint8(1)) & np.uint8(0x55)
-        if both:
-            for plane in range(4):
-                if (both >> np.uint8(2 * plane)) & np.uint8(1):
-                    out[found] = (b // 64) * 256 + plane * 64 + b % 64
-                    found += 1
-    return found
+def _members(subsets: Subsets, first: int, stop: int) -> list[NDArray[np.int64]]:
+    """Samples of each subset among ``first:stop``, counted from ``first``."""
+    a, b = subsets.of_sample_start[first], subsets.of_sample_start[stop]
+    sample = np.repeat(np.arange(stop - first), np.diff(subsets.of_sample_start[first : stop + 1]))
+    order = np.argsort(subsets.of_sample[a:b], kind="stable")
+    ends = np.cumsum(np.bincount(subsets.of_sample[a:b], minlength=subsets.n_subsets))
+    return np.split(sample[order], ends[:-1]) if subsets.n_subsets else []
 
 
-def missing_entries(block: GenotypeBlock) -> MissingEntries:
-    """List the missing genotypes of a block."""
-    lists: list[NDArray[np.int32]] = []
-    buffer = np.empty(block.n_samples + GROUP, np.int32)
-    assert GROUP == 4 * PLANE
-    for v in range(block.n_variants):
-        s = block.slot[v]
-        match block.encoding[v]:
-            case Encoding.CALLS:
-                found = buffer[: _missing_in_packed(block.calls[s], buffer)]
-                lists.append(np.sort(found))
-            case Encoding.CARRIERS:
-                a, b = block.carrier_offset[s], block.carrier_offset[s + 1]
-                lists.append(block.carrier_sample[a:b][block.carrier_call[a:b] == 3])
-            case Encoding.DOSAGE8:
-                lists.append(np.flatnonzero(block.dosage8[s] == MISSING8).astype(np.int32))
-            case _:
-                lists.append(np.flatnonzero(block.dosage16[s] == MISSING16).astype(np.int32))
-    offset = np.zeros(block.n_variants + 1, np.int64)
-    np.cumsum([len(entry) for entry in lists], out=offset[1:])
-    return MissingEntries(offset, np.concatenate(lists) if lists else np.empty(0, np.int32))
-
-
-@jit_fast
-def _add_rows(
-    offset: NDArray[np.int64], sample: NDArray[np.int32], panel: NDArray[np.float64], out: NDArray[np.float64]
-) -> None:
-    for v in range(offset.shape[0] - 1):
-        for c in range(panel.shape[1]):
-            out[v, c] = 0.0
-        for j in range(offset[v], offset[v + 1]):
-            row = panel[sample[j]]
-            for c in range(panel.shape[1]):
-                out[v, c] += row[c]
-
-
-def missing_products(missing: MissingEntries, panel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``Σ_i W_ic`` over the samples without a call, shape (variants, columns)."""
-    out = np.empty((len(missing.offset) - 1, panel.shape[1]))
-    _add_rows(missing.offset, missing.sample, panel, out)
-    return out
+def missing_products(
+    missing: Entries, panel: Panel | NDArray[np.floating[Any]], subsets: Subsets | None = None
+) -> Products:
+    """``Σ_i W_ic`` over the samples without a call, and of the first columns over those in each subset."""
+    if not isinstance(panel, Panel):
+        panel = make_panel(panel, panel.dtype)
+    subsets = no_subsets(panel.n_samples) if subsets is None else subsets
+    return Products(*sum_entries(missing, np.ones(len(missing.sample)), panel, subsets))

@@ -123,11 +123,14 @@ def mean_of_the_batch(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) 
 
 
 def first_person_counts_more(out: Mapping[str, NDArray[Any]], _block: Any, null: Any) -> None:
-    out["beta"][...] += 1e-3 * null.panel[0, null.column] * out["standard_error"]
+    group = null.groups[0]
+    residual = np.empty(len(group.traits))
+    residual[group.traits] = group.exact.matrix(0, 1)[0, group.n_basis :]
+    out["beta"][...] += 1e-2 * residual * out["standard_error"]
 
 
 def inputs_written(_out: Mapping[str, NDArray[Any]], _block: Any, null: Any) -> None:
-    null.panel[0, 0] += 1e-9
+    null.groups[0].exact.data[0, 0, 0] += 1e-9
 
 
 def status_forgotten(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:

@@ -1,6 +1,6 @@
-"""The compiled half of linear association: from products and moments to estimates.
+"""The compiled half of general linear association: from products and moments to estimates.
 
-See :mod:`allscan.kernels.linear` for the algebra.
+See :mod:`allscan.kernels.linear_general` for the algebra.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ import numpy as np
 
 from allscan.kernels.association import Status
 from allscan.kernels.jit import jit
-from allscan.kernels.student import f2_neg_log10_p, t_neg_log10_p
+from allscan.kernels.linear_common import (
+    COLLINEAR,
+    MONOMORPHIC,
+    PERFECT_FIT,
+    factor_in_place,
+    finish_one,
+    solve_in_place,
+)
+from allscan.kernels.student import f2_neg_log10_p
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# Left of the spread of a genotype (or trait) after the covariates, below which it counts as explained by
-# them: a variance inflation of 1e8, past which float64 would give fewer than seven digits.
-COLLINEAR = 1e-8
-# Spread of a genotype relative to its sum of squares, below which it does not vary. A singleton in a
-# million people has 5e-7 when counted by the common allele; rounding leaves about 1e-15.
-MONOMORPHIC = 1e-11
-# Fraction of the trait's variance left by the genotype, below which nothing is left to test against.
-PERFECT_FIT = 1e-13
 
 _OK = int(Status.OK)
 _MONOMORPHIC = int(Status.MONOMORPHIC)
@@ -34,20 +33,6 @@ _TOO_FEW_SAMPLES = int(Status.TOO_FEW_SAMPLES)
 _COLLINEAR = int(Status.COLLINEAR)
 _PARTLY_COLLINEAR = int(Status.PARTLY_COLLINEAR)
 _PERFECT_FIT = int(Status.PERFECT_FIT)
-
-
-@jit
-def _finish_one(x: float, b: float, yy: float, df: float, cells: NDArray[np.float64]) -> int:
-    """``cells`` = beta, standard error, −log10 p; returns a status."""
-    beta = b / x
-    rss = yy - b * beta
-    if rss <= PERFECT_FIT * yy:
-        return _PERFECT_FIT
-    se = math.sqrt(rss / df / x)
-    cells[0] = beta
-    cells[1] = se
-    cells[2] = t_neg_log10_p(beta / se, df)
-    return _OK
 
 
 @jit
@@ -144,7 +129,7 @@ def score_variants(
                         left_out_ss,
                     )
                     for j in range(p):
-                        _forward(factor, a[j], c)
+                        solve_in_place(factor, a[j], c)
                 n_used = called if exclude else size[s]
                 for j in range(p):
                     for i in range(p):
@@ -187,7 +172,7 @@ def score_variants(
                             row = panel[missing_sample[m]]
                             total += row[first + k] * row[t]
                         w[k] = -total
-                    _forward(factor, w, c)
+                    solve_in_place(factor, w, c)
                     yy -= left_out_ss[t]
                     for k in range(c):
                         yy -= w[k] * w[k]
@@ -197,7 +182,7 @@ def score_variants(
                         status[v, trait] = _TRAIT_CONSTANT
                         continue
                 if p == 1:
-                    status[v, trait] = _finish_one(x[0, 0], b[0], yy, df, cells[v, trait])
+                    status[v, trait] = finish_one(x[0, 0], b[0], yy, df, cells[v, trait])
                 else:
                     status[v, trait] = _finish_two(x[0, 0], x[1, 1], x[0, 1], b[0], b[1], yy, df, cells[v, trait])
 
@@ -214,9 +199,8 @@ def _downdate(
 ) -> int:
     """Cholesky factor of ``I − QₘᵀQₘ``, the covariates' Gram matrix over the called samples.
 
-    A direction that only the missing samples carried has a zero pivot: it is left out (its row of
-    the factor is zero) and the returned rank is one less. ``left_out_ss`` gets the traits' sums of squares
-    over the missing samples.
+    A direction that only the missing samples carried is left out, and the returned rank is one less.
+    ``left_out_ss`` gets the traits' sums of squares over the missing samples.
     """
     for k in range(first, stop):
         left_out_ss[k] = 0.0
@@ -232,35 +216,4 @@ def _downdate(
                     factor[j, k] -= value * row[first + k]
         for k in range(first + c, stop):
             left_out_ss[k] += row[k] * row[k]
-    kept = 0
-    for j in range(c):
-        pivot = factor[j, j]
-        for k in range(j):
-            pivot -= factor[j, k] * factor[j, k]
-        if pivot <= COLLINEAR:
-            factor[j, j] = 0.0
-            for i in range(j + 1, c):
-                factor[i, j] = 0.0
-            continue
-        kept += 1
-        root = math.sqrt(pivot)
-        factor[j, j] = root
-        for i in range(j + 1, c):
-            value = factor[i, j]
-            for k in range(j):
-                value -= factor[i, k] * factor[j, k]
-            factor[i, j] = value / root
-    return kept
-
-
-@jit
-def _forward(factor: NDArray[np.float64], values: NDArray[np.float64], c: int) -> None:
-    """Solve ``L z = values`` in place; directions that were left out get zero."""
-    for j in range(c):
-        if factor[j, j] == 0.0:
-            values[j] = 0.0
-            continue
-        value = values[j]
-        for k in range(j):
-            value -= factor[j, k] * values[k]
-        values[j] = value / factor[j, j]
+    return factor_in_place(factor, c)

@@ -1,0 +1,184 @@
+"""Pieces of kernels in the language of LLVM: vector instructions for which numba has no words.
+
+Kernels refer to them by name (:func:`allscan.kernels.jit.intrinsic`): this file needs numba, and is imported when a
+kernel that uses one is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+TABLES = 4
+TABLE_ROWS = 64  # all calls of three samples
+_INT64 = ir.IntType(64)
+_BYTE = ir.IntType(8)
+
+
+def _constant(value: int) -> Any:
+    return ir.Constant(_INT64, value)
+
+
+def _vector_of(array_type: Any) -> Any:
+    """The LLVM vector of one chunk of a panel."""
+    if array_type.dtype == types.float32:
+        return ir.VectorType(ir.FloatType(), 16)
+    return ir.VectorType(ir.DoubleType(), 8)
+
+
+def _address(context: Any, builder: Any, array_type: Any, value: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, value).data
+    return builder.bitcast(data, _BYTE.as_pointer())
+
+
+def _vector_at(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
+    return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
+
+
+def _element_address(context: Any, builder: Any, array_type: Any, value: Any, offset: Any, vector: Any) -> Any:
+    """Where in an array, ``offset`` elements on, a vector is; for the code of intrinsics."""
+    size = _constant(array_type.dtype.bitwidth // 8)
+    return _vector_at(builder, _address(context, builder, array_type, value), builder.mul(offset, size), vector)
+
+
+def _spread(builder: Any, value: Any, vector: Any) -> Any:
+    """A number in every lane of a vector."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    single = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(single, nothing, mask)
+
+
+def fill_table(_typing: Any, data: Any, rows: Any, one: Any, two: Any, tables: Any, table: Any) -> Any:
+    """Table number ``table`` of three rows of ``data`` (element offsets); copies count as ``one`` and ``two`` say."""
+    signature = types.void(data, rows, data.dtype, data.dtype, tables, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data_type, _, _, _, tables_type, _ = signature.args
+        data, rows, one, two, tables, table = arguments
+        vector = _vector_of(data_type)
+        size = 64 // vector.count
+        source = _address(context, builder, data_type, data)
+        target = _address(context, builder, tables_type, tables)
+        first = builder.mul(table, _constant(64 * TABLE_ROWS))
+
+        factors = (_spread(builder, one, vector), _spread(builder, two, vector))
+        terms = []
+        for k in range(3):
+            offset = builder.mul(builder.extract_value(rows, k), _constant(size))
+            row = builder.load(_vector_at(builder, source, offset, vector), align=size)
+            # Calls 0 and 3 (missing) add nothing.
+            terms.append((None, builder.fmul(row, factors[0]), builder.fmul(row, factors[1]), None))
+
+        def plus(a: Any, b: Any) -> Any:
+            return b if a is None else a if b is None else builder.fadd(a, b)
+
+        zero = ir.Constant(vector, None)
+        pairs = [plus(low, high) for high in terms[1] for low in terms[0]]
+        for index in range(TABLE_ROWS):
+            value = plus(pairs[index % 16], terms[2][index // 16])
+            place = _vector_at(builder, target, builder.add(first, _constant(64 * index)), vector)
+            builder.store(zero if value is None else value, place, align=size)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def add_rows(_typing: Any, sums: Any, variant: Any, tables: Any, word: Any) -> Any:
+    """Add to the sums of a variant one row of each table, as the four six-bit codes of ``word`` say."""
+    signature = types.void(sums, types.intp, tables, types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums_type, _, tables_type, _ = signature.args
+        sums, variant, tables, word = arguments
+        vector = _vector_of(sums_type)
+        size = 64 // vector.count
+        target = _vector_at(
+            builder, _address(context, builder, sums_type, sums), builder.mul(variant, _constant(64)), vector
+        )
+        source = _address(context, builder, tables_type, tables)
+        parts = [builder.load(target, align=size)]
+        for k in range(TABLES):
+            # A code times 64 bytes is the row's offset: one shift and one mask bring it there.
+            shifted = builder.shl(word, _constant(6)) if k == 0 else word
+            if k > 1:
+                shifted = builder.lshr(word, _constant(6 * (k - 1)))
+            offset = builder.add(builder.and_(shifted, _constant(63 << 6)), _constant(64 * TABLE_ROWS * k))
+            parts.append(builder.load(_vector_at(builder, source, offset, vector), align=size))
+        total = builder.fadd(builder.fadd(parts[1], parts[2]), builder.fadd(parts[3], parts[4]))
+        builder.store(builder.fadd(parts[0], total), target, align=size)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def load_word(_typing: Any, data: Any, offset: Any) -> Any:
+    """Four bytes from ``offset`` as a little-endian number."""
+    signature = types.uint32(data, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        base = _address(context, builder, signature.args[0], arguments[0])
+        place = builder.bitcast(builder.gep(base, [arguments[1]]), ir.IntType(32).as_pointer())
+        return builder.load(place, align=1)
+
+    return signature, generate
+
+
+def add_entries(
+    _typing: Any, sums: Any, place: Any, data: Any, base: Any, sample: Any, weight: Any, begin: Any, end: Any
+) -> Any:
+    """Add to float64 sums a chunk of the panel rows of samples ``begin:end`` of a list, times their weights.
+
+    ``place`` and ``base`` are element offsets, of the sums and of the chunk's first row.
+    """
+    signature = types.void(sums, types.intp, data, types.intp, sample, weight, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums_type, _, data_type, _, sample_type, weight_type, _, _ = signature.args
+        sums, place, data, base, sample, weight, begin, end = arguments
+        vector = _vector_of(data_type)
+        wide = ir.VectorType(ir.DoubleType(), vector.count)
+        size = ir.IntType(64)
+        target = _element_address(context, builder, sums_type, sums, place, wide)
+        # LLVM keeps this in registers.
+        total = cgutils.alloca_once(builder, wide)
+        builder.store(builder.load(target, align=8), total)
+        with cgutils.for_range_slice(builder, begin, end, ir.Constant(size, 1)) as (j, _):
+            i = builder.load(_element_address(context, builder, sample_type, sample, j, ir.IntType(32)))
+            i = builder.zext(i, size)
+            # As row_of: the order in which packed calls store the samples.
+            row = builder.and_(i, ir.Constant(size, ~255))
+            row = builder.or_(row, builder.shl(builder.and_(i, ir.Constant(size, 63)), ir.Constant(size, 2)))
+            row = builder.or_(row, builder.and_(builder.lshr(i, ir.Constant(size, 6)), ir.Constant(size, 3)))
+            at = builder.add(base, builder.mul(row, ir.Constant(size, vector.count)))
+            values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
+            if vector.element != ir.DoubleType():
+                values = builder.fpext(values, wide)
+            factor = builder.load(_element_address(context, builder, weight_type, weight, j, ir.DoubleType()))
+            product = builder.fmul(values, _spread(builder, factor, wide))
+            builder.store(builder.fadd(builder.load(total), product), total)
+        builder.store(builder.load(total), target, align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def count_ones(_typing: Any, word: Any) -> Any:
+    """Number of set bits of a uint64: one machine instruction for which numba has no name."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(word), generate
+
+
+def trailing_zeros(_typing: Any, word: Any) -> Any:
+    """Place of the lowest set bit of a uint64 that is not zero."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(word), generate
