@@ -185,7 +185,7 @@ def _holding_ctrl_c() -> Iterator[None]:
 
 
 def _limit_numba_threads() -> None:
-    # numba's setting belongs to the calling thread. Not imported here: a task that needs numba has it.
+    # numba's setting belongs to the calling thread. Not imported here: whoever runs many tasks has called a kernel.
     numba = sys.modules.get("numba")
     if numba is not None:
         numba.set_num_threads(1)

@@ -15,8 +15,8 @@ from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.store import GenotypeStore, open_store
 from allscan.errors import FileFormatError, InputError, JobError
 from allscan.jobs.check_report import CheckReport, TraitLine
+from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
-from allscan.jobs.provenance import InputFile, hash_input
 from allscan.jobs.validation import key_name
 from allscan.kernels.association import Missing, Model
 from allscan.kernels.basis import orthonormal_basis

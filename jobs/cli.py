@@ -18,6 +18,7 @@ Everything that a command needs is imported when it runs: `allscan --help` must 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,9 @@ def main() -> None:
     Make a store of your genotypes once (`ingest`), write a job file (`schema` describes it), look at what
     would be analysed (`check`, `plan`), and run it (`run`).
     """
+    # OpenBLAS starts a thread per CPU as it is loaded, each of which spins for a while: CPU time for nothing, as the
+    # work is done by tasks side by side, of one BLAS thread each.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @main.command()

@@ -139,6 +139,8 @@ def told_ingest(report: IngestReport) -> str:
 
 def describe_machine() -> dict[str, Any]:
     """This machine and the installed software, for `allscan info --system` and reports of bugs."""
+    import scipy.linalg  # noqa: F401 - brings a BLAS of its own, to be told of too
+
     return {
         "system": {**describe_system(), "available_memory_bytes": available_memory()},
         "software": software_versions(),

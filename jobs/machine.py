@@ -7,8 +7,6 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _CGROUP_USES = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
@@ -28,6 +26,8 @@ def available_cpus() -> int:
 
 def total_memory() -> int:
     """Bytes of memory of this machine, or of its container if that has less."""
+    import psutil
+
     total = int(psutil.virtual_memory().total)
     limit = _first_number(_CGROUP_LIMITS)
     return total if limit is None else min(total, limit)
@@ -35,6 +35,8 @@ def total_memory() -> int:
 
 def available_memory() -> int:
     """Bytes of memory that are free, or can be freed, for this process."""
+    import psutil
+
     free = int(psutil.virtual_memory().available)
     limit, used = _first_number(_CGROUP_LIMITS), _first_number(_CGROUP_USES)
     return free if limit is None or used is None else min(free, max(0, limit - used))
@@ -52,9 +54,8 @@ def describe_system() -> dict[str, Any]:
 
 
 def blas_libraries() -> list[dict[str, Any]]:
-    """BLAS libraries that NumPy and SciPy bring, and the CPU kernels that they chose."""
+    """BLAS libraries that are in use, and the CPU kernels that they chose: NumPy's, and SciPy's once it is loaded."""
     import numpy as np  # noqa: F401 - threadpoolctl sees only libraries that are loaded
-    import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_info
 
     keys = ("internal_api", "version", "architecture", "num_threads")

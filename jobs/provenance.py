@@ -46,41 +46,6 @@ PACKAGES = (
 """Packages whose versions can change a number or a file."""
 
 
-@dataclass(frozen=True)
-class InputFile:
-    """One file that the job reads, by content."""
-
-    role: str  # the key of the job file that names it, e.g. "traits.file"
-    path: str  # as the job file spells it
-    bytes: int
-    sha256: str
-
-    @property
-    def content(self) -> str:
-        """What is compared to tell whether the file has changed."""
-        return f"sha256:{self.sha256}"
-
-    def to_json(self) -> dict[str, Any]:
-        """As in the provenance document."""
-        return {"role": self.role, "path": self.path, "bytes": self.bytes, "sha256": self.sha256}
-
-
-def hash_input(role: str, path: Path, spelled: str) -> InputFile:
-    """Hash the content of an input: of a file, or of all files of a folder of Parquet parts."""
-    digest = hashlib.sha256()
-    size = 0
-    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for part in parts:
-        with part.open("rb") as file:
-            of_part = hashlib.file_digest(file, "sha256")
-            size += file.tell()
-        if part == path:
-            digest = of_part
-        else:
-            digest.update(f"{part.relative_to(path)}\0{of_part.hexdigest()}\n".encode())
-    return InputFile(role, spelled, size, digest.hexdigest())
-
-
 @dataclass
 class Session:
     """One process that worked on a run: what it took, to be told in the provenance."""
@@ -130,9 +95,15 @@ def software_versions() -> dict[str, Any]:
     return {
         "allscan": metadata.version("allscan"),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
         "blas": blas_libraries(),
     }
+
+
+def _version(package: str) -> str:
+    # A package that is loaded knows; to ask its metadata takes as long as a small import.
+    told = getattr(sys.modules.get(package), "__version__", None)
+    return told if isinstance(told, str) else metadata.version(package)
 
 
 def provenance_document(

@@ -9,7 +9,7 @@ Everything that the command line does is a short call here:
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from allscan.jobs.api import simulate as simulate
     from allscan.jobs.export import export as export
     from allscan.jobs.job import Job as Job
+
+    __version__: str
 
 # Where each public name lives. Imported on first use: `allscan --help` must not wait for numba and xarray.
 _HOMES = {
@@ -34,11 +36,14 @@ _HOMES = {
     "verify_store": "allscan.engine.store",
 }
 
-__version__ = metadata.version("allscan")
 __all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("allscan")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'allscan' has no attribute {name!r}")
