@@ -64,7 +64,7 @@ class Uniformity:
 
 def scan(calls: NDArray[np.int8], traits: Floats, covariates: Floats, missing: Missing, folder: Path) -> ResultsCube:
     """Scan calls (variants, samples) for traits (samples, traits)."""
-    write_store(folder / "store.zarr", calls)
+    write_store(folder / "store.zarr", [calls], *calls.shape)
     store = open_store(folder / "store.zarr")
     design = Design(
         np.arange(len(traits)),

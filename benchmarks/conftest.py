@@ -1,8 +1,8 @@
-"""Sizes of the benchmarks: tiny as ordinary tests, real when asked (``ALLSCAN_BENCHMARK=full``)."""
+"""Sizes of the benchmarks: tiny as ordinary tests, real when asked (``python -m benchmarks``)."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from allscan.engine.simulation.spectrum import simulate_calls_block
 from allscan.engine.store import GenotypeStore
-from benchmarks.stores import write_pgen, write_store
+from benchmarks.stores import dense_block, write_pgen, write_store
+from benchmarks.timing import SIZE, machine_limits, pytest_benchmark_update_json, timed
 from tests.conftest import Reference, reference
 
-__all__ = ["reference"]  # the fixture of the tests serves the benchmarks too
+# Fixtures and hooks that are defined elsewhere.
+__all__ = ["machine_limits", "pytest_benchmark_update_json", "reference", "timed"]
 
-FULL = os.environ.get("ALLSCAN_BENCHMARK") == "full"
+MISSING_RATE = 0.002
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,49 @@ class Cohort:
 
 def make_cohort(folder: Path, name: str, calls: NDArray[np.int8]) -> Cohort:
     """Write both."""
-    size = write_store(folder / f"{name}.zarr", calls)
-    write_pgen(folder / f"{name}.pgen", calls)
+    size = write_store(folder / f"{name}.zarr", [calls], len(calls), calls.shape[1])
+    write_pgen(folder / f"{name}.pgen", [calls], len(calls), calls.shape[1])
     return Cohort(name, GenotypeStore(folder / f"{name}.zarr"), folder / f"{name}.pgen", size)
+
+
+def wgs_calls() -> NDArray[np.int8]:
+    """People with the mostly rare spectrum of whole genomes."""
+    samples, variants = {"tiny": (3_000, 600), "quick": (20_000, 4_096), "full": (50_000, 20_480)}[SIZE]
+    return simulate_calls_block(np.random.default_rng(11), samples, variants, "wgs", missing_rate=0.0005)
 
 
 @pytest.fixture(scope="session")
 def wgs_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """People with the mostly rare spectrum of whole genomes."""
-    samples, variants = (50_000, 20_480) if FULL else (3_000, 600)
-    calls = simulate_calls_block(np.random.default_rng(11), samples, variants, "wgs", missing_rate=0.0005)
-    return make_cohort(tmp_path_factory.mktemp("wgs"), "wgs", calls)
+    return make_cohort(tmp_path_factory.mktemp("wgs"), "wgs", wgs_calls())
+
+
+@pytest.fixture(scope="session")
+def wgs_two_bit_store(tmp_path_factory: pytest.TempPathFactory) -> GenotypeStore:
+    """The calls of ``wgs_cohort``, none held as a list of carriers."""
+    path = tmp_path_factory.mktemp("wgs2bit") / "wgs.zarr"
+    calls = wgs_calls()
+    write_store(path, [calls], len(calls), calls.shape[1], encode=dense_block)
+    return GenotypeStore(path)
+
+
+@pytest.fixture(scope="session")
+def common_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], GenotypeStore]:
+    """Common variants of (samples, variants), 0.2 % of calls missing; each size is made once."""
+    made: dict[tuple[int, int], GenotypeStore] = {}
+
+    def make(samples: int, variants: int) -> GenotypeStore:
+        if (samples, variants) not in made:
+            path = tmp_path_factory.mktemp("common") / "common.zarr"
+            rng = np.random.default_rng(13)
+            parts = (
+                simulate_calls_block(rng, samples, min(1024, variants - start), "array", missing_rate=MISSING_RATE)
+                for start in range(0, variants, 1024)
+            )
+            write_store(path, parts, variants, samples)
+            made[samples, variants] = GenotypeStore(path)
+        return made[samples, variants]
+
+    return make
 
 
 @pytest.fixture(scope="session")

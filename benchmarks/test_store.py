@@ -1,17 +1,19 @@
 """The store beside PLINK 2's .pgen: the same calls, their size, and the time to decode them.
 
-``ALLSCAN_BENCHMARK=full pytest benchmarks/test_store.py --benchmark-enable`` for the real sizes.
+What bounds reading is decompression and decoding, in one thread: it is held against the core's peak.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from allscan.kernels.block import hard_calls
 from benchmarks.conftest import Cohort
+from benchmarks.timing import Timed, Work
 
 
 @pytest.fixture(params=["kg_cohort", "wgs_cohort"])
@@ -58,9 +60,6 @@ def test_same_calls_and_no_larger(cohort: Cohort) -> None:
 
 
 @pytest.mark.parametrize("decode", [decode_store, decode_pgen, read_blocks])
-def test_decode(benchmark: BenchmarkFixture, cohort: Cohort, decode: object) -> None:
-    benchmark.group = f"decode {cohort.name} {cohort.store.n_samples} x {cohort.store.n_variants}"
-    benchmark.extra_info["genotypes"] = cohort.n_genotypes
-    benchmark.extra_info["store_bytes"] = cohort.genotype_bytes
-    benchmark.extra_info["pgen_bytes"] = cohort.pgen.stat().st_size
-    benchmark(decode, cohort)  # type: ignore[arg-type]
+def test_decode(timed: Timed, cohort: Cohort, decode: Callable[[Cohort], object]) -> None:
+    size = cohort.pgen.stat().st_size if decode is decode_pgen else cohort.genotype_bytes
+    timed(lambda: decode(cohort), Work("dgemm", cohort.n_genotypes, cohort.n_genotypes, size))

@@ -1,7 +1,4 @@
-"""How fast genotype files become stores.
-
-``ALLSCAN_BENCHMARK=full pytest benchmarks/ingest --benchmark-enable`` for the real sizes.
-"""
+"""How fast genotype files become stores, on one core."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import pytest
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.ingest.pipeline import ingest
 from allscan.engine.store import open_store
-from benchmarks.conftest import FULL
+from benchmarks.timing import SIZE, Work
 
 FORMATS = {
     ".pgen": ["--make-pgen"],
@@ -26,7 +23,7 @@ FORMATS = {
 @pytest.fixture(scope="module")
 def plink_files(tmp_path_factory):
     """The same simulated calls in every format."""
-    n_samples, n_variants = (20_000, 5_000) if FULL else (200, 100)
+    n_samples, n_variants = {"tiny": (200, 100), "quick": (4_000, 1_000), "full": (20_000, 5_000)}[SIZE]
     folder = tmp_path_factory.mktemp("plink")
     plink2("--dummy", n_samples, n_variants, "0.01", "acgt", "--seed", 1, "--make-pgen", "--out", folder / "dummy")
     for suffix, arguments in FORMATS.items():
@@ -39,16 +36,15 @@ def plink2(*arguments):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_ingest_of(benchmark, plink_files, tmp_path, suffix):
+def test_ingest_of(timed, plink_files, tmp_path, suffix):
     files, n_samples, n_variants = plink_files
     out = tmp_path / "out.zarr"
 
-    def once():
-        shutil.rmtree(out, ignore_errors=True)
-        ingest([files[suffix]], out, executor=EmbeddedExecutor(1))
-
-    benchmark.pedantic(once, rounds=2, warmup_rounds=0)
-    benchmark.extra_info["genotypes"] = n_samples * n_variants
-    benchmark.extra_info["source_bytes"] = files[suffix].stat().st_size
+    genotypes = n_samples * n_variants
+    timed(
+        lambda: ingest([files[suffix]], out, executor=EmbeddedExecutor(1)),
+        Work("dgemm", genotypes, genotypes, files[suffix].stat().st_size),
+        before=lambda: shutil.rmtree(out, ignore_errors=True),
+    )
     store = open_store(out)
     assert (store.n_variants, store.n_samples) == (n_variants, n_samples)
