@@ -1,4 +1,4 @@
-"""Arrays of a Zarr v3 store as this program writes them, read without the Zarr library.
+"""Groups and arrays of a Zarr v3 store, described and read without the Zarr library.
 
 What a command reads before it computes anything are columns of numbers and names, each cut into chunks along its first
 dimension. For these, starting the library takes longer than reading; the files are the same.
@@ -13,12 +13,72 @@ from typing import TYPE_CHECKING, Any
 import numcodecs
 import numpy as np
 
-from allscan.engine.chunk_files import read_file
+from allscan.engine.chunk_files import CRC32C, ZSTD, ZSTD_LEVEL, bytes_codec, fill_value, read_file, with_checksum
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+def write_group(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Make a folder a Zarr group, or replace its attributes."""
+    _write_metadata(path, {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"})
+
+
+def write_array(
+    path: Path,
+    *,
+    dtype: np.dtype[Any] | None,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    dimensions: Sequence[str],
+    codecs: Sequence[Mapping[str, Any]] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Describe an array; its chunks are written apart.
+
+    Parameters
+    ----------
+    path
+        Folder of the array, which is made.
+    dtype
+        Of the values; None for strings.
+    shape, chunks
+        Of the array, and of the part of it that is one file.
+    dimensions
+        Their names.
+    codecs
+        Metadata of the codecs of a file; left out, those of a column: ``zstd`` and ``crc32c``.
+    attributes
+        Of the array.
+    """
+    first = {"name": "vlen-utf8", "configuration": {}} if dtype is None else bytes_codec(dtype)
+    path.mkdir()
+    _write_metadata(
+        path,
+        {
+            "shape": list(shape),
+            "data_type": "string" if dtype is None else dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": "" if dtype is None else "NaN" if dtype.kind == "f" else 0,
+            "codecs": [first, ZSTD, CRC32C] if codecs is None else list(codecs),
+            "attributes": dict(attributes or {}),
+            "dimension_names": list(dimensions),
+            "zarr_format": 3,
+            "node_type": "array",
+            "storage_transformers": [],
+        },
+    )
+
+
+def encode_numbers_chunk(values: NDArray[Any], size: int) -> list[bytes]:
+    """Content of a chunk of a column of ``size`` numbers, filled up with what stands for nothing."""
+    whole = np.full(size, fill_value(values.dtype), values.dtype.newbyteorder("<"))
+    whole[: len(values)] = values
+    return with_checksum(numcodecs.Zstd(level=ZSTD_LEVEL).encode(whole))
 
 
 def read_group_attributes(path: Path) -> dict[str, Any]:
@@ -56,19 +116,20 @@ class StoredArray:
         self._metadata = _metadata(path)
         try:
             self.shape = tuple(int(size) for size in self._metadata["shape"])
-            self.rows = int(self._metadata["chunk_grid"]["configuration"]["chunk_shape"][0])  # of a chunk
-        except (KeyError, IndexError, TypeError) as error:
+            self.chunks = tuple(int(size) for size in self._metadata["chunk_grid"]["configuration"]["chunk_shape"])
+            self.data_type = str(self._metadata["data_type"])
+            self._codecs = [str(codec["name"]) for codec in self._metadata["codecs"]]
+        except (KeyError, TypeError) as error:
             raise ValueError(f"its metadata say nothing of {error}") from error
 
     @cached_property
     def _dtype(self) -> np.dtype[Any]:
         """Type of the values; objects for strings."""
-        kind, codecs = self._metadata["data_type"], [codec["name"] for codec in self._metadata["codecs"]]
-        chunk = self._metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        first = "vlen-utf8" if kind == "string" else "bytes"
-        if codecs != [first, "zstd", "crc32c"] or any(c < s for c, s in zip(chunk[1:], self.shape[1:], strict=True)):
-            raise ValueError(f"the codecs {', '.join(codecs)} with chunks of {chunk} are not this program's")
-        return np.dtype(object if kind == "string" else kind).newbyteorder("<")
+        is_text = self.data_type == "string"
+        first = "vlen-utf8" if is_text else "bytes"
+        if self._codecs != [first, "zstd", "crc32c"] or self.chunks[1:] != self.shape[1:]:
+            raise ValueError(f"the codecs {', '.join(self._codecs)}, chunks {self.chunks} are not this program's")
+        return np.dtype(object if is_text else self.data_type).newbyteorder("<")
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Rows ``start:stop``; strings are objects.
@@ -80,9 +141,10 @@ class StoredArray:
         """
         start, stop, _ = slice(start, stop).indices(self.shape[0])
         out = np.empty((max(0, stop - start), *self.shape[1:]), self._dtype)
-        for k in range(start // self.rows, -(-stop // self.rows)):
-            first = k * self.rows
-            low, high = max(start, first), min(stop, first + self.rows)
+        rows = self.chunks[0]
+        for k in range(start // rows, -(-stop // rows)):
+            first = k * rows
+            low, high = max(start, first), min(stop, first + rows)
             out[low - start : high - start] = self._chunk(k)[low - first : high - first]
         return out
 
@@ -93,7 +155,7 @@ class StoredArray:
             values = np.asarray(numcodecs.VLenUTF8().decode(content))
         else:
             values = np.frombuffer(content, self._dtype)
-        return values.reshape(self.rows, *self.shape[1:])
+        return values.reshape(self.chunks)
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -101,3 +163,7 @@ def _metadata(path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.get("zarr_format") != 3:
         raise ValueError("zarr.json is not that of Zarr version 3")
     return metadata
+
+
+def _write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    (path / "zarr.json").write_text(json.dumps(metadata, indent=2), encoding="utf-8")

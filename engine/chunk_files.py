@@ -33,6 +33,21 @@ INNER_VALUES = 8192
 _ABSENT = 2**64 - 1  # offset and size of an inner chunk that a shard does not hold
 
 
+ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
+CRC32C: dict[str, Any] = {"name": "crc32c"}
+"""Metadata of codecs."""
+
+
+def bytes_codec(dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Metadata of the codec that turns numbers into bytes."""
+    return {"name": "bytes"} if dtype.itemsize == 1 else {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+def fill_value(dtype: np.dtype[Any]) -> Any:
+    """What stands where no number was written."""
+    return dtype.type(np.nan if dtype.kind == "f" else 0)
+
+
 class Codec(Enum):
     """How the values of a chunk are compressed."""
 
@@ -68,26 +83,25 @@ class ChunkLayout:
     @property
     def fill(self) -> Any:
         """Value of what was not written."""
-        return self.dtype.type(np.nan if self.dtype.kind == "f" else 0)
+        return fill_value(self.dtype)
 
     @property
-    def zarr_arguments(self) -> dict[str, Any]:
-        """The layout in the words of ``zarr.Group.create_array``."""
-        from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-
-        compressor: Any = ZstdCodec(level=ZSTD_LEVEL)
+    def codecs(self) -> list[dict[str, Any]]:
+        """Metadata of the codecs of a file."""
+        compressor = ZSTD
         if self.codec is Codec.BITSHUFFLE:
-            compressor = BloscCodec(
-                typesize=self.dtype.itemsize, cname="lz4", clevel=BLOSC_LEVEL, shuffle="bitshuffle", blocksize=0
-            )
-        whole = (1, self.traits, self.variants)
-        return {
-            "dtype": self.dtype,
-            "chunks": (1, self.inner_traits, self.variants),
-            "shards": whole if self.sharded else None,
-            "compressors": (compressor, Crc32cCodec()),
-            "fill_value": self.fill,
+            settings = {"cname": "lz4", "clevel": BLOSC_LEVEL, "shuffle": "bitshuffle", "blocksize": 0}
+            compressor = {"name": "blosc", "configuration": {"typesize": self.dtype.itemsize, **settings}}
+        of_chunk = [bytes_codec(self.dtype), compressor, CRC32C]
+        if not self.sharded:
+            return of_chunk
+        sharding = {
+            "chunk_shape": [1, self.inner_traits, self.variants],
+            "codecs": of_chunk,
+            "index_codecs": [bytes_codec(np.dtype("<u8")), CRC32C],
+            "index_location": "end",
         }
+        return [{"name": "sharding_indexed", "configuration": sharding}]
 
     def encode(self, rows: NDArray[Any]) -> list[bytes]:
         """Content of a file, in pieces.

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from allscan import arrow
+from allscan.engine.arrays import (
+    StoredArray,
+    encode_numbers_chunk,
+    read_group_attributes,
+    write_array,
+    write_group,
+)
 from allscan.engine.association_tests import find_test
-from allscan.engine.chunk_files import INNER_VALUES, ZSTD_LEVEL, ChunkLayout, Codec, write_files
+from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec, write_files
 from allscan.engine.plan import RESULTS_VERSION
 from allscan.engine.store import VariantTable
 from allscan.engine.variant_names import VariantNames, encode_strings_chunk, objects, read_strings
@@ -48,6 +54,16 @@ COUNT_COLUMNS = (
 STATUS_COLUMN = OutputColumn("status", "Code of allscan.kernels.association.Status; 0: tested", dtype="uint8")
 
 
+_NUMBERS = {
+    name: np.dtype(kind)
+    for name, kind in (
+        ("variant_contig", "int16"),
+        ("variant_position", "int32"),
+        ("variant_info", "float32"),
+    )
+}
+"""The variants' columns of the store that the cube repeats, beside names."""
+
 # A few distinct values, or one: zstd finds what repeats along variants and traits.
 _REPETITIVE = frozenset({"missing_rate", "status"})
 _COUNTED = frozenset(column.name for column in (*COUNT_COLUMNS, STATUS_COLUMN))
@@ -81,23 +97,26 @@ def _plan_layout(name: str, dtype: np.dtype[Any], plan: ScanPlan) -> ChunkLayout
 
 def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
     """Lay out an empty cube, with the variants' names copied from the store."""
-    group = zarr.create_group(path, zarr_format=3)
+    path.mkdir()
     columns = cube_columns(spec)
     for column in columns:
         layout = _plan_layout(column.name, np.dtype(column.dtype), plan)
-        group.create_array(
-            column.name,
+        write_array(
+            path / column.name,
+            dtype=layout.dtype,
             shape=(len(design.strata), plan.n_traits, plan.n_variants),
-            dimension_names=("stratum", "trait", "variant"),
+            chunks=(1, layout.traits, layout.variants),
+            dimensions=("stratum", "trait", "variant"),
+            codecs=layout.codecs,
             attributes={"description": column.description, "unit": column.unit},
-            **layout.zarr_arguments,
         )
         for stratum in range(len(design.strata)):
             for chunk in range(-(-plan.n_traits // layout.traits)):
                 (path / column.name / "c" / str(stratum) / str(chunk)).mkdir(parents=True)
-    _write_names(path, group, plan, store, design)
+    _write_names(path, plan, store, design)
     # Written last: a cube without these attributes is one whose creation was interrupted.
-    group.attrs.update(
+    write_group(
+        path,
         {
             "format": FORMAT,
             "format_version": RESULTS_VERSION,
@@ -108,55 +127,49 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
             "effect_allele": "ALT (second column of variant_allele)",
             "reference_build": store.reference_build,
             "columns": [asdict(column) for column in columns],
-        }
+        },
     )
 
 
-def _write_names(path: Path, group: zarr.Group, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
+def _write_names(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
     """Names of strata, traits and contigs, and the tested variants' columns of the store."""
-
-    def array(name: str, dtype: str, size: tuple[int, ...], rows: int, dims: tuple[str, ...]) -> Any:
-        return group.create_array(
-            name,
-            shape=size,
-            dtype=dtype,
-            chunks=tuple(max(1, c) for c in (min(rows, size[0]), *size[1:])),
-            compressors=(ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()),
-            dimension_names=dims,
-            fill_value=float("nan") if dtype.startswith("float") else None,
-            config={"write_empty_chunks": True},
-        )
-
-    for name, values in (("stratum", design.strata), ("trait", design.trait_names), ("contig_id", store.contigs)):
-        dim = "contig" if name == "contig_id" else name
-        array(name, "string", (len(values),), len(values), (dim,))[:] = np.array(values, object)
+    for name, texts in (("stratum", design.strata), ("trait", design.trait_names), ("contig_id", store.contigs)):
+        dimension = "contig" if name == "contig_id" else name
+        size = max(1, len(texts))
+        write_array(path / name, dtype=None, shape=(len(texts),), chunks=(size,), dimensions=(dimension,))
+        _write_chunk(path / name, "0", encode_strings_chunk(arrow.string_array(texts), size))
     rows = plan.variants_per_task * max(1, NAME_ROWS // plan.variants_per_task)
-    numbers = {
-        name: array(name, dtype, (plan.n_variants,), rows, ("variant",))
-        for name, dtype in (("variant_contig", "int16"), ("variant_position", "int32"), ("variant_info", "float32"))
-    }
-    strings = {
-        "variant_id": array("variant_id", "string", (plan.n_variants,), rows, ("variant",)),
-        "variant_allele": array("variant_allele", "string", (plan.n_variants, 2), rows, ("variant", "allele")),
-    }
-    for start in range(0, plan.n_variants, rows):
+    chunk = min(rows, plan.n_variants)
+    for name, dtype in _NUMBERS.items():
+        write_array(path / name, dtype=dtype, shape=(plan.n_variants,), chunks=(chunk,), dimensions=("variant",))
+    write_array(path / "variant_id", dtype=None, shape=(plan.n_variants,), chunks=(chunk,), dimensions=("variant",))
+    write_array(
+        path / "variant_allele",
+        dtype=None,
+        shape=(plan.n_variants, 2),
+        chunks=(chunk, 2),
+        dimensions=("variant", "allele"),
+    )
+    for index, start in enumerate(range(0, plan.n_variants, rows)):
         stop = min(start + rows, plan.n_variants)
         selected = np.arange(start, stop) if plan.rows is None else plan.rows[start:stop]
         first, last = int(selected[0]), int(selected[-1]) + 1
-        for name, target in numbers.items():
-            target[start:stop] = store.column(name, first, last)[selected - first]
-        for name, target in strings.items():
-            width = int(np.prod(target.shape[1:]))
-            values = store.strings(name, first, last)
+        for name, dtype in _NUMBERS.items():
+            values = store.column(name, first, last)[selected - first].astype(dtype, copy=False)
+            _write_chunk(path / name, str(index), encode_numbers_chunk(values, chunk))
+        for name, width in (("variant_id", 1), ("variant_allele", 2)):
+            strings = store.strings(name, first, last)
             if last - first > len(selected):
-                values = values.take(((selected - first)[:, None] * width + np.arange(width)).ravel())
-            folder = path / name / "c"
-            folder.mkdir(exist_ok=True)
-            file = folder / str(start // rows)
-            if width > 1:
-                file.mkdir()
-                file /= "0"
-            write_files([(str(file), encode_strings_chunk(values, target.chunks[0] * width))])
+                of_selected = ((selected - first)[:, None] * width + np.arange(width)).ravel()
+                strings = strings.take(arrow.number_array(of_selected))
+            place = str(index) if width == 1 else f"{index}/0"
+            _write_chunk(path / name, place, encode_strings_chunk(strings, chunk * width))
+
+
+def _write_chunk(array: Path, place: str, content: list[bytes]) -> None:
+    file = array / "c" / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_files([(str(file), content)])
 
 
 def write_block(path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]) -> None:
@@ -197,12 +210,11 @@ class ResultsCube:
         if not self.path.exists():
             raise InputError("there are no results here", where=str(path), fix="give the output folder of a run")
         try:
-            self._group = zarr.open_group(self.path, mode="r")
-        except Exception as error:
+            self.attrs = read_group_attributes(self.path)
+        except (OSError, ValueError) as error:
             raise FileFormatError(
                 "this folder holds no results of a scan", where=str(path), fix="give the output folder of a run"
             ) from error
-        self.attrs: dict[str, Any] = dict(self._group.attrs)
         if self.attrs.get("format") != FORMAT:
             raise FileFormatError(
                 "this is not a results cube of allscan", where=str(self.path), fix="give the output folder of a run"
@@ -214,11 +226,12 @@ class ResultsCube:
                 where=str(self.path),
                 fix="run the job again into another folder, or use the version of allscan that wrote them",
             )
+        self._arrays: dict[str, StoredArray] = {}
         self.columns = tuple(OutputColumn(**column) for column in self.attrs["columns"])
         self.traits = tuple(str(name) for name in self._read("trait"))
         self.strata = tuple(str(name) for name in self._read("stratum"))
-        self.n_variants = int(self._array("variant_position").shape[0])
-        self.chunk_variants = int(self._array("status").chunks[2])
+        self.n_variants = self._array("variant_position").shape[0]
+        self.chunk_variants = self._array("status").chunks[2]
         self._layouts: dict[str, ChunkLayout] = {}
 
     @classmethod
@@ -229,13 +242,14 @@ class ResultsCube:
     def __repr__(self) -> str:
         return f"ResultsCube({str(self.path)!r}: {len(self.traits)} traits × {self.n_variants:,} variants)"
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        return array
+    def _array(self, name: str) -> StoredArray:
+        if name not in self._arrays:
+            self._arrays[name] = self._checked(name, lambda: StoredArray(self.path / name))
+        return self._arrays[name]
 
-    def _read(self, name: str, selection: Any = slice(None)) -> NDArray[Any]:
-        return self._checked(name, lambda: np.asarray(self._array(name)[selection]))
+    def _read(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
+        array = self._array(name)
+        return self._checked(name, lambda: array.read(rows.start or 0, rows.stop))
 
     def _checked(self, name: str, read: Callable[[], R]) -> R:
         try:
@@ -312,8 +326,8 @@ class ResultsCube:
     def _layout(self, column: str) -> ChunkLayout:
         if column not in self._layouts:
             array = self._array(column)
-            _, traits, variants = array.shards or array.chunks
-            self._layouts[column] = column_layout(column, array.dtype, traits, variants)
+            _, traits, variants = array.chunks
+            self._layouts[column] = column_layout(column, np.dtype(array.data_type), traits, variants)
         return self._layouts[column]
 
     def trait_columns(
@@ -363,13 +377,15 @@ def open_results(path: str | Path) -> xr.Dataset:
     """
     import dask.array as da
     import xarray as xr
+    import zarr
 
     cube = ResultsCube(path)
+    group = zarr.open_group(cube.path, mode="r")
     dims = ("stratum", "trait", "variant")
     data = {
         column.name: xr.Variable(
             dims,
-            da.from_zarr(cube._array(column.name)),
+            da.from_zarr(group[column.name]),
             {"description": column.description, "unit": column.unit},
         )
         for column in cube.columns

@@ -325,7 +325,7 @@ class GenotypeStore:
 
         array = self._stored(name)
         try:
-            return read_strings(self.path / name, array.shape, array.rows, start, stop)
+            return read_strings(self.path / name, array.shape, array.chunks[0], start, stop)
         except Exception as error:
             raise self._unreadable(name, error) from error
 

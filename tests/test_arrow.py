@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,15 @@ def test_numbers_with_missing_ones_in_chunks_and_slices(pieces: list[list[int | 
     assert result.tolist() == expected
     if len(pieces) == 1:
         assert arrow.numbers(column.chunk(0), np.int32, -7).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64", "float32", "float64"])
+def test_numbers_go_there_and_back(kind: str) -> None:
+    values = np.arange(20).astype(kind)[::2]
+    column = arrow.number_array(values)
+    column.validate(full=True)
+    assert column.equals(pa.array(values))
+    np.testing.assert_array_equal(arrow.numbers(column, kind, 0), values)
 
 
 def test_missing_floats_are_what_is_asked_for() -> None:

@@ -21,6 +21,12 @@ def string_array(texts: Iterable[str]) -> Any:
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
+def number_array(values: NDArray[Any]) -> Any:
+    """Numbers (n,) as an Arrow array of the same type; nothing is copied if they are contiguous."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
 def null_string() -> Any:
     """The missing value of a column of strings."""
     return pa.nulls(1, pa.string())[0]

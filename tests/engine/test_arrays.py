@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zarr.codecs import Crc32cCodec, GzipCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-from allscan.engine.arrays import StoredArray, read_group_attributes
-from allscan.engine.chunk_files import ChecksumError
+from allscan.engine.arrays import StoredArray, encode_numbers_chunk, read_group_attributes, write_array, write_group
+from allscan.engine.chunk_files import BLOSC_LEVEL, ZSTD_LEVEL, ChecksumError, ChunkLayout, Codec
 
 CODECS = (ZstdCodec(level=1), Crc32cCodec())
 
@@ -52,6 +53,71 @@ def test_any_rows_are_those_that_zarr_wrote(tmp_path: Path, data: st.DataObject)
     np.testing.assert_array_equal(part, values[start:stop])
     assert part.dtype == values.dtype
     part[...] = values[:1]  # it is the caller's own
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "int64", "float32", "float64", "string"])
+def test_arrays_are_described_as_zarr_describes_them(tmp_path: Path, kind: str) -> None:
+    group = zarr.create_group(tmp_path / "theirs", attributes={"a": [1, "ü"]})
+    options = {"fill_value": float("nan")} if kind.startswith("float") else {}
+    group.create_array(
+        "array",
+        shape=(20, 2),
+        chunks=(8, 2),
+        dtype=kind,
+        compressors=CODECS,
+        dimension_names=("rows", "columns"),
+        attributes={"unit": "people"},
+        **options,
+    )
+    (tmp_path / "ours").mkdir()
+    write_group(tmp_path / "ours", {"a": [1, "ü"]})
+    write_array(
+        tmp_path / "ours" / "array",
+        dtype=None if kind == "string" else np.dtype(kind),
+        shape=(20, 2),
+        chunks=(8, 2),
+        dimensions=("rows", "columns"),
+        attributes={"unit": "people"},
+    )
+    for name in ("zarr.json", "array/zarr.json"):
+        ours, theirs = (json.loads((tmp_path / who / name).read_text()) for who in ("ours", "theirs"))
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("inner", [2, 8])
+@pytest.mark.parametrize(("codec", "kind"), [(Codec.BITSHUFFLE, "float32"), (Codec.ZSTD, "uint8")])
+def test_codecs_of_results_are_described_as_zarr_describes_them(
+    tmp_path: Path, codec: Codec, kind: str, inner: int
+) -> None:
+    layout = ChunkLayout(np.dtype(kind), 8, 100, inner, codec)
+    blosc = BloscCodec(
+        typesize=layout.dtype.itemsize, cname="lz4", clevel=BLOSC_LEVEL, shuffle="bitshuffle", blocksize=0
+    )
+    array = zarr.create_array(
+        tmp_path / "theirs",
+        shape=(2, 16, 300),
+        chunks=(1, inner, 100),
+        shards=(1, 8, 100) if inner < 8 else None,
+        dtype=kind,
+        compressors=(blosc if codec is Codec.BITSHUFFLE else ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()),
+    )
+    described = json.loads((tmp_path / "theirs" / "zarr.json").read_text())
+    assert layout.codecs == described["codecs"]
+    assert described["chunk_grid"]["configuration"]["chunk_shape"] == [1, 8, 100]
+    assert array.dtype == layout.dtype
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "float32"])
+def test_zarr_reads_the_chunks_of_columns(tmp_path: Path, kind: str) -> None:
+    values = np.arange(11).astype(kind)
+    write_array(tmp_path / "array", dtype=values.dtype, shape=(11,), chunks=(8,), dimensions=("rows",))
+    (tmp_path / "array" / "c").mkdir()
+    for k in range(2):
+        pieces = encode_numbers_chunk(values[8 * k : 8 * k + 8], 8)
+        (tmp_path / "array" / "c" / str(k)).write_bytes(b"".join(pieces))
+    theirs = zarr.open_array(tmp_path / "array", mode="r")
+    np.testing.assert_array_equal(theirs[:], values)
+    np.testing.assert_array_equal(StoredArray(tmp_path / "array").read(), values)
 
 
 def chunk(path: Path) -> Path:
