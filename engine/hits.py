@@ -86,6 +86,8 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from allscan.arrow import number_array, string_array
+
     dtypes = {column.name: np.dtype(column.dtype) for column in cube.columns}
     layout = _layout(dtypes)
     parts = [np.fromfile(_part(output, name), layout) for name in names]
@@ -103,14 +105,14 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
         ]
     )
     known = {
-        "stratum": pa.array(cube.strata, pa.string()),
-        "trait": pa.array(cube.traits, pa.string()),
+        "stratum": string_array(cube.strata),
+        "trait": string_array(cube.traits),
         "contig": table.contig_names,
-        "position": pa.array(table.position),
+        "position": number_array(table.position),
         "variant_id": table.variant_id,
         "ref": table.ref,
         "effect_allele": table.alt,
-        "info": pa.array(table.info),
+        "info": number_array(table.info),
     }
     temporary = (output / HITS).with_name(f".{HITS}.partial")
     with pq.ParquetWriter(
@@ -124,9 +126,9 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
             rows = slice(start, start + ROW_GROUP)
             index = {"stratum": hits["stratum"][rows], "trait": hits["trait"][rows]}
             arrays = [
-                known[field.name].take(pa.array(index.get(field.name, of_hit[rows])))
+                known[field.name].take(number_array(index.get(field.name, of_hit[rows])))
                 if field.name in known
-                else pa.array(np.ascontiguousarray(hits[field.name][rows]))
+                else number_array(hits[field.name][rows])
                 for field in schema
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))

@@ -9,6 +9,7 @@ import numcodecs
 import numpy as np
 import pyarrow as pa
 
+from allscan.arrow import number_array, string_array
 from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
 from allscan.kernels.strings import HEADER, join_strings, split_strings
 
@@ -34,10 +35,22 @@ class VariantNames:
     def __len__(self) -> int:
         return len(self.position)
 
+    def slice(self, start: int, stop: int) -> VariantNames:
+        """Variants ``start:stop``; nothing is copied."""
+        return VariantNames(
+            self.contigs,
+            self.contig[start:stop],
+            self.position[start:stop],
+            self.variant_id.slice(start, stop - start),
+            self.ref.slice(start, stop - start),
+            self.alt.slice(start, stop - start),
+            self.info[start:stop],
+        )
+
     def take(self, rows: NDArray[Any]) -> VariantNames:
         """Variants by mask or by index."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        wanted = pa.array(index)
+        wanted = number_array(index)
         return VariantNames(
             self.contigs,
             self.contig[index],
@@ -64,7 +77,7 @@ class VariantNames:
     @property
     def contig_names(self) -> pa.StringArray:
         """Contig of each variant."""
-        return pa.array(self.contigs, pa.string()).take(pa.array(self.contig))
+        return string_array(self.contigs).take(number_array(self.contig))
 
 
 def objects(strings: pa.StringArray) -> NDArray[np.object_]:
@@ -108,7 +121,7 @@ def encode_strings(strings: pa.StringArray, size: int) -> NDArray[np.uint8]:
     """Strings, filled up with empty ones to ``size``, as ``vlen-utf8``."""
     offsets, data = buffers(strings)
     offsets = np.concatenate([offsets, np.full(size - len(strings), offsets[-1], np.int32)])
-    content = np.empty(HEADER * (size + 1) + int(offsets[-1] - offsets[0]), np.uint8)
+    content = np.empty(HEADER * (size + 1) + len(data), np.uint8)
     join_strings(offsets, data, content)
     return content
 
@@ -133,7 +146,7 @@ def decode_strings(content: bytes, size: int) -> pa.StringArray:
 
 
 def buffers(strings: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Offsets, shape (strings + 1,), and the bytes that they point into."""
+    """Offsets, shape (strings + 1,), from 0, and the bytes that they point into."""
     _, offsets, data = strings.buffers()
     ends = np.frombuffer(offsets or bytes(HEADER), np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    return ends, np.frombuffer(data or b"", np.uint8)
+    return ends - ends[0], np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Format = Literal["regenie", "plink", "gwas-ssf", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
+LINES = 1 << 13
+"""Lines made at a time: their text stays in the processor's cache."""
+
 TABIX_LIMIT = 2**29 - 1
 """Positions from here on need an index of type CSI."""
 
@@ -49,6 +52,7 @@ class TextFormat(Protocol):
     """A format whose rows are lines."""
 
     header: bytes
+    needs: frozenset[str]  # result columns
 
     def body(self, rows: Rows) -> memoryview:
         """Lines of some variants."""
@@ -170,18 +174,19 @@ class _Filter:
     left_out: Counter[str] = field(default_factory=Counter)
     farthest: int = 0  # largest position seen
 
-    def store_order(self) -> Iterator[Rows]:
+    def store_order(self, columns: Iterable[str]) -> Iterator[Rows]:
         """Rows as the cube holds them."""
         from allscan.jobs.result_source import blocks
 
+        needed = {*columns, "neg_log10_p"}
         for variants in blocks(self.selection.source.n_variants):
-            yield self.apply(self.selection.read(variants))
+            yield self.apply(self.selection.read(variants, needed))
 
-    def by_chromosome(self) -> Iterator[Rows]:
+    def by_chromosome(self, columns: Iterable[str]) -> Iterator[Rows]:
         """Rows by chromosome number and position."""
         from allscan.jobs.gwas_ssf import ordered_rows
 
-        for rows in ordered_rows(self.selection):
+        for rows in ordered_rows(self.selection, {*columns, "neg_log10_p"}):
             yield self.apply(rows)
 
     def apply(self, rows: Rows) -> Rows:
@@ -208,7 +213,7 @@ def _export_lines(
     else:
         layout = PlinkText(selection.source, "\t")
     with _temporary(target) as temporary:
-        rows = _write_text(temporary, layout, kept.store_order(), compressed)
+        rows = _write_text(temporary, layout, kept.store_order(layout.needs), compressed)
         index = _index(temporary, format_name, kept.farthest) if compressed else None
         placed = _put_in_place(temporary, target, index)
     return ExportSummary(target, rows, dict(kept.left_out), placed)
@@ -222,7 +227,7 @@ def _export_ssf(
     layout = SsfText(selection.source, "\t")
     meta = target.with_name(target.name + "-meta.yaml")
     with _temporary(target) as temporary, _temporary(meta) as temporary_meta:
-        rows = _write_text(temporary, layout, kept.by_chromosome(), compressed)
+        rows = _write_text(temporary, layout, kept.by_chromosome(layout.needs), compressed)
         rows -= sum(layout.left_out.values())
         index = _index(temporary, "gwas-ssf", kept.farthest) if compressed else None
         with temporary.open("rb") as file:
@@ -239,7 +244,7 @@ def _export_parquet(selection: Selection, kept: _Filter, target: Path) -> Export
     from allscan.jobs.export_parquet import write_parquet
 
     with _temporary(target) as temporary:
-        rows = write_parquet(temporary, selection, kept.store_order())
+        rows = write_parquet(temporary, selection, kept.store_order(column.name for column in selection.source.columns))
         _put_in_place(temporary, target, None)
     return ExportSummary(target, rows, dict(kept.left_out))
 
@@ -252,7 +257,8 @@ def _write_text(path: Path, layout: TextFormat, parts: Iterable[Rows], compresse
         try:
             file.write(layout.header)
             for rows in parts:
-                file.write(bytes(layout.body(rows)))
+                for piece in rows.pieces(LINES):
+                    file.write(bytes(layout.body(piece)))
                 count += len(rows)
         finally:
             file.close()
@@ -260,7 +266,8 @@ def _write_text(path: Path, layout: TextFormat, parts: Iterable[Rows], compresse
     with path.open("wb") as plain:
         plain.write(layout.header)
         for rows in parts:
-            plain.write(layout.body(rows))
+            for piece in rows.pieces(LINES):
+                plain.write(layout.body(piece))
             count += len(rows)
         plain.flush()
         os.fsync(plain.fileno())

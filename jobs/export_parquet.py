@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from allscan.jobs.export_rows import Rows, Selection
 
-STRINGS = ("contig", "variant_id", "ref", "alt", "status")
+REPEATED = ("contig", "ref", "alt", "status")
+"""Strings that a dictionary makes smaller; identifiers differ."""
+SOUGHT = ("contig", "position", "neg_log10_p")
+"""Columns whose range in each row group is kept, so that a reader may pass over it."""
 
 
 def schema(selection: Selection) -> pa.Schema:
@@ -48,26 +51,39 @@ def schema(selection: Selection) -> pa.Schema:
 def write_parquet(path: Path, selection: Selection, parts: Iterable[Rows]) -> int:
     """Write rows to a Parquet file, a row group for each part; returns their number.
 
-    Floats are split by bytes (BYTE_STREAM_SPLIT) and compressed by zstd; a dictionary is kept for strings
-    only: one of floats makes a file larger, not smaller.
+    Floats are split by bytes (BYTE_STREAM_SPLIT) and compressed by zstd; a dictionary is kept for repeated
+    strings only: one of floats makes a file larger, not smaller.
     """
     layout = schema(selection)
     floats = [field.name for field in layout if pa.types.is_floating(field.type)]
-    names = np.array([status.name for status in Status], dtype=object)
+    names = pa.array([status.name for status in Status], pa.string())
     count = 0
     with pq.ParquetWriter(
         path,
         layout,
         compression="zstd",
-        use_dictionary=list(STRINGS),
+        use_dictionary=list(REPEATED),
+        write_statistics=list(SOUGHT),
         column_encoding={"position": "DELTA_BINARY_PACKED", **dict.fromkeys(floats, "BYTE_STREAM_SPLIT")},
     ) as writer:
         for rows in parts:
-            values = {**rows.values, "status": names[rows.values["status"]]}
-            for name in ("contig", "position", "variant_id", "ref", "alt", "info"):
-                values[name] = getattr(rows.table, name)
+            table = rows.table
+            known = {
+                "contig": table.contig_names,
+                "position": pa.array(table.position),
+                "variant_id": table.variant_id,
+                "ref": table.ref,
+                "alt": table.alt,
+                "info": pa.array(table.info, from_pandas=True),
+                "status": names.take(pa.array(rows.values["status"])),
+            }
             # NaN becomes null: databases keep the two apart, and these values are missing.
-            arrays = [pa.array(values[field.name], field.type, from_pandas=True) for field in layout]
+            arrays = [
+                known[field.name]
+                if field.name in known
+                else pa.array(rows.values[field.name], field.type, from_pandas=True)
+                for field in layout
+            ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=layout), row_group_size=max(len(rows), 1))
             count += len(rows)
     return count

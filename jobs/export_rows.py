@@ -1,29 +1,24 @@
-"""Rows of one trait on their way out: read by blocks, and their numbers as text."""
+"""Rows of one trait on their way out, read by blocks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from allscan.engine.store import VariantTable
+from allscan.engine.variant_names import VariantNames
+from allscan.jobs.export_cells import Cells, joined, text
 from allscan.kernels.association import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from allscan.jobs.result_source import ResultSource
 
-SMALLEST_PLAIN_P = 300.0
-"""−log10 p above which p is below what every reader of a float64 can hold."""
-
-P_DIGITS = 7
-NO_VALUE = "NA"
+_DOT = ord(".")
 
 
 @dataclass(frozen=True)
@@ -44,40 +39,47 @@ class Selection:
         """Name of the stratum."""
         return self.source.strata[self.stratum]
 
-    def read(self, variants: slice) -> Rows:
-        """Names and results of some variants."""
+    def read(self, variants: slice, columns: Collection[str]) -> Rows:
+        """Names and results of some variants; those of ``columns`` that there are."""
         traits = slice(self.trait, self.trait + 1)
         values = {
             column.name: self.source.block(column.name, self.stratum, traits, variants)[0]
             for column in self.source.columns
+            if column.name in columns
         }
-        return Rows(self.source.variant_table(variants.start, variants.stop), values)
+        return Rows(self.source.variant_names(variants.start, variants.stop), values)
 
 
 @dataclass(frozen=True)
 class Rows:
     """Some variants of one trait: every array has shape (rows,)."""
 
-    table: VariantTable
+    table: VariantNames
     values: dict[str, NDArray[Any]]
 
     def __len__(self) -> int:
         return len(self.table)
 
+    def pieces(self, size: int) -> Iterator[Rows]:
+        """The rows, so many at a time."""
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield Rows(
+                self.table.slice(start, stop), {name: values[start:stop] for name, values in self.values.items()}
+            )
+
     def take(self, rows: NDArray[Any]) -> Rows:
         """Rows by mask or by index."""
-        columns = (getattr(self.table, column.name)[rows] for column in fields(VariantTable))
-        return Rows(VariantTable(*columns), {name: values[rows] for name, values in self.values.items()})
+        if rows.dtype == np.bool_ and rows.all():
+            return self
+        return Rows(self.table.take(rows), {name: values[rows] for name, values in self.values.items()})
 
     @classmethod
     def concatenate(cls, parts: Sequence[Rows]) -> Rows:
         """Rows of several parts, one after another."""
-        columns = (
-            np.concatenate([getattr(part.table, column.name) for part in parts]) for column in fields(VariantTable)
-        )
         names = parts[0].values
         return cls(
-            VariantTable(*columns),
+            VariantNames.concatenate([part.table for part in parts]),
             {name: np.concatenate([part.values[name] for part in parts]) for name in names},
         )
 
@@ -87,66 +89,49 @@ class Rows:
         return np.full(len(self), np.nan, np.float32) if found is None else found
 
     @property
-    def names(self) -> pa.StringArray:
+    def names(self) -> Cells:
         """Variant identifiers; ``contig:position:ref:alt`` where the source has none."""
-        ids = pa.array(self.table.variant_id, pa.string())
-        keys = pc.binary_join_element_wise(
-            pa.array(self.table.contig, pa.string()),
-            text(self.table.position),
-            pa.array(self.table.ref, pa.string()),
-            pa.array(self.table.alt, pa.string()),
-            ":",
-        )
-        unnamed = pc.or_(pc.equal(ids, "."), pc.equal(ids, ""))
-        return pc.if_else(unnamed, keys, ids)
+        ids = self.variant_ids
+        unnamed = ids.lengths == 0
+        short = np.flatnonzero(ids.lengths == 1)
+        unnamed[short] = ids.data[ids.starts[short]] == _DOT
+        if not unnamed.any():
+            return ids
+        keys = joined([self.contigs, text(self.table.position), self.refs, self.alts], ":")
+        return ids.where(~unnamed, keys)
 
     @property
-    def status(self) -> pa.StringArray:
-        """Names of the status codes; null where the result is plainly OK."""
-        code = self.values["status"]
-        names = np.array([status.name for status in Status], dtype=object)
-        return pa.array(names[code], pa.string(), mask=code == Status.OK)
+    def contigs(self) -> Cells:
+        """Contig names."""
+        return Cells.of_codes(self.table.contig, self.table.contigs)
 
+    @property
+    def variant_ids(self) -> Cells:
+        """Identifiers as the source has them."""
+        return Cells.of_strings(self.table.variant_id)
 
-def text(values: NDArray[Any]) -> pa.StringArray:
-    """Numbers as text: the shortest decimal that reads back as the same float; null where not finite.
+    @property
+    def refs(self) -> Cells:
+        """Reference alleles."""
+        return Cells.of_strings(self.table.ref)
 
-    Independent of the locale.
-    """
-    mask = None if np.issubdtype(values.dtype, np.integer) else ~np.isfinite(values)
-    return pc.cast(pa.array(values, mask=mask), pa.string())
+    @property
+    def alts(self) -> Cells:
+        """Alternate alleles."""
+        return Cells.of_strings(self.table.alt)
 
+    @property
+    def status(self) -> Cells:
+        """Names of the status codes; missing where the result is plainly OK."""
+        return self._status_names(None)
 
-def p_value_text(neg_log10_p: NDArray[np.floating]) -> pa.StringArray:
-    """p-values as text with 7 significant digits, from −log10 p; null where that is NaN.
+    @property
+    def error_codes(self) -> Cells:
+        """Names of the status codes; ``.`` where the result is plainly OK."""
+        return self._status_names(".")
 
-    p-values below the smallest float64 are as exact as others: ``1.234567e-412``.
-    """
-    y = np.asarray(neg_log10_p, dtype=np.float64)
-    known = np.where(np.isfinite(y), y, 0.0)
-    exponent = np.floor(-known)
-    unit = 10.0 ** (P_DIGITS - 1)
-    mantissa = np.rint(10.0 ** (-known - exponent) * unit)
-    over = mantissa >= 10 * unit
-    mantissa[over] = unit
-    exponent += over
-    scientific = pc.binary_join_element_wise(text(mantissa / unit), text(exponent.astype(np.int64)), "e")
-    # Where p is not small it is written as people write it. Both powers are exact: the quotient is the
-    # float64 next to the decimal.
-    places = np.clip(P_DIGITS - 1 - exponent, 0, 22)
-    plain = text(mantissa / 10.0**places)
-    shown = pc.if_else(pa.array(exponent >= -4), plain, scientific)
-    return pc.if_else(pa.array(np.isfinite(y)), shown, pa.scalar(None, pa.string()))
-
-
-def lines(columns: Sequence[pa.StringArray], separator: str, missing: str = NO_VALUE) -> memoryview:
-    """Join columns of text into lines, each ended by a newline; nulls become ``missing``."""
-    joined = pc.binary_join_element_wise(*(pc.fill_null(column, missing) for column in columns), separator)
-    ended = pc.binary_join_element_wise(joined, "", "\n")
-    size = pc.sum(pc.binary_length(ended)).as_py() or 0
-    return memoryview(ended.buffers()[2])[:size] if size else memoryview(b"")
-
-
-def constant(value: str, length: int) -> pa.StringArray:
-    """The same text in every row."""
-    return pa.repeat(pa.scalar(value, pa.string()), length)
+    def _status_names(self, plain: str | None) -> Cells:
+        names: list[str | None] = [None] * (max(Status) + 1)
+        for status in Status:
+            names[status] = plain if status == Status.OK else status.name
+        return Cells.of_codes(self.values["status"], names)

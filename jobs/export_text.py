@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from allscan.jobs.export_rows import NO_VALUE, constant, lines, p_value_text, text
+from allscan.jobs.export_cells import Cells, joined, lines, p_value_text, text
 from allscan.jobs.result_source import degrees_of_freedom, own_columns
 from allscan.kernels.summary import chi_square
 
@@ -32,6 +30,7 @@ TEST_LABELS = {"additive": "ADD", "dominant": "DOM", "recessive": "REC", "genoty
 
 # Columns that both layouts have a place for; a test's other columns are written beside them.
 _PLACED = frozenset({"beta", "standard_error", "neg_log10_p"})
+_NEEDED = _PLACED | {"n", "effect_allele_frequency", "status"}
 _GENOTYPIC = frozenset({"beta_domdev", "standard_error_domdev"})
 
 
@@ -55,20 +54,21 @@ class RegenieText:
         self._label = test_label(source)
         self._df = degrees_of_freedom(source)
         self._others = [column.name for column in own_columns(source) if column.name not in _PLACED]
+        self.needs = _NEEDED | frozenset(self._others)
 
     def body(self, rows: Rows) -> memoryview:
         """Lines of some variants."""
         y = rows.column("neg_log10_p")
         columns = [
-            pa.array(rows.table.contig, pa.string()),
+            rows.contigs,
             text(rows.table.position),
             rows.names,
-            pa.array(rows.table.ref, pa.string()),
-            pa.array(rows.table.alt, pa.string()),
+            rows.refs,
+            rows.alts,
             text(rows.column("effect_allele_frequency")),
             text(rows.table.info),
             text(rows.column("n")),
-            constant(self._label, len(rows)),
+            Cells.constant(self._label, len(rows)),
             text(rows.column("beta")),
             text(rows.column("standard_error")),
             text(chi_square(y, self._df).astype(np.float32)),
@@ -77,15 +77,13 @@ class RegenieText:
         ]
         return lines(columns, self.separator)
 
-    def _extra(self, rows: Rows) -> pa.StringArray:
-        parts = [rows.status]
+    def _extra(self, rows: Rows) -> Cells:
+        entries = [rows.status]
         for name in self._others:
-            label = constant(f"{name.upper()}=", len(rows))
-            parts.append(pc.binary_join_element_wise(label, text(rows.column(name)), ""))
-        # Each entry ends with the separator or is empty: Arrow's own way to skip nulls loses whole rows.
-        ended = [pc.fill_null(pc.binary_join_element_wise(part, "", ";"), "") for part in parts]
-        joined = pc.utf8_rtrim(pc.binary_join_element_wise(*ended, ""), ";")
-        return pc.if_else(pc.equal(joined, ""), NO_VALUE, joined)
+            values = text(rows.column(name))
+            entry = joined([Cells.constant(f"{name.upper()}=", len(rows)), values], "")
+            entries.append(Cells(entry.data, entry.starts, np.where(values.lengths < 0, values.lengths, entry.lengths)))
+        return joined(entries, ";", skip_missing=True) if self._others else rows.status
 
 
 class PlinkText:
@@ -102,12 +100,13 @@ class PlinkText:
         self._genotypic = degrees_of_freedom(source) == 2
         placed = _PLACED | (_GENOTYPIC if self._genotypic else frozenset())
         self._others = [column.name for column in own_columns(source) if column.name not in placed]
+        self.needs = _NEEDED | frozenset(column.name for column in own_columns(source))
         names = [*PLINK_COLUMNS, *(name.upper() for name in self._others)]
         self.header = (separator.join(names) + "\n").encode()
 
     def body(self, rows: Rows) -> memoryview:
         """Lines of some variants."""
-        nothing = constant(NO_VALUE, len(rows))
+        nothing = Cells.of_codes(np.zeros(len(rows), np.int8), [None])
         p = p_value_text(rows.column("neg_log10_p"))
         if not self._genotypic:
             columns = self._columns(rows, self._label, *self._effect(rows, ""), p)
@@ -117,14 +116,9 @@ class PlinkText:
             self._columns(rows, "DOMDEV", *self._effect(rows, "_domdev"), nothing),
             self._columns(rows, self._label, nothing, nothing, nothing, p),
         ]
-        interleaved = pa.array(np.arange(3 * len(rows)).reshape(3, -1).T.ravel())
-        columns = [
-            pa.concat_arrays([pc.fill_null(part, NO_VALUE) for part in parts]).take(interleaved)
-            for parts in zip(*tests, strict=True)
-        ]
-        return lines(columns, self.separator)
+        return lines([Cells.interleave(parts) for parts in zip(*tests, strict=True)], self.separator)
 
-    def _effect(self, rows: Rows, suffix: str) -> tuple[pa.StringArray, pa.StringArray, pa.StringArray]:
+    def _effect(self, rows: Rows, suffix: str) -> tuple[Cells, Cells, Cells]:
         beta = rows.column(f"beta{suffix}")
         error = rows.column(f"standard_error{suffix}")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -135,27 +129,27 @@ class PlinkText:
         self,
         rows: Rows,
         label: str,
-        beta: pa.StringArray,
-        error: pa.StringArray,
-        statistic: pa.StringArray,
-        p: pa.StringArray,
-    ) -> list[pa.StringArray]:
-        alt = pa.array(rows.table.alt, pa.string())
+        beta: Cells,
+        error: Cells,
+        statistic: Cells,
+        p: Cells,
+    ) -> list[Cells]:
+        alt = rows.alts
         return [
-            pa.array(rows.table.contig, pa.string()),
+            rows.contigs,
             text(rows.table.position),
             rows.names,
-            pa.array(rows.table.ref, pa.string()),
+            rows.refs,
             alt,
             alt,
             text(rows.column("effect_allele_frequency")),
-            constant(label, len(rows)),
+            Cells.constant(label, len(rows)),
             text(rows.column("n")),
             beta,
             error,
             statistic,
             p,
-            pc.fill_null(rows.status, "."),
+            rows.error_codes,
             *(text(rows.column(name)) for name in self._others),
         ]
 

@@ -13,20 +13,21 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from allscan.engine.chromosomes import canonical_name
 from allscan.errors import InputError
-from allscan.jobs.export_rows import Rows, constant, lines, text
+from allscan.jobs.export_cells import Cells, joined, lines, text
+from allscan.jobs.export_rows import Rows
 from allscan.jobs.result_source import BLOCK, blocks, degrees_of_freedom
 from allscan.kernels.association import Status
+from allscan.kernels.text import MISSING, find_rs_numbers, find_sequences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from allscan.engine.variant_names import VariantNames
     from allscan.jobs.export_rows import Selection
     from allscan.jobs.result_source import ResultSource
 
@@ -40,8 +41,16 @@ FILE_TYPE = "GWAS-SSF v1.0"
 
 CHROMOSOME_CODES = {str(k): k for k in range(1, 23)} | {"X": 23, "XY": 23, "PAR1": 23, "PAR2": 23, "Y": 24, "MT": 25}
 
+_NUMBERS = ("beta", "standard_error", "neg_log10_p", "effect_allele_frequency")
+
 NO_CHROMOSOME = "the contig is none of the chromosomes 1 to 22, X, Y, MT"
 ODD_ALLELE = "an allele is not a sequence of A, C, G, T"
+
+
+MOST_PIECES = 64
+"""Pieces of a chromosome, each in order, that are read as one."""
+GAP = 1024
+"""Variants that are read over rather than begin another stretch."""
 
 
 class Run(NamedTuple):
@@ -72,6 +81,7 @@ class SsfText:
             )
         self.separator = separator
         self.header = (separator.join(COLUMNS) + "\n").encode()
+        self.needs = frozenset({*_NUMBERS, "n", "status"})
         self.left_out: Counter[str] = Counter()
         self.lowest_frequency = float("inf")
         self.most_samples = 0
@@ -84,11 +94,9 @@ class SsfText:
         frequency = kept.values["effect_allele_frequency"]
         self.lowest_frequency = min(self.lowest_frequency, float(np.minimum(frequency, 1 - frequency).min()))
         self.most_samples = max(self.most_samples, int(kept.values["n"].max()))
-        code = text(chromosome_codes(kept.table.contig))
+        code = text(chromosome_codes(kept.table))
         position = text(kept.table.position)
-        ref = pc.utf8_upper(pa.array(kept.table.ref, pa.string()))
-        alt = pc.utf8_upper(pa.array(kept.table.alt, pa.string()))
-        ids = pa.array(kept.table.variant_id, pa.string())
+        ref, alt = _upper(kept.refs), _upper(kept.alts)
         columns = [
             code,
             position,
@@ -98,10 +106,10 @@ class SsfText:
             text(kept.values["standard_error"]),
             text(frequency),
             text(kept.values["neg_log10_p"]),
-            pc.binary_join_element_wise(code, position, ref, alt, "_"),
-            pc.if_else(pc.match_substring_regex(ids, "^rs[0-9]+$"), ids, NO_VALUE),
+            joined([code, position, ref, alt], "_"),
+            _rs_numbers(kept.variant_ids),
             # The reference allele is the other allele.
-            constant("OA", len(kept)),
+            Cells.constant("OA", len(kept)),
             # Some imputation programs report qualities a little above 1; the format ends there.
             text(np.minimum(kept.table.info, np.float32(1.0))),
             text(kept.values["n"]),
@@ -109,16 +117,13 @@ class SsfText:
         return lines(columns, self.separator, NO_VALUE)
 
     def _holdable(self, rows: Rows) -> NDArray[np.bool_]:
-        values = ("beta", "standard_error", "neg_log10_p", "effect_allele_frequency")
-        result = np.logical_and.reduce([np.isfinite(rows.values[name]) for name in values])
-        placed = chromosome_codes(rows.table.contig) > 0
-        bases = "^[ACGTacgt]+$"
-        plain = np.asarray(
-            pc.and_(
-                pc.match_substring_regex(pa.array(rows.table.ref, pa.string()), bases),
-                pc.match_substring_regex(pa.array(rows.table.alt, pa.string()), bases),
-            )
-        )
+        result = np.logical_and.reduce([np.isfinite(rows.values[name]) for name in _NUMBERS])
+        placed = chromosome_codes(rows.table) > 0
+        plain = np.ones(len(rows), np.bool_)
+        for cells in (rows.refs, rows.alts):
+            sequence = np.empty(len(rows), np.bool_)
+            find_sequences(cells.data, cells.starts, cells.lengths, sequence)
+            plain &= sequence
         # One reason per row, the first that applies.
         for code, count in enumerate(np.bincount(rows.values["status"][~result], minlength=len(Status))):
             if count:
@@ -132,11 +137,22 @@ class SsfText:
             self.left_out[reason] += int(np.count_nonzero(rows))
 
 
-def chromosome_codes(contig: NDArray[np.object_]) -> NDArray[np.int64]:
+def _upper(sequences: Cells) -> Cells:
+    """Sequences of letters in upper case."""
+    return Cells(sequences.data & np.uint8(0xDF), sequences.starts, sequences.lengths)
+
+
+def _rs_numbers(ids: Cells) -> Cells:
+    """Identifiers that are rs numbers; the others are missing."""
+    found = np.empty(len(ids), np.bool_)
+    find_rs_numbers(ids.data, ids.starts, ids.lengths, found)
+    return Cells(ids.data, ids.starts, np.where(found, ids.lengths, np.int32(MISSING)))
+
+
+def chromosome_codes(names: VariantNames) -> NDArray[np.int64]:
     """GWAS-SSF's chromosome numbers, shape (rows,): X 23, Y 24, MT 25; 0 for other contigs."""
-    encoded = pa.array(contig, pa.string()).dictionary_encode()
-    codes = [CHROMOSOME_CODES.get(canonical_name(name) or "", 0) for name in encoded.dictionary.to_pylist()]
-    return np.asarray(np.array(codes, dtype=np.int64)[encoded.indices.to_numpy()])
+    codes = [CHROMOSOME_CODES.get(canonical_name(contig) or "", 0) for contig in names.contigs]
+    return np.asarray(np.array(codes, dtype=np.int64)[names.contig])
 
 
 def chromosome_runs(source: ResultSource) -> list[Run]:
@@ -144,8 +160,8 @@ def chromosome_runs(source: ResultSource) -> list[Run]:
     runs: list[Run] = []
     before = -1
     for variants in blocks(source.n_variants):
-        table = source.variant_table(variants.start, variants.stop)
-        codes = chromosome_codes(table.contig)
+        table = source.variant_names(variants.start, variants.stop)
+        codes = chromosome_codes(table)
         edges = np.flatnonzero(np.diff(codes)) + 1
         for first, last in zip([0, *edges], [*edges, len(codes)], strict=True):
             code = int(codes[first])
@@ -161,23 +177,39 @@ def chromosome_runs(source: ResultSource) -> list[Run]:
     return sorted(runs, key=lambda run: run.code)
 
 
-def ordered_rows(selection: Selection) -> Iterator[Rows]:
+def ordered_rows(selection: Selection, columns: Collection[str]) -> Iterator[Rows]:
     """Rows by chromosome number and position.
 
-    Blocks are passed on as they are read where a chromosome stands in order; one that does not, or that
-    stands in several places (X and its pseudoautosomal regions), is held and sorted.
+    Blocks are passed on as they are read where a chromosome stands in order. One of several pieces that do each (X and
+    its pseudoautosomal regions) is read in the order of its positions; one in no order at all is held and sorted.
     """
     runs = chromosome_runs(selection.source)
     for code in dict.fromkeys(run.code for run in runs):
         here = [run for run in runs if run.code == code]
-        pieces = (
+        pieces = [
             slice(start, min(start + BLOCK, run.stop)) for run in here for start in range(run.start, run.stop, BLOCK)
-        )
+        ]
         if len(here) == 1 and here[0].sorted:
-            yield from (selection.read(piece) for piece in pieces)
+            yield from (selection.read(piece, columns) for piece in pieces)
+            continue
+        position = np.concatenate([selection.source.variant_names(p.start, p.stop).position for p in pieces])
+        variant = np.concatenate([np.arange(run.start, run.stop) for run in here])
+        ordered = variant[np.argsort(position, kind="stable")]
+        if np.count_nonzero(np.diff(position) < 0) < MOST_PIECES:
+            for start in range(0, len(ordered), BLOCK):
+                yield _read_in_order(selection, ordered[start : start + BLOCK], columns)
         else:
-            whole = Rows.concatenate([selection.read(piece) for piece in pieces])
-            yield whole.take(np.argsort(whole.table.position, kind="stable"))
+            whole = Rows.concatenate([selection.read(piece, columns) for piece in pieces])
+            yield whole.take(np.argsort(position, kind="stable"))
+
+
+def _read_in_order(selection: Selection, wanted: NDArray[np.int64], columns: Collection[str]) -> Rows:
+    """Variants of a few stretches of the cube, in the order given."""
+    sorted_ = np.sort(wanted)
+    stretches = np.split(sorted_, np.flatnonzero(np.diff(sorted_) > GAP) + 1)
+    parts = [selection.read(slice(int(part[0]), int(part[-1]) + 1), columns) for part in stretches]
+    held = np.concatenate([np.arange(part[0], part[-1] + 1) for part in stretches])
+    return Rows.concatenate(parts).take(np.searchsorted(held, wanted))
 
 
 def metadata_text(

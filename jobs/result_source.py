@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.engine.store import VariantTable
+    from allscan.engine.variant_names import VariantNames
     from allscan.kernels.association import OutputColumn
 
 BLOCK = 1 << 16
@@ -49,6 +50,10 @@ class ResultSource(Protocol):
 
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """Names and places of variants ``start:stop``."""
+        ...
+
+    def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
+        """The same as Arrow columns."""
         ...
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from scipy import special
 
 from allscan.engine.store import VariantTable
+from allscan.engine.variant_names import VariantNames
 from allscan.kernels.association import OutputColumn, Status
 
 if TYPE_CHECKING:
@@ -68,6 +71,16 @@ class ArrayResults:
         return VariantTable(
             t.contig[rows], t.position[rows], t.variant_id[rows], t.ref[rows], t.alt[rows], t.info[rows]
         )
+
+    @cached_property
+    def names(self) -> VariantNames:
+        contigs = tuple(dict.fromkeys(self.table.contig))
+        contig = np.array([contigs.index(name) for name in self.table.contig], np.int16)
+        strings = (pa.array(column, pa.string()) for column in (self.table.variant_id, self.table.ref, self.table.alt))
+        return VariantNames(contigs, contig, self.table.position, *strings, self.table.info)
+
+    def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
+        return self.names.slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
         return self.values[column][stratum, traits, variants]
