@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from allscan import arrow
 from allscan.jobs.result_source import blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from allscan.engine.store import VariantTable
+    from allscan.engine.variant_names import VariantNames
     from allscan.jobs.result_source import ResultSource
 
 BASES = ("A", "C", "G", "T")
@@ -51,16 +51,16 @@ class Genome:
         return np.asarray(self.offset[code] + self.width[code] * within)
 
 
-def allele_codes(table: VariantTable) -> NDArray[np.uint8]:
+def allele_codes(names: VariantNames) -> NDArray[np.uint8]:
     """One byte for the alleles of each variant, shape (variants,)."""
-    ref = pa.array(table.ref, pa.string())
-    alt = pa.array(table.alt, pa.string())
-    bases = pa.array(BASES)
-    ref_base = pc.fill_null(pc.index_in(ref, bases), -1).to_numpy()
-    alt_base = pc.fill_null(pc.index_in(alt, bases), -1).to_numpy()
-    growth = pc.binary_length(alt).to_numpy() - pc.binary_length(ref).to_numpy()
-    spelled = ~pc.starts_with(alt, "<").to_numpy(zero_copy_only=False)
-    codes = np.full(len(table), OTHER_ALLELES, dtype=np.uint8)
+    bases = arrow.string_array(BASES)
+    ref_base, alt_base = (
+        arrow.numbers(pc.index_in(alleles, bases), np.int32, -1) for alleles in (names.ref, names.alt)
+    )
+    ref_size, alt_size = (arrow.numbers(pc.binary_length(alleles), np.int32, 0) for alleles in (names.ref, names.alt))
+    growth = alt_size - ref_size
+    spelled = ~arrow.booleans(pc.starts_with(names.alt, "<"))
+    codes = np.full(len(names), OTHER_ALLELES, dtype=np.uint8)
     codes[(growth > 0) & spelled] = INSERTION
     codes[(growth < 0) & spelled] = DELETION
     single = (ref_base >= 0) & (alt_base >= 0)
@@ -76,15 +76,15 @@ def read_genome(source: ResultSource) -> Genome:
     allele = np.empty(n, dtype=np.uint8)
     code_of: dict[str, int] = {}
     for rows in blocks(n):
-        table = source.variant_table(rows.start, rows.stop)
-        position[rows] = table.position
-        allele[rows] = allele_codes(table)
-        # Names in order of first appearance, in this block and over all.
-        encoded = pa.array(table.contig, pa.string()).dictionary_encode()
-        names = encoded.dictionary.to_pylist()
-        for name in names:
-            code_of.setdefault(name, len(code_of))
-        contig[rows] = np.array([code_of[name] for name in names], np.int32)[encoded.indices.to_numpy()]
+        names = source.variant_names(rows.start, rows.stop)
+        position[rows] = names.position
+        allele[rows] = allele_codes(names)
+        # Contigs in order of first appearance, in this block and over all.
+        present, first = np.unique(names.contig, return_index=True)
+        for index in present[np.argsort(first)]:
+            code_of.setdefault(names.contigs[index], len(code_of))
+        codes = np.array([code_of.get(name, -1) for name in names.contigs], np.int32)
+        contig[rows] = codes[names.contig]
     return lay_out(tuple(code_of), contig, position, allele)
 
 

@@ -155,17 +155,17 @@ def _read_rows(
     for number in np.unique(needed // piece):
         start = int(number) * piece
         stop = min(start + piece, source.n_variants)
-        variants = source.variant_table(start, stop)
+        variants = source.variant_names(start, stop)
         results = {name: source.block(name, stratum, traits, slice(start, stop)) for name in names}
         for t, rows in enumerate(wanted):
             for place in np.flatnonzero((rows >= start) & (rows < stop)):
                 v = int(rows[place]) - start
                 table = tables[t]
-                table["contig"][place] = str(variants.contig[v])
+                table["contig"][place] = variants.contigs[variants.contig[v]]
                 table["position"][place] = int(variants.position[v])
-                table["id"][place] = str(variants.variant_id[v])
-                table["ref"][place] = str(variants.ref[v])
-                table["alt"][place] = str(variants.alt[v])
+                table["id"][place] = variants.variant_id[v].as_py()
+                table["ref"][place] = variants.ref[v].as_py()
+                table["alt"][place] = variants.alt[v].as_py()
                 table["info"][place] = _number(variants.info[v])
                 for name in names:
                     table[name][place] = _number(results[name][t, v])
