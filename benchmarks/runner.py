@@ -37,6 +37,8 @@ BUSY_CORES = 0.25  # used by others, from which on a run carries a warning
 PYTEST = (
     *(sys.executable, "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")),
     *("-p", "no:cacheprovider", "-q", "--no-header", "--color=no"),
+    # That no benchmark ran is told by the exit code.
+    *("-W", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning"),
 )
 _TESTS_FAILED = 1  # exit code of pytest
 _NOTHING_SELECTED = 5
@@ -86,7 +88,9 @@ def measure(settings: Settings, nodes: Sequence[str] = ()) -> Measured:
         command = [*PYTEST, "-p", "no:xdist", "--timeout=3600", "--basetemp", str(Path(folder) / "data"), "--tb=short"]
         command += ["--benchmark-enable", "--benchmark-only", "--benchmark-json", str(report), "--benchmark-quiet"]
         command += ["-k", settings.only] if settings.only and not nodes else []
-        command += list(nodes) or [str(settings.suite)]
+        # pytest names cases of a folder outside the root from that folder on.
+        base = ROOT if settings.suite.is_relative_to(ROOT) else settings.suite
+        command += [str(base / node) for node in nodes] or [str(settings.suite)]
         with failures.open("w", encoding="utf-8") as log:
             done = subprocess.run(
                 command, cwd=ROOT, env=measured_environment(settings.size), stdout=log, stderr=log, check=False
@@ -103,7 +107,8 @@ def measure(settings: Settings, nodes: Sequence[str] = ()) -> Measured:
                 f"the benchmarks could not run (pytest ended with {done.returncode}):\n{said[-3000:]}",
                 where=str(settings.suite),
             )
-        failed = [line.split()[1] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        lines = [line.split() for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        failed = list(dict.fromkeys(words[1] for words in lines))
         if failed:
             print(said[-3000:], file=sys.stderr)
         return _parse(json.loads(report.read_text(encoding="utf-8")), failed)

@@ -7,8 +7,9 @@ to process (where memory lies, what else runs) more than from round to round, so
 runs had shown it, and Student's t bounds the change.
 
 A case whose measured change exceeds the threshold is only suspected. It is run again, alone, in two more processes,
-and is slower if the lower bound of the median of the three changes exceeds the threshold, and all three lean that way. ``tests/benchmarks``
-measures what this does to noise with heavy tails, slow hours and interrupted rounds: see ``docs/benchmarks.md``.
+and is slower if the lower bound of the median of the three changes exceeds the threshold and all three lean that way.
+``tests/benchmarks`` measures what this does to noise with heavy tails, slow hours and interrupted rounds: see
+``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
