@@ -21,7 +21,7 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec, write_files
 from allscan.engine.plan import RESULTS_VERSION
 from allscan.engine.store import VariantTable
-from allscan.engine.variant_names import VariantNames, encode_strings_chunk, objects, read_strings
+from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings
 from allscan.errors import CorruptChunkError, FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
 
@@ -282,14 +282,15 @@ class ResultsCube:
         """Names and places of variants ``start:stop``."""
         rows = slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
         ids, alleles = (self._strings(name, rows) for name in ("variant_id", "variant_allele"))
-        first = np.arange(0, len(alleles), 2)
+        ref = arrow.number_array(np.arange(0, len(alleles), 2))
+        alt = arrow.number_array(np.arange(1, len(alleles), 2))
         return VariantNames(
             self.contigs,
             self._read("variant_contig", rows),
             self._read("variant_position", rows),
             ids,
-            alleles.take(first),
-            alleles.take(first + 1),
+            alleles.take(ref),
+            alleles.take(alt),
             self._read("variant_info", rows),
         )
 
@@ -305,9 +306,9 @@ class ResultsCube:
         return VariantTable(
             np.array(self.contigs, object)[names.contig],
             names.position,
-            objects(names.variant_id),
-            objects(names.ref),
-            objects(names.alt),
+            arrow.objects(names.variant_id),
+            arrow.objects(names.ref),
+            arrow.objects(names.alt),
             names.info,
         )
 

@@ -80,11 +80,6 @@ class VariantNames:
         return string_array(self.contigs).take(number_array(self.contig))
 
 
-def objects(strings: pa.StringArray) -> NDArray[np.object_]:
-    """Strings as Python's own, shape (strings,)."""
-    return np.asarray(strings.to_numpy(zero_copy_only=False), dtype=object)
-
-
 def read_strings(array: Path, shape: tuple[int, ...], rows: int, start: int, stop: int) -> pa.StringArray:
     """Read rows of an array of strings with the codecs ``vlen-utf8``, ``zstd``, ``crc32c``.
 
@@ -104,7 +99,7 @@ def read_strings(array: Path, shape: tuple[int, ...], rows: int, start: int, sto
     """
     width = int(np.prod(shape[1:], dtype=np.int64))
     rest = "/0" * (len(shape) - 1)
-    parts = [pa.array([], pa.string())]
+    parts = [string_array([])]
     for k in range(start // rows, -(-stop // rows)):
         strings = decode_strings(numcodecs.Zstd().decode(read_file(f"{array}/c/{k}{rest}")), rows * width)
         low, high = max(start - k * rows, 0), min(stop - k * rows, rows)
