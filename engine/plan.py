@@ -13,7 +13,7 @@ import numpy as np
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import Region, same_contig
 from allscan.errors import InputError
-from allscan.kernels.association import Missing, Model, ScanOptions
+from allscan.kernels.association import Missing, Model, Precision, ScanOptions
 from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.products import genotype_products
@@ -59,6 +59,7 @@ class ScanSpec:
     test_options: Mapping[str, Any] = field(default_factory=dict)
     model: Model = Model.ADDITIVE
     missing: Missing = Missing.IMPUTE_MEAN
+    precision: Precision = Precision.AUTO
     filter: VariantFilter = field(default_factory=VariantFilter)
     hits_neg_log10_p: float = 5.0
     x_male_dosage: int = 2  # a male's allele on X counts 2 (as a homozygous female) or 1
@@ -67,7 +68,7 @@ class ScanSpec:
     @property
     def options(self) -> ScanOptions:
         """What every test is told."""
-        return ScanOptions(int(self.model), int(self.missing))
+        return ScanOptions(int(self.model), int(self.missing), int(self.precision))
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,11 @@ def _seconds_per_variant(store: GenotypeStore, columns: int) -> float:
 def digest_of(store: GenotypeStore, design: Design, spec: ScanSpec) -> str:
     """Hash of everything that decides the results: store, aligned tables and parameters."""
     digest = hashlib.sha256()
-    parameters = asdict(spec) | {"model": int(spec.model), "missing": int(spec.missing)}
+    parameters = asdict(spec) | {
+        "model": int(spec.model),
+        "missing": int(spec.missing),
+        "precision": int(spec.precision),
+    }
     digest.update(json.dumps([RESULTS_VERSION, parameters], sort_keys=True, default=str).encode())
     digest.update(store.fingerprint().encode())
     digest.update(repr((design.trait_names, design.covariate_names, design.strata)).encode())

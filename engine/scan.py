@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from allscan import errors
+from allscan.engine.arrays import read_group_attributes
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.ploidy import ClassNull, fit_class_null, store_classes
 from allscan.engine.results import CUBE, ResultsCube, create_cube, write_block
+from allscan.engine.scoring import ScanShared, score_rows
 from allscan.engine.store import write_atomically
 from allscan.errors import JobChangedError, OutputError
-from allscan.kernels.association import Model, Status
-from allscan.kernels.block import take
-from allscan.kernels.counts import count_genotypes, hide_heterozygotes
+from allscan.kernels.association import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest, TraitNote
-    from allscan.kernels.block import GenotypeBlock
 
 COMMITS = "commits"
 
@@ -73,18 +70,6 @@ class ScanSummary:
     tasks_resumed: int
 
 
-class ScanShared(NamedTuple):
-    """What every task of a batch needs: handed to each worker once."""
-
-    store: GenotypeStore
-    plan: ScanPlan
-    spec: ScanSpec
-    nulls: dict[int, ClassNull | None]  # by PloidyClass
-    output: Path
-    strata: tuple[str, ...]
-    traits: tuple[str, ...]  # of the batch
-
-
 @dataclass(frozen=True)
 class TaskReport:
     """What a task says of itself; its commit file holds the same."""
@@ -93,118 +78,6 @@ class TaskReport:
     variants: int
     hidden_heterozygotes: int
     hits: int
-
-
-@dataclass
-class BlockResult:
-    """Arrays of one task under construction, each of shape (variants, traits)."""
-
-    names: tuple[str, ...]  # of the test's own columns
-    columns: dict[str, NDArray[Any]]
-    hidden: int = 0
-
-    @property
-    def status(self) -> NDArray[np.uint8]:
-        """Status codes."""
-        return self.columns["status"]
-
-
-def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
-    """Results of variants of the store, block by block, class by class."""
-    test = find_test(shared.spec.test)
-    names = tuple(column.name for column in test.columns(shared.spec.options))
-    shape = (len(rows), len(shared.traits))
-    columns: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan, np.float32) for name in names}
-    for name in ("effect_allele_count", "effect_allele_frequency", "missing_rate"):
-        columns[name] = np.full(shape, np.nan, np.float32)
-    columns["n"] = np.zeros(shape, np.int32)
-    columns["status"] = np.zeros(shape, np.uint8)
-    result = BlockResult(names, columns)
-    classes = store_classes(shared.store, rows)
-    size = shared.store.block_variants
-    for index in np.unique(rows // size):
-        inside = np.flatnonzero(rows // size == index)
-        block = shared.store.read_block(int(index))
-        for kind in np.unique(classes[inside]):
-            here = inside[classes[inside] == kind]
-            local = rows[here] - index * size
-            part = block if len(local) == block.n_variants else take(block, local)
-            state = shared.nulls[int(kind)]
-            if state is None:
-                result.status[here] = Status.SEX_UNKNOWN
-                continue
-            _score_part(test, part, state, PloidyClass(kind), shared, here, result)
-    if shared.spec.filter.min_info > 0:
-        info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
-        low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes
-        for name in names:
-            columns[name][low] = np.nan
-        result.status[low] = Status.FILTERED
-    return result
-
-
-def _score_part(
-    test: AssociationTest,
-    part: GenotypeBlock,
-    state: ClassNull,
-    kind: PloidyClass,
-    shared: ScanShared,
-    here: NDArray[np.int64],
-    result: BlockResult,
-) -> None:
-    """Score variants of one class and write them into rows ``here`` of the result."""
-    spec = shared.spec
-    if state.males is not None:
-        part, hidden = hide_heterozygotes(part, state.males)
-        result.hidden += hidden
-    counts = count_genotypes(part, state.sets)
-    copies, alleles = counts.dosage_sum, 2.0 * (counts.size - counts.n_missing)
-    if state.male_sets is not None:
-        of_males = count_genotypes(part, state.male_sets)
-        copies = copies - 0.5 * of_males.dosage_sum
-        alleles = alleles - (of_males.size - of_males.n_missing)
-    elif state.haploid:
-        copies, alleles = 0.5 * copies, 0.5 * alleles
-    out: dict[str, NDArray[Any]] = {name: np.full((len(here), len(shared.traits)), np.nan) for name in result.names}
-    out["status"] = np.zeros((len(here), len(shared.traits)), np.uint8)
-    if kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC):
-        out["status"][:] = Status.NOT_TESTED
-    else:
-        test.score_block(part, counts, state.null, spec.options, out)
-    s = state.set_of_trait
-    with np.errstate(divide="ignore", invalid="ignore"):
-        frequency = copies / alleles
-        missing_rate = counts.n_missing / counts.size
-    filtered = _filtered(shared, copies, alleles, frequency, missing_rate)
-    for name, values in out.items():
-        if name != "status":
-            values[filtered[:, s]] = np.nan
-        result.columns[name][here] = values
-    result.status[here] = np.where(filtered[:, s], np.uint8(Status.FILTERED), out["status"])
-    used = counts.size - counts.n_missing if spec.missing else np.broadcast_to(counts.size, counts.n_missing.shape)
-    result.columns["n"][here] = used[:, s]
-    result.columns["effect_allele_count"][here] = copies[:, s]
-    result.columns["effect_allele_frequency"][here] = frequency[:, s]
-    result.columns["missing_rate"][here] = missing_rate[:, s]
-
-
-def _filtered(
-    shared: ScanShared,
-    copies: NDArray[np.floating[Any]],
-    alleles: NDArray[np.floating[Any]],
-    frequency: NDArray[np.floating[Any]],
-    missing_rate: NDArray[np.floating[Any]],
-) -> NDArray[np.bool_]:
-    """Which (variant, set) the job's filters leave out, shape (variants, sets)."""
-    limits = shared.spec.filter
-    out = np.zeros(copies.shape, np.bool_)
-    if limits.min_mac > 0:
-        out |= np.minimum(copies, alleles - copies) < limits.min_mac
-    if limits.min_maf > 0:
-        out |= ~(np.minimum(frequency, 1 - frequency) >= limits.min_maf)
-    if limits.max_missing_rate < 1:
-        out |= ~(missing_rate <= limits.max_missing_rate)
-    return out
 
 
 def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
@@ -218,12 +91,11 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
     rows = shared.plan.run_rows(task.index)
     result = score_rows(shared, rows)
     try:
-        values = {name: np.ascontiguousarray(array.T) for name, array in result.columns.items()}
-        write_block(shared.output / CUBE, shared.plan, task, values)
-        hits = write_hits(shared.output, shared.plan, task, values, shared.spec.hits_neg_log10_p)
-        counts = Counter(result.status.ravel().tolist())
+        write_block(shared.output / CUBE, shared.plan, task, result.columns)
+        hits = write_hits(shared.output, shared.plan, task, result.columns, shared.spec.hits_neg_log10_p)
+        counts = np.bincount(result.columns["status"].ravel())
         report = TaskReport(
-            {Status(code).name.lower(): count for code, count in sorted(counts.items())},
+            {Status(code).name.lower(): int(count) for code, count in enumerate(counts) if count},
             len(rows),
             result.hidden,
             hits,
@@ -237,15 +109,12 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
 
 def output_error(error: OSError, output: Path) -> OutputError:
     """Say what a failed write means."""
-    if isinstance(error, OutputError):
-        return error
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(
-            "the disk is full",
-            where=str(output),
-            fix="free some space and run the same command again: finished blocks are kept",
-        )
-    return OutputError(f"the output folder cannot be written: {error}", where=str(output), fix="check its permissions")
+    return errors.output_error(
+        error,
+        output,
+        again="run the same command again: finished blocks are kept",
+        elsewhere="check the folder and its rights",
+    )
 
 
 def _committed(output: Path, plan: ScanPlan) -> dict[str, TaskReport]:
@@ -268,14 +137,12 @@ def prepare_output(output: Path, plan: ScanPlan, store: GenotypeStore, design: D
     OutputError
         If the folder cannot be written.
     """
-    import zarr
-
     cube = output / CUBE
     try:
         output.mkdir(parents=True, exist_ok=True)
         if cube.exists():
             try:
-                digest = dict(zarr.open_group(cube, mode="r").attrs).get("digest")
+                digest = read_group_attributes(cube).get("digest")
             except (OSError, ValueError):
                 digest = None
             if digest == plan.digest:

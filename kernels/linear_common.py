@@ -87,17 +87,17 @@ def finish_one(x: float, b: float, yy: float, df: float, cells: NDArray[np.float
 
 
 @jit
-def factor_in_place(matrix: NDArray[np.float64], c: int) -> int:
+def factor_in_place(matrix: NDArray[np.float64], c: int, least: float) -> int:
     """Cholesky factor of the lower triangle, in place; returns its rank.
 
-    A direction that is gone has a zero pivot: it is left out, its column and pivot zero.
+    A direction with a pivot up to ``least`` is gone: it is left out, its column and pivot zero.
     """
     kept = 0
     for j in range(c):
         pivot = matrix[j, j]
         for k in range(j):
             pivot -= matrix[j, k] * matrix[j, k]
-        if pivot <= COLLINEAR:
+        if pivot <= least:
             matrix[j, j] = 0.0
             for i in range(j + 1, c):
                 matrix[i, j] = 0.0

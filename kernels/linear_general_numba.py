@@ -216,4 +216,4 @@ def _downdate(
                     factor[j, k] -= value * row[first + k]
         for k in range(first + c, stop):
             left_out_ss[k] += row[k] * row[k]
-    return factor_in_place(factor, c)
+    return factor_in_place(factor, c, COLLINEAR)

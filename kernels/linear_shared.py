@@ -8,7 +8,8 @@ has, ``S`` the samples of one trait, and ``D`` those of ``U`` that it lacks. For
     x = gᵀg − hᵀ C⁻¹ h                         b = gᵀy
 
 where ``y`` is the trait after the covariates within ``S``, zero outside. ``Σ_U g q`` and ``gᵀy`` are products
-that all traits share; only the sums over ``D``, the few that a trait lacks, are its own. Sums of ``g`` itself come from
+that all traits share; only the sums over ``D``, the few that a trait lacks (or over ``S``, if those are fewer), are its
+own. Sums of ``g`` itself come from
 exact counts: the constant is in no product, so that float32 columns, all of mean zero, lose nothing to it.
 
 Where samples without a call are excluded, ``C``, ``yᵀy`` and ``gᵀy`` are down-dated by them. A variant that the
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
 FLOAT32_SAMPLES = 10_000
 """From here on sums are in float32 unless the job says otherwise."""
 
-# Least eigenvalue of C, of a pattern's covariates in the shared basis, for the pattern to join: below it, float32
+# Least eigenvalue of C, relative to the pattern's share of the samples, for a pattern to join: below it, float32
 # products would lose digits that matter. Below the second bound a direction is gone, as the sex covariate is
 # within one sex. A pattern in between has a basis of its own.
-WELL_CONDITIONED = 1e-2
+WELL_CONDITIONED = 1e-4
 GONE = 1e-12
 
 CODINGS = {Model.ADDITIVE: Coding.ADDITIVE, Model.DOMINANT: Coding.DOMINANT, Model.RECESSIVE: Coding.RECESSIVE}
@@ -64,8 +65,9 @@ class SharedGroup(NamedTuple):
     panel: Panel  # in the precision of the scan
     exact: Panel  # float64
     n_basis: int
-    subsets: Subsets  # the samples that a pattern lacks, for patterns that lack any
-    subset: NDArray[np.int64]  # (sets,) the subset of each pattern, or -1
+    subsets: Subsets  # the samples that a pattern lacks, or has, whichever are fewer
+    subset: NDArray[np.int64]  # (sets,) the subset of each pattern, or -1 where it lacks none
+    inside: NDArray[np.bool_]  # (sets,) the subset is of those that the pattern has
     sets: NDArray[np.int64]  # (sets,) number of each pattern in the batch
     size: NDArray[np.int64]  # (sets,)
     rank: NDArray[np.int64]  # (sets,) of the covariates, the constant included
@@ -98,10 +100,8 @@ def fit_shared(data: NullData, options: ScanOptions) -> tuple[SharedNull, tuple[
         everybody = data.member[left].any(axis=0)
         found = _fit_group(data, options, everybody, left)
         if found is None:
-            largest = max(left, key=lambda s: int(data.member[s].sum()))
-            everybody = data.member[largest]
-            inside = [s for s in left if not (data.member[s] & ~everybody).any()]
-            found = _fit_group(data, options, everybody, inside)
+            # In its own samples a pattern is always well conditioned.
+            found = _fit_group(data, options, data.member[left[0]], left[:1])
             if found is None:
                 return None
         group, of_group = found
@@ -142,25 +142,28 @@ def _fit_group(
     basis = np.zeros((n, c))
     basis[everybody] = inner
     total = int(everybody.sum())
-    sets, grams, roots, sums, ranks, missing = [], [], [], [], [], []
+    sets, grams, roots, sums, ranks, listed, inside = [], [], [], [], [], [], []
     for s in candidates:
-        lacking = np.flatnonzero(everybody & ~data.member[s])
-        size = total - len(lacking)
-        if 2 * size < total:
-            continue
-        rows = basis[lacking]
-        basis_sum = -rows.sum(axis=0)
-        gram = np.eye(c) - rows.T @ rows - np.outer(basis_sum, basis_sum) / max(size, 1)
+        member = data.member[s]
+        size = int(member.sum())
+        few = 2 * size < total
+        samples = np.flatnonzero(member if few else everybody & ~member)
+        rows = basis[samples]
+        basis_sum = rows.sum(axis=0) if few else -rows.sum(axis=0)
+        gram = rows.T @ rows if few else np.eye(c) - rows.T @ rows
+        gram -= np.outer(basis_sum, basis_sum) / max(size, 1)
         values, vectors = np.linalg.eigh(gram)
-        gone = values <= GONE
-        if (values[~gone] < WELL_CONDITIONED).any():
+        share = max(size, 1) / max(total, 1)
+        gone = values <= GONE * share
+        if (values[~gone] < WELL_CONDITIONED * share).any():
             continue
         roots.append(np.where(gone, 0.0, vectors / np.sqrt(np.where(gone, 1.0, values))))
         sets.append(s)
         grams.append(gram)
         sums.append(basis_sum)
         ranks.append(1 + c - int(gone.sum()))
-        missing.append(lacking)
+        listed.append(samples)
+        inside.append(few)
     if not sets:
         return None
     traits = np.concatenate([np.flatnonzero(data.set_of_trait == s) for s in sets])
@@ -187,9 +190,9 @@ def _fit_group(
         norm[here] = np.sqrt(left)
         fine = np.where(norm[here] > 0, norm[here], 1.0)
         columns[np.ix_(np.flatnonzero(member), np.arange(c + here.start, c + here.stop))] = values / fine
-    lists = [lacking for lacking in missing if len(lacking)]
+    lists = [samples for samples in listed if len(samples)]
     subset = np.full(len(sets), -1, np.int64)
-    subset[[k for k, lacking in enumerate(missing) if len(lacking)]] = np.arange(len(lists))
+    subset[[k for k, samples in enumerate(listed) if len(samples)]] = np.arange(len(lists))
     single = options.precision == Precision.FLOAT32 or (options.precision == Precision.AUTO and n >= FLOAT32_SAMPLES)
     exact = make_panel(columns, np.float64)
     group = SharedGroup(
@@ -198,6 +201,7 @@ def _fit_group(
         n_basis=c,
         subsets=make_subsets(lists, n, c),
         subset=subset,
+        inside=np.array(inside),
         sets=np.array(sets, np.int64),
         size=data.member[sets].sum(axis=1, dtype=np.int64),
         rank=np.array(ranks, np.int64),
@@ -299,6 +303,7 @@ def _score_group(
         panel.data,
         group.n_basis,
         group.subset,
+        group.inside,
         group.subsets.of_sample_start,
         group.subsets.of_sample,
         group.size,

@@ -99,6 +99,7 @@ def score_variants(
     data: NDArray[np.floating[Any]],
     c: int,
     subset: NDArray[np.int64],
+    inside: NDArray[np.bool_],
     of_sample_start: NDArray[np.int64],
     of_sample: NDArray[np.int32],
     size: NDArray[np.int64],
@@ -163,8 +164,8 @@ def score_variants(
                     gone = absent[v, k]
                     total = products[v, k]
                     if own >= 0:
-                        gone -= subset_absent[own, v, k]
-                        total -= subset_products[own, v, k]
+                        gone = subset_absent[own, v, k] if inside[s] else gone - subset_absent[own, v, k]
+                        total = subset_products[own, v, k] if inside[s] else total - subset_products[own, v, k]
                     absent_sum[k] = gone
                     h[k] = total - m * (basis_sum[s, k] - gone)
                 x = centred_ss[v, s]
@@ -174,7 +175,7 @@ def score_variants(
                         for k in range(j + 1):
                             value = basis_products[j, k // lanes, k % lanes]
                             if own >= 0:
-                                value -= subset_gram[own, j, k]
+                                value = subset_gram[own, j, k] if inside[s] else value - subset_gram[own, j, k]
                             # The scatter of the samples left out about the mean of all, and the shift
                             # of the mean that leaving them out brings.
                             shift_k = basis_sum[s, k] / size[s]
@@ -184,7 +185,10 @@ def score_variants(
                                 n_missing[v, s] * shift_j * shift_k - shift_j * absent_sum[k] - shift_k * absent_sum[j]
                             )
                             factor[j, k] = gram[s, j, k] - value - away_j * away_k / called
-                    kept_rank = 1 + factor_in_place(factor, c)
+                    largest = 0.0
+                    for k in range(c):
+                        largest = max(largest, gram[s, k, k])
+                    kept_rank = 1 + factor_in_place(factor, c, COLLINEAR * largest)
                     z[:] = h
                     solve_in_place(factor, z, c)
                 else:

@@ -3,8 +3,8 @@
 Three samples have 64 possible calls together. For a chunk of panel columns, a table holds for each of the 64
 the sum of the three samples' rows, times their genotypes; a variant then adds one row of the table, one vector
 register, for three samples × 16 columns, where a matrix product would need 48 multiplications. It is the method of
-the "four Russians" (Arlazarov et al. 1970; for genotypes, Liberty & Zucker 2009, 10.1016/j.ipl.2008.09.028), with tables small
-enough for the first-level cache: four tables at a time (16 KB) serve the twelve samples of three packed bytes.
+the "four Russians" (Arlazarov et al. 1970; for genotypes, Liberty & Zucker 2009, 10.1016/j.ipl.2008.09.028), with
+tables small enough for the first-level cache: four at a time (16 KB) serve the twelve samples of three packed bytes.
 
 Sums run in the panel's type within a strip of 3,840 samples, and in float64 across strips.
 """

@@ -28,7 +28,7 @@ def log_gamma_ratio(a: float) -> float:
 
 
 @jit
-def _beta_fraction(a: float, b: float, x: float) -> float:
+def beta_fraction(a: float, b: float, x: float) -> float:
     """Continued fraction of the incomplete beta function (DLMF 8.17.22), by Lentz's method."""
     c = 1.0
     d = 1.0 - (a + b) * x / (a + 1.0)
@@ -87,9 +87,9 @@ def t_neg_log10_p(t: float, df: float) -> float:
     # x^a (1-x)^(1/2) / B(a, 1/2), with B(a, 1/2) = Γ(a) Γ(1/2) / Γ(a + 1/2)
     log_front = a * log_x + 0.5 * math.log(y) + log_gamma_ratio(a) - 0.5 * math.log(math.pi)
     if y > 1.5 / (a + 2.5):
-        log_p = log_front - math.log(a) + math.log(_beta_fraction(a, 0.5, 1.0 - y))
+        log_p = log_front - math.log(a) + math.log(beta_fraction(a, 0.5, 1.0 - y))
         return -log_p * LOG10_E
-    body = math.exp(log_front) * 2.0 * _beta_fraction(0.5, a, y)
+    body = math.exp(log_front) * 2.0 * beta_fraction(0.5, a, y)
     return -math.log1p(-body) * LOG10_E
 
 

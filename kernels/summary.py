@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import special
+
+from allscan.kernels.beta import beta_log_quantiles
+from allscan.quantiles import normal_score_of_log
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,7 +51,7 @@ def chi_square(neg_log10_p: ArrayLike, df: int = 1) -> NDArray[np.float64]:
     y = np.asarray(neg_log10_p, dtype=np.float64)
     if df == 1:
         # Half the p-value in the lower tail of the normal, inverted from its logarithm.
-        z = special.ndtri_exp(-y * LN10 - np.log(2.0))
+        z = normal_score_of_log((-y * LN10 - np.log(2.0)).ravel()).reshape(y.shape)
         return np.asarray(z * z)
     if df == 2:
         return np.asarray(2.0 * LN10 * y)
@@ -176,9 +178,11 @@ def qq_band(rank: ArrayLike, n: int, level: float = 0.95) -> tuple[NDArray[np.fl
     """
     k = np.asarray(rank, dtype=np.float64)
     tail = (1.0 - level) / 2.0
-    lower = -np.log10(special.betaincinv(k, n - k + 1.0, 1.0 - tail))
-    upper = -np.log10(special.betaincinv(k, n - k + 1.0, tail))
-    return np.asarray(lower), np.asarray(upper)
+    lower, upper = np.empty(k.size), np.empty(k.size)
+    for level_below, out in ((1.0 - tail, lower), (tail, upper)):
+        beta_log_quantiles(k.ravel(), n - k.ravel() + 1.0, level_below, out)
+        out /= -LN10
+    return lower.reshape(k.shape), upper.reshape(k.shape)
 
 
 class Clumps(NamedTuple):

@@ -120,7 +120,8 @@ def write_decimals(
     Parameters
     ----------
     digits, leading, negative
-        The decimal is digits × 10^(leading − 8); digits from 10^8 to 10^9, or 0. Shape (rows,).
+        The decimal is digits × 10^(leading − 8); digits from 10^8 to 10^9, or 0, and leading between ±10^10. Shape
+        (rows,).
     lowest, highest
         The leading powers of ten that are written without an exponent, from ``lowest`` (at least :data:`LOWEST`) to
         below ``highest``.
@@ -183,7 +184,10 @@ def write_decimals(
             data[end + one] = _MINUS if power < 0 else _PLUS
             end += _u(2)
             rest = abs(power)
-            count = 1 + (rest >= 10) + (rest >= 100) + (rest >= 1000) + (rest >= 10000)
+            count, bound = 1, 10
+            while rest >= bound:
+                count += 1
+                bound *= 10
             end += _u(count)
             for k in range(_u(count)):
                 data[end - one - k] = _ZERO + rest % 10

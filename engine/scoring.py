@@ -1,0 +1,150 @@
+"""From variants of the store to arrays of results: block by block, chromosome class by chromosome class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from allscan.engine.association_tests import find_test
+from allscan.engine.chromosomes import PloidyClass
+from allscan.engine.ploidy import ClassNull, store_classes
+from allscan.kernels.association import Model, Status
+from allscan.kernels.block import take
+from allscan.kernels.counts import count_genotypes, hide_heterozygotes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from allscan.engine.plan import ScanPlan, ScanSpec
+    from allscan.engine.store import GenotypeStore
+    from allscan.kernels.association import AssociationTest
+    from allscan.kernels.block import GenotypeBlock
+
+_COUNTED = ("effect_allele_count", "effect_allele_frequency", "missing_rate")
+
+
+class ScanShared(NamedTuple):
+    """What every task of a batch needs: handed to each worker once."""
+
+    store: GenotypeStore
+    plan: ScanPlan
+    spec: ScanSpec
+    nulls: dict[int, ClassNull | None]  # by PloidyClass
+    output: Path
+    strata: tuple[str, ...]
+    traits: tuple[str, ...]  # of the batch
+
+
+@dataclass
+class BlockResult:
+    """Arrays of one task under construction, each of shape (traits, variants)."""
+
+    names: tuple[str, ...]  # of the test's own columns
+    columns: dict[str, NDArray[Any]]
+    hidden: int = 0
+
+
+def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
+    """Results of variants of the store, block by block, class by class."""
+    test = find_test(shared.spec.test)
+    names = tuple(column.name for column in test.columns(shared.spec.options))
+    shape = (len(shared.traits), len(rows))
+    columns: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan, np.float32) for name in (*names, *_COUNTED)}
+    columns["n"] = np.zeros(shape, np.int32)
+    columns["status"] = np.zeros(shape, np.uint8)
+    result = BlockResult(names, columns)
+    classes = store_classes(shared.store, rows)
+    size = shared.store.block_variants
+    for index in np.unique(rows // size):
+        inside = np.flatnonzero(rows // size == index)
+        block = shared.store.read_block(int(index))
+        for kind in np.unique(classes[inside]):
+            here = inside[classes[inside] == kind]
+            local = rows[here] - index * size
+            part = block if len(local) == block.n_variants else take(block, local)
+            state = shared.nulls[int(kind)]
+            if state is None:
+                columns["status"][:, here] = Status.SEX_UNKNOWN
+                continue
+            _score_part(test, part, state, PloidyClass(kind), shared, here, result)
+    if shared.spec.filter.min_info > 0:
+        info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes
+        for name in names:
+            columns[name][:, low] = np.nan
+        columns["status"][:, low] = Status.FILTERED
+    return result
+
+
+def _score_part(
+    test: AssociationTest,
+    part: GenotypeBlock,
+    state: ClassNull,
+    kind: PloidyClass,
+    shared: ScanShared,
+    here: NDArray[np.int64],
+    result: BlockResult,
+) -> None:
+    """Score variants of one class and write them into columns ``here`` of the result."""
+    spec = shared.spec
+    if state.males is not None:
+        part, hidden = hide_heterozygotes(part, state.males)
+        result.hidden += hidden
+    counts = count_genotypes(part, state.sets)
+    copies, alleles = counts.dosage_sum, 2.0 * (counts.size - counts.n_missing)
+    if state.male_sets is not None:
+        of_males = count_genotypes(part, state.male_sets)
+        copies = copies - 0.5 * of_males.dosage_sum
+        alleles = alleles - (of_males.size - of_males.n_missing)
+    elif state.haploid:
+        copies, alleles = 0.5 * copies, 0.5 * alleles
+    # As the cube holds them; the contract's (variants, traits) are views.
+    shape = (len(shared.traits), len(here))
+    cells: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan, np.float32) for name in result.names}
+    cells["status"] = np.zeros(shape, np.uint8)
+    if kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC):
+        cells["status"][:] = Status.NOT_TESTED
+    else:
+        test.score_block(part, counts, state.null, spec.options, {name: array.T for name, array in cells.items()})
+    s = state.set_of_trait
+    with np.errstate(divide="ignore", invalid="ignore"):
+        frequency = copies / alleles
+        missing_rate = counts.n_missing / counts.size
+    filtered = _filtered(shared, copies, alleles, frequency, missing_rate)
+    if filtered.any():
+        out = filtered.T[s]
+        for name in result.names:
+            cells[name][out] = np.nan
+        cells["status"][out] = Status.FILTERED
+    used = counts.size - counts.n_missing if spec.missing else np.broadcast_to(counts.size, counts.n_missing.shape)
+    of_sets = {"n": used, **dict(zip(_COUNTED, (copies, frequency, missing_rate), strict=True))}
+    whole = slice(int(here[0]), int(here[-1]) + 1)
+    columns = whole if whole.stop - whole.start == len(here) else here
+    for name, array in cells.items():
+        result.columns[name][:, columns] = array
+    for name, array in of_sets.items():
+        target = result.columns[name]
+        target[:, columns] = array.T.astype(target.dtype)[s]
+
+
+def _filtered(
+    shared: ScanShared,
+    copies: NDArray[np.floating[Any]],
+    alleles: NDArray[np.floating[Any]],
+    frequency: NDArray[np.floating[Any]],
+    missing_rate: NDArray[np.floating[Any]],
+) -> NDArray[np.bool_]:
+    """Which (variant, set) the job's filters leave out, shape (variants, sets)."""
+    limits = shared.spec.filter
+    out = np.zeros(copies.shape, np.bool_)
+    if limits.min_mac > 0:
+        out |= np.minimum(copies, alleles - copies) < limits.min_mac
+    if limits.min_maf > 0:
+        out |= ~(np.minimum(frequency, 1 - frequency) >= limits.min_maf)
+    if limits.max_missing_rate < 1:
+        out |= ~(missing_rate <= limits.max_missing_rate)
+    return out
