@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-from allscan.errors import InputError, MissingDependencyError, OutputError
+from allscan.errors import InputError, MissingDependencyError, OutputError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,7 +115,7 @@ def export(
     selection = _select(cube or _open_complete(Path(run_folder)), trait, stratum)
     _refuse_overwriting(target, overwrite)
     kept = _Filter(selection, min_neg_log10_p)
-    with _cannot_write(target):
+    with writing(target, again="export again", elsewhere="check the folder and its rights"):
         if format == "parquet":
             return _export_parquet(selection, kept, target)
         if format == "gwas-ssf":
@@ -323,19 +322,6 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextmanager
-def _cannot_write(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except (InputError, OutputError, MissingDependencyError):
-        raise
-    except OSError as error:
-        fix = "make room and export again" if error.errno == errno.ENOSPC else "check the folder and its rights"
-        raise OutputError(
-            f"the export cannot be written: {error.strerror or error}", where=str(target), fix=fix
-        ) from error
 
 
 def _provenance(folder: Path) -> dict[str, Any]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from allscan.engine.plan import ScanPlan, plan_scan
-from allscan.errors import InputError, OutputError
+from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
 from allscan.jobs.progress import format_bytes, format_seconds
-from allscan.jobs.run_folder import free_space
 from allscan.jobs.spec import parse_memory
 
 if TYPE_CHECKING:

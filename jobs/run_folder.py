@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-import shutil
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allscan import errors
 from allscan.errors import InputError, JobChangedError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 STATE_FORMAT = "allscan-run"
 STATE_VERSION = 1
@@ -26,6 +26,9 @@ RUNNING = "running"
 STOPPED = "stopped"
 FAILED = "failed"
 COMPLETE = "complete"
+
+_AGAIN = "run the job again: it goes on where it stopped"
+_ELSEWHERE = "name a folder that you may write to, and where no file is in the way, under `output`"
 
 
 @dataclass(frozen=True)
@@ -259,53 +262,20 @@ def write_text(path: Path, text: str) -> None:
         write_atomically(path, text.encode())
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the system's errors about outputs into what, where, and what to do.
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Turn the system's errors about the outputs of a run into what, where, and what to do.
 
     Raises
     ------
     OutputError
         The disk is full, the folder is read-only, or something else keeps the file from being written.
     """
-    try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        raise output_error(error, path) from error
+    return errors.writing(path, again=_AGAIN, elsewhere=_ELSEWHERE)
 
 
 def output_error(error: OSError, path: Path) -> OutputError:
-    """What a failed write means for the user."""
-    where = str(error.filename or path)
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return OutputError(
-                f"the disk is full ({free_space(path):,} bytes free)",
-                where=where,
-                fix="make room and run the job again: it goes on where it stopped",
-            )
-        case errno.EFBIG:
-            return OutputError(
-                "the system refuses a file of this size",
-                where=where,
-                fix="raise the limit (ulimit -f) and run the job again: it goes on where it stopped",
-            )
-        case errno.EROFS | errno.EACCES | errno.EPERM:
-            return OutputError(
-                "the output cannot be written: no permission, or a read-only disk",
-                where=where,
-                fix="name a folder that you may write to under `output`",
-            )
-        case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:
-            return OutputError(
-                "a file is in the way of the output folder",
-                where=where,
-                fix="name another folder under `output`",
-            )
-        case _:
-            return OutputError(f"the output cannot be written: {error.strerror or error}", where=where)
+    """What a failed write of a run means for the user."""
+    return errors.output_error(error, path, again=_AGAIN, elsewhere=_ELSEWHERE)
 
 
 def shown_path(path: Path) -> str:
@@ -313,14 +283,6 @@ def shown_path(path: Path) -> str:
     resolved = path.resolve()
     working = Path.cwd()
     return str(resolved.relative_to(working) if resolved.is_relative_to(working) else resolved)
-
-
-def free_space(path: Path) -> int:
-    """Free bytes of the disk that holds ``path`` (or will, once it is made)."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def now() -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allscan.engine.ingest.fingerprints import source_bytes
 from allscan.engine.store import open_store
-from allscan.errors import AllscanError, InputError, OutputError
+from allscan.errors import WRITE_REFUSALS, AllscanError, InputError, OutputError, free_space, output_error, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 # Bytes of a store for each byte of its sources, at the low end of what was seen: to refuse only what
 # cannot work. The staged parts take as much again.
 _STORE_PER_SOURCE_BYTE = {"bed": 0.1, "pgen": 0.5, "bgen": 0.3, "vcf": 0.1, "vcz": 0.3}
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
 def check_output(out: Path, partial: Path, sources: Sequence[Path], overwrite: bool) -> None:
@@ -92,10 +88,11 @@ def check_space(out: Path, headers: Sequence[SourceHeader], kept_fraction: float
         2 * _STORE_PER_SOURCE_BYTE.get(header.kind, 0.1) * source_bytes(Path(header.path)) for header in headers
     )
     needed = needed * kept_fraction - staged
-    free = shutil.disk_usage(out.parent).free
+    free = free_space(out.parent)
     if free < needed:
         raise OutputError(
-            f"the disk is too full: at least {_gib(needed)} are needed while the store is made, {_gib(free)} are free",
+            f"the disk is too full: at least {size_text(needed)} are needed while the store is made, "
+            f"{size_text(free)} are free",
             where=str(out.parent),
             fix="free space, or write the store to another disk",
         )
@@ -115,22 +112,12 @@ def translated(out: Path) -> Iterator[None]:
     except AllscanError:
         raise
     except OSError as error:
-        where = str(error.filename or out)
-        if error.errno in _NO_SPACE:
-            free = shutil.disk_usage(out.parent).free
-            raise OutputError(
-                f"the disk is full ({error.strerror}); {_gib(free)} are free",
-                where=where,
-                fix="free space, then run the same ingest again: it goes on where it stopped",
-            ) from error
-        if error.errno in _NOT_ALLOWED:
-            raise OutputError(
-                f"the output cannot be written: {error.strerror}",
-                where=where,
-                fix="write to a folder where you may create files and no file is in the way",
-            ) from error
-        raise
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+        # Any other may be about a source.
+        if error.errno not in WRITE_REFUSALS:
+            raise
+        raise output_error(
+            error,
+            out,
+            again="run the same ingest again: it goes on where it stopped",
+            elsewhere="write to a folder where you may create files and no file is in the way",
+        ) from error

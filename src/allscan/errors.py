@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
+
+WRITE_REFUSALS = _NO_SPACE | _IN_THE_WAY | {errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+"""Numbers of the system's errors that mean a file cannot be written, and not something else."""
+
 
 class AllscanError(Exception):
     """Base of every error that allscan raises on purpose.
@@ -87,3 +102,66 @@ class MissingDependencyError(AllscanError, ImportError):
 
 class WorkerDiedError(AllscanError, RuntimeError):
     """A worker process ended without an answer, usually for want of memory."""
+
+
+def output_error(error: OSError, path: Path, *, again: str, elsewhere: str) -> OutputError:
+    """What a failed write means for the user.
+
+    Parameters
+    ----------
+    error
+        The system's.
+    path
+        What was to be written.
+    again
+        What to do when there is room, as in "run the job again".
+    elsewhere
+        What to do where nothing can be written.
+    """
+    if isinstance(error, OutputError):
+        return error
+    # A file is written under a temporary name first, which tells the user nothing.
+    named = error.filename if isinstance(error.filename, str) and not error.filename.endswith(".partial") else None
+    where = named or str(path)
+    why = error.strerror or str(error)
+    if error.errno in _NO_SPACE:
+        what, fix = f"the disk is full ({why}); {size_text(free_space(path))} are free", f"make room and {again}"
+    elif error.errno == errno.EFBIG:
+        what = f"the system refuses a file of this size ({why})"
+        fix = f"raise the limit (ulimit -f) and {again}"
+    elif error.errno in _IN_THE_WAY:
+        what, fix = f"the output cannot be written, a file is in the way: {why}", elsewhere
+    else:
+        what, fix = f"the output cannot be written: {why}", elsewhere
+    return OutputError(what, where=where, fix=fix)
+
+
+@contextmanager
+def writing(path: Path, *, again: str, elsewhere: str) -> Iterator[None]:
+    """Turn the system's errors about an output into what, where, and what to do (see :func:`output_error`).
+
+    Raises
+    ------
+    OutputError
+        In place of any other OSError.
+    """
+    try:
+        yield
+    except AllscanError:
+        raise
+    except OSError as error:
+        raise output_error(error, path, again=again, elsewhere=elsewhere) from error
+
+
+def free_space(path: Path) -> int:
+    """Free bytes of the disk that holds ``path`` (or will, once it is made)."""
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    disk = os.statvfs(place)
+    return disk.f_bavail * disk.f_frsize
+
+
+def size_text(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
