@@ -9,7 +9,7 @@ import numpy as np
 
 from allscan.errors import InputError
 from allscan.phenotypes.names import did_you_mean, listed
-from allscan.phenotypes.quantiles import normal_quantile
+from allscan.quantiles import normal_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

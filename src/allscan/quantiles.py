@@ -29,6 +29,11 @@ _FAR = (
      1.48753612908506148525e-2, 1.36929880922735805310e-1, 5.99832206555887937690e-1, 1.0),
 )  # fmt: skip
 
+_LEAST_LOG = -700.0
+"""Below it a probability does not fit a float64 with all its digits."""
+_LOG_ROOT_2PI = 0.5 * float(np.log(2.0 * np.pi))
+_NEWTON_STEPS = 4
+
 
 def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Φ⁻¹(p), to about 1e-15 of its value.
@@ -52,6 +57,35 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
     depth = np.sqrt(-np.log(np.where(below, outer, 1.0 - outer)))
     size = np.where(depth <= 5.0, _ratio(_TAIL, depth - 1.6), _ratio(_FAR, depth - 5.0))
     out[~middle] = np.where(below, -size, size)
+    return out
+
+
+def normal_score_of_log(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Φ⁻¹ of a probability of which only the logarithm can be held, to about 1e-15 of its value.
+
+    Parameters
+    ----------
+    log_p
+        (n,) natural logarithms of probabilities above 0 and at most 1/2; −inf gives −inf, NaN gives NaN.
+
+    References
+    ----------
+    Abramowitz M, Stegun IA. Handbook of Mathematical Functions, 26.2.12: the tail's asymptotic series.
+    """
+    out = np.full_like(log_p, np.nan)
+    held = log_p > _LEAST_LOG
+    out[held] = normal_quantile(np.exp(log_p[held]))
+    far = log_p <= _LEAST_LOG
+    target = -log_p[far]
+    # Newton's method on −log Φ(−z), whose derivative is z but for the series' own.
+    z = np.sqrt(2.0 * target)
+    for _ in range(_NEWTON_STEPS):
+        inverse = 1.0 / (z * z)
+        series = 1.0 - inverse * (1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0)))
+        with np.errstate(invalid="ignore"):  # infinite less infinite
+            excess = 0.5 * z * z + np.log(z) + _LOG_ROOT_2PI - np.log(series) - target
+        z = np.where(np.isinf(z), z, z - excess / (z + 1.0 / z))
+    out[far] = -z
     return out
 
 
