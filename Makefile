@@ -77,8 +77,12 @@ format: $(TEST_VENV)/.installed ## Rewrite the code in the project's style
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: $(TEST_VENV)/.installed ## The benchmarks at full size, timed
-	env -u OPENBLAS_CORETYPE ALLSCAN_BENCHMARK=full $(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
+bench: $(TEST_VENV)/.installed ## The benchmarks, compared with earlier runs (docs/benchmarks.md); BENCH_ARGS=… adds options
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(TEST_VENV)/.installed ## The same on small data, in about two minutes
+	$(BIN)/python -m benchmarks --size quick $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove what make has made

@@ -3,8 +3,8 @@
 All limits are measured in the process that runs the benchmarks, before the first and after the last case. A matrix
 product is measured beside every round of a case too, as its *yardstick*: a time over the time of the yardstick stays
 when the machine has a slow hour. The product serves kernels that are none as well: where a neighbour on the same
-core slowed decoding, counting and single columns by 40 to 70 %, it slowed with them (what was left spread by 5 to
-10 %), while a chain of dependent instructions, and sums from the first or second cache, stayed (6 to 20 %).
+core slowed decoding, counting and single columns by 20 to 80 %, it slowed with them (what was left spread by 5 to
+11 %), while a chain of dependent instructions did not (5 to 19 %).
 """
 
 from __future__ import annotations

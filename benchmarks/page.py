@@ -19,6 +19,7 @@ from benchmarks.tables import (
     change_text,
     genotype_rate,
     machine_line,
+    number_text,
     peak_share,
     peer_case,
     peer_rows,
@@ -122,13 +123,14 @@ def case_row(result: Result, history: Sequence[Run], same: Sequence[Run], settin
         "time": seconds_text(result.median_seconds),
         "judged": result.judged,
         "rate": f"{genotype_rate(result):.3g}" if result.genotypes else "–",
-        "share": "–" if math.isnan(peak_share(result)) else f"{peak_share(result):.0%}",
-        "ratio": f"{result.ratio:.3g}",
+        "share": "" if math.isnan(peak_share(result)) else f"{peak_share(result):.0%} of the peak",
+        "ratio": number_text(result.ratio),
         "limit": result.limit.upper(),
         "verdict": verdict.verdict,
         "change": change_text(verdict.change) if judged else "–",
         "bounds": f"{change_text(verdict.low)} … {change_text(verdict.high)}" if judged else "",
         "since": "–" if since is None else change_text(since),
+        "crept": since is not None and since > settings.threshold,
     }
 
 

@@ -33,10 +33,10 @@ def result_table(run: Run) -> str:
         cells = [
             f"`{result.case}`",
             seconds_text(result.median_seconds),
-            _number(genotype_rate(result)),
+            number_text(genotype_rate(result)),
             _percent(peak_share(result)),
             _percent(traffic_share(run, result)),
-            f"{result.ratio:.3g}",
+            number_text(result.ratio),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -120,7 +120,13 @@ def verdict_text(verdict: CaseVerdict) -> str:
 
 def change_text(change: float) -> str:
     """1.3 is ``+30 %``."""
-    return f"{100 * (change - 1):+.1f} %".replace("-", "−")
+    # Adding zero turns −0.0 into 0.0.
+    return f"{round(100 * (change - 1), 1) + 0.0:+.1f} %".replace("-", "−")
+
+
+def number_text(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):,.10g}" if value > 0 else "–"
 
 
 def seconds_text(seconds: float) -> str:
@@ -129,10 +135,6 @@ def seconds_text(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if value > 0 else "–"
 
 
 def _percent(value: float) -> str:
