@@ -29,6 +29,7 @@ class Result:
     amount: float
     genotypes: int
     traffic: int
+    is_product: bool
     threads: int
     judged: Literal["cpu", "wall"]
     wall: tuple[float, ...]

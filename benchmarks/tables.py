@@ -90,7 +90,7 @@ def genotype_rate(result: Result) -> float:
 
 def peak_share(result: Result) -> float:
     """Share of the matrix product's peak, for a case that is one; else NaN."""
-    return 1 / result.ratio if result.amount > result.genotypes else math.nan
+    return 1 / result.ratio if result.is_product else math.nan
 
 
 def traffic_share(run: Run, result: Result) -> float:

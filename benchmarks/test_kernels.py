@@ -45,11 +45,15 @@ def sparse() -> GenotypeBlock:
     return encode_block(np.ascontiguousarray(genotypes[block.encoding == Encoding.CARRIERS]))
 
 
-def work(block: GenotypeBlock, amount: float | None = None, limit: YardstickName = "dgemm") -> Work:
-    """Work on a block: by default held against float64 operations per genotype."""
+def work(block: GenotypeBlock, items: float | None = None) -> Work:
+    """Work on a block: held against float64 operations per item, by default per genotype."""
     genotypes = block.n_variants * block.n_samples
-    traffic = block.calls.nbytes + block.carrier_sample.nbytes + block.carrier_call.nbytes
-    return Work(limit, float(genotypes) if amount is None else amount, genotypes, traffic)
+    return Work("dgemm", float(genotypes) if items is None else items, genotypes, traffic(block))
+
+
+def traffic(block: GenotypeBlock) -> int:
+    """Bytes of the genotypes."""
+    return block.calls.nbytes + block.carrier_sample.nbytes + block.carrier_call.nbytes
 
 
 def panel(columns: int, dtype: str) -> NDArray[np.floating]:
@@ -68,10 +72,11 @@ def test_decode_calls(timed: Timed) -> None:
 @pytest.mark.parametrize("columns", COLUMNS if SIZE != "tiny" else [1, 16])
 def test_products(timed: Timed, columns: int, dtype: str) -> None:
     block, vectors = dense(), panel(columns, dtype)
-    flops = 2.0 * block.n_variants * SAMPLES * columns
-    # From 28 columns on, the product is a matrix product; below, decoding is most of the work.
+    genotypes = block.n_variants * SAMPLES
+    # From 28 columns on, a matrix product is most of the work; below, decoding is.
     of_blas: YardstickName = "sgemm" if dtype == "float32" else "dgemm"
-    load = work(block, flops, of_blas) if columns >= 28 else work(block)
+    product = Work(of_blas, 2.0 * genotypes * columns, genotypes, traffic(block), is_product=True)
+    load = product if columns >= 28 else work(block)
     out = timed(lambda: genotype_products(block, vectors), load)
     row = np.empty((1, SAMPLES), np.int8)
     hard_calls(block, 0, 1, row)

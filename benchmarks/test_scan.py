@@ -22,7 +22,6 @@ from allscan.engine.scan import run_scan
 from allscan.engine.store import GenotypeStore
 from allscan.kernels.association import Missing
 from benchmarks.conftest import Cohort
-from benchmarks.limits import YardstickName
 from benchmarks.timing import SIZE, Timed, Work
 
 COVARIATES = 11  # the intercept among them
@@ -66,11 +65,19 @@ def time_scan(
     genotypes = store.n_variants * store.n_samples
     # Many traits are a matrix product of all columns, few are not.
     columns = traits + COVARIATES
-    limit: YardstickName = "sgemm" if columns >= 100 else "dgemm"
-    amount = 2.0 * genotypes * columns if limit == "sgemm" else float(genotypes)
+    product = columns >= 100
+    load = Work(
+        "sgemm" if product else "dgemm",
+        2.0 * genotypes * columns if product else float(genotypes),
+        genotypes,
+        genotypes // 4,
+        is_product=product,
+        threads=workers,
+        judged="cpu" if workers == 1 else "wall",
+    )
     summary = timed(
         lambda: run_scan(plan, store, design, spec, EmbeddedExecutor(workers), out),
-        Work(limit, amount, genotypes, genotypes // 4, workers, "cpu" if workers == 1 else "wall"),
+        load,
         before=lambda: shutil.rmtree(out, ignore_errors=True),
     )
     assert summary.n_tests == store.n_variants * traits

@@ -47,6 +47,7 @@ class Work:
     amount: float
     genotypes: int = 0  # variants × samples
     traffic: int = 0  # bytes that have to come from memory, at least
+    is_product: bool = False  # a matrix product, of `amount` operations
     threads: int = 1
     judged: str = "cpu"  # "wall" where several threads or the disk take part
 
@@ -114,6 +115,7 @@ def timed(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Timed:
             "amount": work.amount,
             "genotypes": work.genotypes,
             "traffic": work.traffic,
+            "is_product": work.is_product,
             "threads": work.threads,
             "judged": work.judged,
             "wall": walls[-rounds:],

@@ -55,6 +55,7 @@ class Machine:
             amount=1e6,
             genotypes=1_000_000,
             traffic=250_000,
+            is_product=False,
             threads=1,
             judged="cpu",
             wall=tuple(seconds * 1.01),

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from allscan.errors import InputError
 from benchmarks.machine import Elsewhere, wait_for_quiet
 from benchmarks.records import Run, read_history
 from benchmarks.runner import ROOT, Settings, list_cases, measure, measured_environment
@@ -51,8 +50,8 @@ def slower(request, monkeypatch):
 def test_products(timed, dtype):
     vectors = panel.astype(dtype)
     limit = "dgemm" if dtype == "float64" else "sgemm"
-    flops = 20.0 * genotypes.size * 140
-    out = timed(lambda: products.genotype_products(block, vectors), Work(limit, flops, 10 * genotypes.size))
+    work = Work(limit, 20.0 * genotypes.size * 140, 10 * genotypes.size, is_product=True)
+    out = timed(lambda: products.genotype_products(block, vectors), work)
     np.testing.assert_allclose(out, genotypes @ panel, rtol=1e-4, atol=0.01)
 """
 
@@ -121,13 +120,14 @@ def test_a_run_holds_what_a_comparison_needs(suite: Path, tmp_path: Path, monkey
 def test_a_case_that_fails_fails_the_night_and_spares_the_others(suite: Path, tmp_path: Path) -> None:
     with (suite / "test_suite.py").open("a") as file:
         file.write("\n\ndef test_broken(timed):\n    raise RuntimeError('it broke')\n")
+    (suite / "test_other.py").write_text("import a_module_that_is_gone\n")
     done = bench("--suite", suite, "--history", tmp_path / "history", "--only", "float32 or broken")
     assert done.returncode == 1
     assert "FAILED: " in done.stdout
     assert "it broke" in done.stderr
     run = last(tmp_path / "history")
     assert [result.case for result in run.results] == ["products[float32]"]
-    assert len(run.failed) == 1
+    assert run.failed == ["test_other.py", "test_suite.py::test_broken"]
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,12 @@ def test_a_damaged_history_is_refused_before_anything_runs(tmp_path: Path) -> No
     assert "20260101T000000-abc.json" in done.stderr
 
 
-def test_a_case_must_use_our_fixture(suite: Path) -> None:
+def test_a_case_must_use_our_fixture(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (suite / "test_suite.py").write_text("def test_plain(benchmark):\n    benchmark(sum, [1])\n")
-    with pytest.raises(InputError, match="let the case take the fixture `timed`"):
-        measure(Settings(suite=suite, size="tiny"))
+    measured = measure(Settings(suite=suite, size="tiny"))
+    assert measured.failed == ["test_suite.py::test_plain"]
+    assert measured.results == []
+    assert "let the case take the fixture `timed`" in capsys.readouterr().err
 
 
 def test_cases_are_listed() -> None:
