@@ -21,7 +21,7 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec, write_files
 from allscan.engine.plan import RESULTS_VERSION
 from allscan.engine.store import VariantTable
-from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings
+from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings, take_strings
 from allscan.errors import CorruptChunkError, FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
 
@@ -42,6 +42,8 @@ FORMAT = "allscan-results"
 CUBE = "results.zarr"
 CUBE_TRAITS = 32
 """Traits of a file: one trait of all variants and all traits of one variant both stay quick to read."""
+COUNT_TRAITS = 8
+"""Traits of a shard's inner chunks of counts: as many as Blosc compresses together."""
 NAME_ROWS = 1 << 16
 """Variants of a chunk of names, about."""
 
@@ -78,16 +80,14 @@ def column_layout(name: str, dtype: np.dtype[Any], traits: int, variants: int) -
     """How a column is held, in files of so many traits and variants.
 
     The test's own columns are shards, of which one trait can be read alone. Counts are the same for all traits of one
-    pattern of missing samples: whole chunks, which compress what repeats.
+    pattern of missing samples: their shards hold a few traits together, so that what repeats is compressed.
     """
-    inner = traits
-    if name not in _COUNTED:
-        inner = 1
-        while inner * variants < INNER_VALUES and traits % (2 * inner) == 0:
-            inner *= 2
+    inner, least = 1, COUNT_TRAITS if name in _COUNTED else 1
+    while (inner < least or inner * variants < INNER_VALUES) and traits % (2 * inner) == 0:
+        inner *= 2
     # In one trait nothing repeats that would pay for zstd's search.
-    shuffled = dtype.itemsize >= 4 and (traits == 1 or name not in _REPETITIVE)
-    return ChunkLayout(dtype, traits, variants, inner, Codec.BITSHUFFLE if shuffled else Codec.ZSTD)
+    repetitive = dtype.itemsize < 4 or (traits > 1 and name in _REPETITIVE)
+    return ChunkLayout(dtype, traits, variants, inner, Codec.ZSTD if repetitive else Codec.BITSHUFFLE)
 
 
 def _plan_layout(name: str, dtype: np.dtype[Any], plan: ScanPlan) -> ChunkLayout:
@@ -282,15 +282,14 @@ class ResultsCube:
         """Names and places of variants ``start:stop``."""
         rows = slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
         ids, alleles = (self._strings(name, rows) for name in ("variant_id", "variant_allele"))
-        ref = arrow.number_array(np.arange(0, len(alleles), 2))
-        alt = arrow.number_array(np.arange(1, len(alleles), 2))
+        ref = np.arange(0, len(alleles), 2)
         return VariantNames(
             self.contigs,
             self._read("variant_contig", rows),
             self._read("variant_position", rows),
             ids,
-            alleles.take(ref),
-            alleles.take(alt),
+            take_strings(alleles, ref),
+            take_strings(alleles, ref + 1),
             self._read("variant_info", rows),
         )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from allscan.arrow import number_array, string_array
 from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
-from allscan.kernels.strings import HEADER, join_strings, split_strings
+from allscan.kernels.strings import HEADER, gather_strings, join_strings, split_strings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,14 +50,13 @@ class VariantNames:
     def take(self, rows: NDArray[Any]) -> VariantNames:
         """Variants by mask or by index."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        wanted = number_array(index)
         return VariantNames(
             self.contigs,
             self.contig[index],
             self.position[index],
-            self.variant_id.take(wanted),
-            self.ref.take(wanted),
-            self.alt.take(wanted),
+            take_strings(self.variant_id, index),
+            take_strings(self.ref, index),
+            take_strings(self.alt, index),
             self.info[index],
         )
 
@@ -138,6 +137,16 @@ def decode_strings(content: bytes, size: int) -> pa.StringArray:
     if offsets[-1] < 0:
         raise ValueError("the lengths of a chunk's strings do not add up")
     return pa.StringArray.from_buffers(size, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def take_strings(strings: pa.StringArray, rows: NDArray[np.integer[Any]]) -> pa.StringArray:
+    """Some strings, by index: as Arrow's own, which takes five times as long."""
+    offsets, data = buffers(strings)
+    ends = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum(np.diff(offsets)[rows], out=ends[1:])
+    out = np.empty(int(ends[-1]), np.uint8)
+    gather_strings(offsets, data, rows.astype(np.int64, copy=False), ends, out)
+    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(out))
 
 
 def buffers(strings: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:

@@ -80,3 +80,30 @@ def join_strings(offsets: NDArray[np.int32], data: NDArray[np.uint8], content: N
         for j in range(size):
             content[place + j] = data[start + j]
         place += size
+
+
+@jit
+def gather_strings(
+    offsets: NDArray[np.int32],
+    data: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    out_offsets: NDArray[np.int32],
+    out: NDArray[np.uint8],
+) -> None:
+    """Copy some strings.
+
+    Parameters
+    ----------
+    offsets, data
+        Where each string begins in ``data``, and the end, shape (n + 1,).
+    rows
+        Which ones, shape (m,).
+    out_offsets
+        Where each goes in ``out``, and the end, shape (m + 1,).
+    out
+        Written: the strings.
+    """
+    for k in range(len(rows)):
+        start, place = offsets[rows[k]], out_offsets[k]
+        for j in range(out_offsets[k + 1] - place):
+            out[place + j] = data[start + j]
