@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from allscan.kernels.block import MISSING8, MISSING16, Encoding, GenotypeBlock
+from allscan.kernels.block import MISSING8, MISSING16, GenotypeBlock
 from allscan.kernels.jit import jit
 from allscan.kernels.packing import count_ones, pack_mask, row_bytes
 
@@ -122,40 +122,70 @@ def _sum_dosages(
         sums[k, 1] = squares / (float(steps) * steps)
 
 
+@jit
+def _count_block(
+    encoding: NDArray[np.uint8],
+    slot: NDArray[np.int32],
+    steps: NDArray[np.uint16],
+    words: NDArray[np.uint64],
+    masks: NDArray[np.uint64],
+    carrier_offset: NDArray[np.int64],
+    carrier_sample: NDArray[np.int32],
+    carrier_call: NDArray[np.uint8],
+    carrier_flipped: NDArray[np.bool_],
+    dosage8: NDArray[np.uint8],
+    dosage16: NDArray[np.uint16],
+    member: NDArray[np.bool_],
+    size: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> None:
+    for v in range(encoding.shape[0]):
+        s = slot[v]
+        if encoding[v] == 2:
+            _sum_dosages(dosage8[s], MISSING8, int(steps[v]), member, counts[v], sums[v])
+            continue
+        if encoding[v] == 3:
+            _sum_dosages(dosage16[s], MISSING16, int(steps[v]), member, counts[v], sums[v])
+            continue
+        if encoding[v] == 0:
+            _count_packed(words[s], masks, counts[v])
+        else:
+            a, b = carrier_offset[s], carrier_offset[s + 1]
+            _count_carriers(carrier_sample[a:b], carrier_call[a:b], carrier_flipped[s], member, size, counts[v])
+        for k in range(size.shape[0]):
+            sums[v, k, 0] = counts[v, k, 1] + 2.0 * counts[v, k, 2]
+            sums[v, k, 1] = counts[v, k, 1] + 4.0 * counts[v, k, 2]
+
+
 def count_genotypes(block: GenotypeBlock, sets: SampleSets) -> GenotypeCounts:
     """Count calls, missing calls and allele copies in each sample set."""
     v, k = block.n_variants, len(sets.size)
     counts = np.zeros((v, k, 4), np.int64)
     sums = np.zeros((v, k, 2))
-    words, masks = block.calls.view(np.uint64), sets.packed.view(np.uint64)
-    for r in range(v):
-        s = block.slot[r]
-        match block.encoding[r]:
-            case Encoding.CALLS:
-                _count_packed(words[s], masks, counts[r])
-            case Encoding.CARRIERS:
-                a, b = block.carrier_offset[s], block.carrier_offset[s + 1]
-                _count_carriers(
-                    block.carrier_sample[a:b],
-                    block.carrier_call[a:b],
-                    block.carrier_flipped[s],
-                    sets.member,
-                    sets.size,
-                    counts[r],
-                )
-            case Encoding.DOSAGE8:
-                _sum_dosages(block.dosage8[s], MISSING8, int(block.steps[r]), sets.member, counts[r], sums[r])
-            case _:
-                _sum_dosages(block.dosage16[s], MISSING16, int(block.steps[r]), sets.member, counts[r], sums[r])
-    hard = block.encoding <= Encoding.CARRIERS
-    sums[hard, :, 0] = counts[hard, :, 1] + 2.0 * counts[hard, :, 2]
-    sums[hard, :, 1] = counts[hard, :, 1] + 4.0 * counts[hard, :, 2]
+    _count_block(
+        block.encoding,
+        block.slot,
+        block.steps,
+        block.calls.view(np.uint64),
+        sets.packed.view(np.uint64),
+        block.carrier_offset,
+        block.carrier_sample,
+        block.carrier_call,
+        block.carrier_flipped,
+        block.dosage8,
+        block.dosage16,
+        sets.member,
+        sets.size,
+        counts,
+        sums,
+    )
     return GenotypeCounts(
         counts[:, :, 3].astype(np.int32),
         counts[:, :, 1].astype(np.int32),
         counts[:, :, 2].astype(np.int32),
-        sums[:, :, 0],
-        sums[:, :, 1],
+        np.ascontiguousarray(sums[:, :, 0]),
+        np.ascontiguousarray(sums[:, :, 1]),
         sets.size,
     )
 

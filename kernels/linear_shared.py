@@ -29,7 +29,7 @@ from allscan.kernels.block import Encoding, take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.linear_common import trait_notes
 from allscan.kernels.linear_shared_numba import score_variants
-from allscan.kernels.panel import Panel, make_panel
+from allscan.kernels.panel import Panel, make_panel, to_float32, write_columns, zero_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
 from allscan.kernels.subsets import Subsets, make_subsets
 
@@ -50,6 +50,7 @@ FLOAT32_SAMPLES = 10_000
 # within one sex. A pattern in between has a basis of its own.
 WELL_CONDITIONED = 1e-4
 GONE = 1e-12
+TRAITS_AT_ONCE = 16  # whose residuals are made together: bounds the memory of it
 
 CODINGS = {Model.ADDITIVE: Coding.ADDITIVE, Model.DOMINANT: Coding.DOMINANT, Model.RECESSIVE: Coding.RECESSIVE}
 
@@ -169,34 +170,30 @@ def _fit_group(
     traits = np.concatenate([np.flatnonzero(data.set_of_trait == s) for s in sets])
     trait_start = np.zeros(len(sets) + 1, np.int64)
     np.cumsum([int((data.set_of_trait == s).sum()) for s in sets], out=trait_start[1:])
-    norm, status = np.zeros(len(traits)), np.zeros(len(traits), np.uint8)
-    columns = np.zeros((n, c + len(traits)))
-    columns[:, :c] = basis
+    exact = zero_panel(n, c + len(traits), np.float64)
+    write_columns(exact, 0, basis)
+    set_of_trait = np.repeat(np.arange(len(sets)), np.diff(trait_start))
+    left, spread = np.zeros(len(traits)), np.zeros(len(traits))
+    for start in range(0, len(traits), TRAITS_AT_ONCE):
+        some = slice(start, start + TRAITS_AT_ONCE)
+        residuals, left[some], spread[some] = _residuals(
+            data.traits[:, traits[some]], data.member[sets], set_of_trait[some], basis, roots
+        )
+        write_columns(exact, c + start, residuals)
+    status = np.zeros(len(traits), np.uint8)
     notes: list[TraitNote] = []
     for k, s in enumerate(sets):
         here = slice(int(trait_start[k]), int(trait_start[k + 1]))
-        member = data.member[s]
-        values = data.traits[member][:, traits[here]]
-        values = values - values.mean(axis=0) if len(values) else values
-        spread = np.einsum("nt,nt->t", values, values)
-        own = (basis[member] - sums[k] / max(len(values), 1)) @ roots[k]
-        for _ in range(2):
-            values = values - own @ (own.T @ values)
-            values = values - values.mean(axis=0) if len(values) else values
-        left = np.einsum("nt,nt->t", values, values)
-        of_set = dropped if ranks[k] == 1 + c else orthonormal_basis(data.covariates[member])[1]
-        status[here], of_traits = trait_notes(data, traits[here], int(member.sum()), ranks[k], 1, left, spread, of_set)
+        size = int(data.member[s].sum())
+        of_set = dropped if ranks[k] == 1 + c else orthonormal_basis(data.covariates[data.member[s]])[1]
+        status[here], of_traits = trait_notes(data, traits[here], size, ranks[k], 1, left[here], spread[here], of_set)
         notes += of_traits
-        norm[here] = np.sqrt(left)
-        fine = np.where(norm[here] > 0, norm[here], 1.0)
-        columns[np.ix_(np.flatnonzero(member), np.arange(c + here.start, c + here.stop))] = values / fine
     lists = [samples for samples in listed if len(samples)]
     subset = np.full(len(sets), -1, np.int64)
     subset[[k for k, samples in enumerate(listed) if len(samples)]] = np.arange(len(lists))
     single = options.precision == Precision.FLOAT32 or (options.precision == Precision.AUTO and n >= FLOAT32_SAMPLES)
-    exact = make_panel(columns, np.float64)
     group = SharedGroup(
-        panel=make_panel(columns, np.float32) if single else exact,
+        panel=to_float32(exact) if single else exact,
         exact=exact,
         n_basis=c,
         subsets=make_subsets(lists, n, c),
@@ -210,10 +207,45 @@ def _fit_group(
         basis_sum=np.array(sums).reshape(len(sets), c),
         trait_start=trait_start,
         traits=traits,
-        norm=norm,
+        norm=np.sqrt(left),
         status=status,
     )
     return group, notes
+
+
+def _residuals(
+    traits: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    set_of_trait: NDArray[np.int64],
+    basis: NDArray[np.float64],
+    roots: list[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Traits after the covariates of their patterns, at unit length, zero outside; squared lengths after and before."""
+    used = np.unique(set_of_trait)
+    whole = member[used].all(axis=1)
+    outside = None if whole.all() else ~member.T[:, set_of_trait]
+    size = np.maximum(member.sum(axis=1)[set_of_trait], 1)
+
+    def centre(values: NDArray[np.float64]) -> None:
+        if outside is not None:
+            values[outside] = 0.0
+        values -= values.sum(axis=0) / size
+        if outside is not None:
+            values[outside] = 0.0
+
+    values = np.array(traits)
+    centre(values)
+    spread = np.einsum("nt,nt->t", values, values)
+    for _ in range(2):  # once more: the first pass leaves rounding of the order of what it took off
+        products = basis.T @ values
+        for s in used:
+            columns = set_of_trait == s
+            products[:, columns] = roots[s] @ (roots[s].T @ products[:, columns])
+        values -= basis @ products
+        centre(values)
+    left = np.einsum("nt,nt->t", values, values)
+    values /= np.sqrt(np.where(left > 0, left, 1.0))
+    return values, left, spread
 
 
 class _Moments(NamedTuple):

@@ -70,17 +70,43 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 def make_panel(columns: NDArray[Any], dtype: DTypeLike) -> Panel:
     """Lay out ``columns``, shape (samples, columns), as a panel of ``dtype``."""
-    n, k = columns.shape
+    panel = zero_panel(*columns.shape, dtype)
+    write_columns(panel, 0, columns)
+    return panel
+
+
+def zero_panel(n_samples: int, n_columns: int, dtype: DTypeLike) -> Panel:
+    """A panel of zeros."""
     lanes = lanes_of(dtype)
-    data = aligned_zeros((-(-k // lanes), _n_rows(n), lanes), dtype)
-    groups = -(-n // GROUP)
-    for chunk in range(len(data)):
-        part = columns[:, chunk * lanes : (chunk + 1) * lanes]
-        padded = np.zeros((groups * GROUP, part.shape[1]), dtype)
-        padded[:n] = part
-        planes = padded.reshape(groups, GROUP // PLANE, PLANE, -1).transpose(0, 2, 1, 3)
-        data[chunk, : groups * GROUP, : part.shape[1]] = planes.reshape(groups * GROUP, -1)
-    return Panel(data, n, k)
+    data = aligned_zeros((-(-n_columns // lanes), _n_rows(n_samples), lanes), dtype)
+    return Panel(data, n_samples, n_columns)
+
+
+def write_columns(panel: Panel, first: int, columns: NDArray[Any]) -> None:
+    """Write ``columns``, shape (samples, columns), into a panel from column ``first``."""
+    lanes = panel.data.shape[2]
+    whole = panel.n_samples // GROUP * GROUP
+    samples = np.arange(whole, panel.n_samples)
+    rows = row_in_panel(samples)
+    stop = first + columns.shape[1]
+    for chunk in range(first // lanes, -(-stop // lanes)):
+        a, b = max(first, chunk * lanes), min(stop, (chunk + 1) * lanes)
+        part = columns[:, a - first : b - first]
+        target = panel.data[chunk, :, a - chunk * lanes : b - chunk * lanes]
+        planes = part[:whole].reshape(-1, GROUP // PLANE, PLANE, b - a)
+        target[:whole].reshape(-1, PLANE, GROUP // PLANE, b - a)[...] = planes.transpose(0, 2, 1, 3)
+        target[rows] = part[whole:]
+
+
+def to_float32(panel: Panel) -> Panel:
+    """The same columns in single precision."""
+    lanes = lanes_of(np.float32)
+    chunks, rows, wide = panel.data.shape
+    data = aligned_zeros((-(-panel.n_columns // lanes), rows, lanes), np.float32)
+    for chunk in range(chunks):
+        column = chunk * wide % lanes
+        data[chunk * wide // lanes, :, column : column + wide] = panel.data[chunk]
+    return Panel(data, panel.n_samples, panel.n_columns)
 
 
 @jit
@@ -89,7 +115,7 @@ def row_of(sample: int) -> int:
     return (sample & ~255) | ((sample & 63) << 2) | ((sample >> 6) & 3)
 
 
-def rows_of(samples: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """Rows of samples in a panel, sorted."""
+def row_in_panel(samples: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Rows of many samples in a panel."""
     s = samples.astype(np.int32)
-    return np.sort((s & ~255) | ((s & 63) << 2) | ((s >> 6) & 3))
+    return (s & ~255) | ((s & 63) << 2) | ((s >> 6) & 3)

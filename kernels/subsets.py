@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from allscan.kernels.panel import rows_of
+from allscan.kernels.panel import row_in_panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def make_subsets(samples: Sequence[NDArray[np.int64]], n_samples: int, n_columns
     start = np.zeros(len(samples) + 1, np.int64)
     np.cumsum([len(chosen) for chosen in samples], out=start[1:])
     empty = [np.empty(0, np.int64)]
-    row = np.concatenate([rows_of(chosen) for chosen in [*samples, *empty]])
+    row = np.concatenate([np.sort(row_in_panel(chosen)) for chosen in [*samples, *empty]])
     everybody = np.concatenate([*samples, *empty])
     subset = np.repeat(np.arange(len(samples), dtype=np.int32), np.diff(start))
     order = np.argsort(everybody, kind="stable")
