@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numcodecs
+import numcodecs.blosc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -114,6 +116,21 @@ def test_bytes_do_not_depend_on_the_thread(tmp_path: Path) -> None:
     files = [path for path in (tmp_path / "main" / CUBE).rglob("*") if path.is_file()]
     for path in files:
         assert path.read_bytes() == (tmp_path / "worker" / path.relative_to(tmp_path / "main")).read_bytes()
+
+
+def test_blosc_has_one_thread_also_in_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own threads put the blocks of a chunk in the order in which they finish."""
+    encode, seen = numcodecs.Blosc.encode, []
+
+    def record(self: numcodecs.Blosc, values: NDArray[Any]) -> bytes:
+        seen.append(numcodecs.blosc.use_threads)
+        content: bytes = encode(self, values)
+        return content
+
+    monkeypatch.setattr(numcodecs.Blosc, "encode", record)
+    column_layout("n", np.dtype(np.int32), 8, 256).encode(np.zeros((8, 256), np.int32))
+    assert seen == [False]
+    assert numcodecs.blosc.use_threads is None
 
 
 def test_every_file_has_reached_the_disk_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -395,7 +395,9 @@ def test_parquet_holds_every_column(results: ArrayResults, tmp_path: Path) -> No
     assert table.schema.field("beta").metadata[b"description"] == b"Effect of one copy"
 
 
-def test_parquet_splits_floats_and_keeps_dictionaries_for_strings_that_repeat(results: ArrayResults, tmp_path: Path) -> None:
+def test_parquet_splits_floats_and_keeps_dictionaries_for_strings_that_repeat(
+    results: ArrayResults, tmp_path: Path
+) -> None:
     write(results, "parquet", tmp_path / "out.parquet")
     group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
     for k in range(group.num_columns):
@@ -423,6 +425,32 @@ def test_an_export_does_not_depend_on_the_size_of_blocks(
         assert pq.read_table(tmp_path / "whole").equals(pq.read_table(tmp_path / "pieces"))
     else:
         assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+
+
+@pytest.mark.parametrize("format_name", ALL)
+def test_no_more_than_a_block_is_read_at_once(
+    format_name: str, results: ArrayResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the parts of X are merged, and no column that the format has no place for."""
+    names = {"2": "PAR1", "4": "X", "7": "PAR2"}
+    results.table.contig[:] = [names.get(name, name) for name in results.table.contig]
+    monkeypatch.setattr(result_source, "BLOCK", 311)
+    monkeypatch.setattr(gwas_ssf, "BLOCK", 311)
+    monkeypatch.setattr(gwas_ssf, "GAP", 8)
+    sizes, columns = [], set()
+    read = ArrayResults.block
+
+    def record(self: ArrayResults, column: str, stratum: int, traits: slice, variants: slice) -> Any:
+        assert traits == slice(1, 2)
+        sizes.append(variants.stop - variants.start)
+        columns.add(column)
+        return read(self, column, stratum, traits, variants)
+
+    monkeypatch.setattr(ArrayResults, "block", record)
+    write(results, format_name, tmp_path / "out")
+    assert max(sizes) <= 311
+    if format_name != "parquet":
+        assert columns == {"beta", "standard_error", "neg_log10_p", "n", "effect_allele_frequency", "status"}
 
 
 @pytest.mark.parametrize("format_name", ALL)
