@@ -6,7 +6,6 @@ Numba takes half a second to start, which a program that computes nothing (`alls
 from __future__ import annotations
 
 import functools
-import importlib
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -103,26 +102,7 @@ def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:
 
     from allscan.kernels.kernel_cache import KernelCache
 
-    _start_numba()
     dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False)(function)
     if hasattr(dispatcher, "_cache"):  # not where NUMBA_DISABLE_JIT leaves the function as it is
         dispatcher._cache = KernelCache(function, fast_math)
     return dispatcher
-
-
-@functools.cache
-def _start_numba() -> None:
-    """Load numba's part for arrays without SciPy's linear algebra, which takes as long to import as the rest of it.
-
-    Numba imports it to learn whether it is there. It is, allscan requires it; a kernel that calls it finds it itself.
-    """
-    try:
-        linalg: Any = importlib.import_module("numba.np.linalg")
-        probe = linalg.ensure_blas
-    except (ImportError, AttributeError):  # another version of numba, which looks elsewhere
-        return
-    linalg.ensure_blas = lambda: None
-    try:
-        importlib.import_module("numba.np.arraymath")
-    finally:
-        linalg.ensure_blas = probe

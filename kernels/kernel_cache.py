@@ -10,6 +10,7 @@ it is taken from every folder that can be read and kept in the first that can be
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import sys
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 from numba.core import compiler, serialize
+from numba.core.runtime import nrt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +54,7 @@ class KernelCache:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Compiled code for a signature, or None if there is none that is valid and whole."""
-        target.refresh()
+        _start_runtime(target)
         name = self._name(signature, target)
         for folder in self._folders:
             try:
@@ -63,6 +65,7 @@ class KernelCache:
             if head == self._stamp + hashlib.sha256(body).digest():
                 # Checked, because LLVM does not survive damaged code.
                 return _rebuild(target, *pickle.loads(body))  # noqa: S301 - our own files
+        _start_compiler()
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
@@ -125,3 +128,29 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@cache
+def _start_runtime(target: Any) -> None:
+    """Make known to LLVM what compiled code may call; numba's own cache starts the whole compiler for it."""
+    nrt.rtsys.initialize(target)
+    # Registers the functions that hash.
+    importlib.import_module("numba.cpython.hashing")
+
+
+@cache
+def _start_compiler() -> None:
+    """Load numba's part for arrays without SciPy's linear algebra, which takes as long to import as the rest of it.
+
+    Numba imports it to learn whether it is there. It is, allscan requires it; a kernel that calls it finds it itself.
+    """
+    try:
+        linalg: Any = importlib.import_module("numba.np.linalg")
+        probe = linalg.ensure_blas
+    except (ImportError, AttributeError):  # another version of numba, which looks elsewhere
+        return
+    linalg.ensure_blas = lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = probe

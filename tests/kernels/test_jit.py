@@ -91,6 +91,7 @@ def installation(repository: Path, tmp_path: Path) -> Installation:
 def test_a_change_in_one_file_reaches_kernels_kept_from_another(installation: Installation) -> None:
     first, hits, misses = installation.run()
     assert (hits, misses) == (0, 1)
+    kept = installation.kept(installation.kernels)
     assert installation.run() == (first, 1, 0)
     student = installation.kernels / "student.py"
     text = student.read_text()
@@ -100,13 +101,13 @@ def test_a_change_in_one_file_reaches_kernels_kept_from_another(installation: In
     assert (hits, misses) == (0, 1)
     assert changed == pytest.approx(2 * first)
     # The older code is overwritten, not kept beside.
-    assert len(installation.kept(installation.kernels)) == 4
+    assert installation.kept(installation.kernels) == kept
 
 
 def test_kernels_are_kept_with_the_program_and_used_where_it_cannot_be_written(installation: Installation) -> None:
     value, _, _ = installation.run()
     beside = installation.kernels / "__pycache__"
-    assert len(installation.kept(beside)) == 4
+    assert installation.kept(beside)
     assert not installation.kept(installation.home)
     assert installation.run(unwritable=(beside,)) == (value, 1, 0)
 
@@ -115,7 +116,7 @@ def test_without_write_access_to_the_program_kernels_are_kept_for_the_user(insta
     value, _, misses = installation.run(unwritable=(installation.kernels,))
     assert misses == 1
     assert not installation.kept(installation.kernels)
-    assert len(installation.kept(installation.home / ".cache" / "allscan")) == 4
+    assert installation.kept(installation.home / ".cache" / "allscan")
     assert installation.run(unwritable=(installation.kernels, installation.home)) == (value, 1, 0)
 
 
@@ -128,7 +129,7 @@ def test_where_nothing_can_be_written_kernels_are_compiled_and_not_kept(installa
 def test_a_shared_folder_is_used_alone_and_may_be_read_only(installation: Installation, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     value, _, _ = installation.run(shared=shared)
-    assert len(installation.kept(shared)) == 4
+    assert installation.kept(shared)
     assert not installation.kept(installation.kernels)
     assert installation.run(shared=shared, unwritable=(shared,)) == (value, 1, 0)
 
@@ -141,6 +142,23 @@ def test_damaged_code_is_compiled_again(installation: Installation, damage: str)
         flipped = content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
         path.write_bytes({"truncated": content[: len(content) // 2], "changed": flipped}[damage])
     assert installation.run() == (value, 0, 1)
+
+
+def test_kept_code_runs_without_the_compiler_which_can_start_afterwards(installation: Installation) -> None:
+    value, _, _ = installation.run()
+    program = (
+        "import sys, numpy as np, numba; from allscan.kernels import caller, student\n"
+        "values = [caller.twice(3.0), 'numba.np.arraymath' in sys.modules]\n"
+        "theirs = numba.njit(lambda x: np.sum(np.array([caller_twice(x), student_t(x, 10.0)])))\n"
+        "caller_twice, student_t = caller.twice, student.t_neg_log10_p\n"
+        "print(*values, theirs(3.0), 'numba.np.arraymath' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installation.kernels.parents[1])}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    kept, before, compiled, after = done.stdout.split()
+    assert (float(kept), before, after) == (value, "False", "True")
+    assert float(compiled) == pytest.approx(1.5 * value, rel=1e-12)
 
 
 def test_kernels_work_without_compilation(installation: Installation) -> None:
