@@ -44,10 +44,13 @@ class Result:
 
     @property
     def ratios(self) -> NDArray[np.float64]:
-        """Times over the time that the limit alone would need, measured just before and after, shape (rounds,)."""
+        """Times over the time that the limit alone would need, measured just before and after, shape (rounds,).
+
+        The limit is that of as many threads as the case has.
+        """
         beside = np.array(self.yardstick)
         seconds_per_unit = np.sqrt(beside[:-1] * beside[1:]) / self.yardstick_amount
-        ratios: NDArray[np.float64] = self.seconds / (seconds_per_unit * self.amount / self.threads)
+        ratios: NDArray[np.float64] = self.seconds / (seconds_per_unit * self.amount)
         return ratios
 
     @property

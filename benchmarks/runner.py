@@ -72,8 +72,14 @@ class Measured:
 
 
 def measured_environment(size: str) -> dict[str, str]:
-    """Environment of the measuring processes: no pinned core type, no CI switch that forbids to skip."""
-    environment = {name: value for name, value in os.environ.items() if name not in (PINNED, "CI")}
+    """Environment of the measuring processes.
+
+    Without a pinned core type, the CI switch that forbids to skip, and what a pytest around this process has set.
+    """
+    left_out = (PINNED, "CI")
+    environment = {
+        name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("PYTEST_")
+    }
     return environment | {"ALLSCAN_BENCHMARK": size}
 
 

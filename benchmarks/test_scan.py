@@ -30,7 +30,7 @@ MEMORY = 4 << 30
 
 CommonStore = Callable[[int, int], GenotypeStore]
 
-LARGE = {"tiny": (1_500, 200), "quick": (20_000, 1_024), "full": (50_000, 4_096)}[SIZE]
+LARGE = {"tiny": (1_500, 200), "quick": (16_000, 1_024), "full": (50_000, 4_096)}[SIZE]
 MEDIUM = {"tiny": (600, 100), "quick": (5_000, 512), "full": (20_000, 2_048)}[SIZE]
 SMALL = {"tiny": (300, 300), "quick": (2_000, 2_048), "full": (5_000, 20_480)}[SIZE]
 

@@ -28,6 +28,7 @@ FULL = SIZE == "full"
 # Rounds: enough for a median that one interrupted round does not move, within a budget of seconds.
 BUDGET = {"tiny": 0.3, "quick": 0.6, "full": 2.5}[SIZE]
 LEAST_ROUNDS, MOST_ROUNDS = 5, 30
+LONG = 1.0  # seconds of a call, beside which compiling it before is little
 
 R = TypeVar("R")
 
@@ -105,8 +106,9 @@ def timed(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Timed:
                 return tried
             prepare()  # the first call compiles
             round_()
-            prepare()
-            round_()
+            if walls[-1] < LONG:
+                prepare()
+                round_()
             rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, math.ceil(BUDGET / walls[-1])))
             out: R = benchmark.pedantic(round_, setup=prepare, rounds=rounds)  # type: ignore[no-untyped-call]
             gauge()

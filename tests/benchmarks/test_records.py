@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,9 @@ def test_git_state(repository: Path, tmp_path: Path) -> None:
     commit, _dirty = git_state(repository)
     assert len(commit) in (0, 40)
     assert git_state(tmp_path) == ("", False)
+
+
+def test_ratio_of_two_threads_is_held_against_two_threads() -> None:
+    """The yardstick ran on as many threads as the case: nothing is divided by them again."""
+    result = Machine(cases=1, spread=0).result("kernel[0]")
+    assert replace(result, threads=2, judged="wall").ratio == pytest.approx(1.01 * result.ratio)
