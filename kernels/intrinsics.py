@@ -6,11 +6,14 @@ kernel that uses one is compiled.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TABLES = 4
 TABLE_ROWS = 64  # all calls of three samples
@@ -137,33 +140,54 @@ def add_entries(
     signature = types.void(sums, types.intp, data, types.intp, sample, weight, types.intp, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums_type, _, data_type, _, sample_type, weight_type, _, _ = signature.args
+        weight_type = signature.args[5]
         sums, place, data, base, sample, weight, begin, end = arguments
-        vector = _vector_of(data_type)
-        wide = ir.VectorType(ir.DoubleType(), vector.count)
-        size = ir.IntType(64)
-        target = _element_address(context, builder, sums_type, sums, place, wide)
-        # LLVM keeps this in registers.
-        total = cgutils.alloca_once(builder, wide)
-        builder.store(builder.load(target, align=8), total)
-        with cgutils.for_range_slice(builder, begin, end, ir.Constant(size, 1)) as (j, _):
-            i = builder.load(_element_address(context, builder, sample_type, sample, j, ir.IntType(32)))
-            i = builder.zext(i, size)
-            # As row_of: the order in which packed calls store the samples.
-            row = builder.and_(i, ir.Constant(size, ~255))
-            row = builder.or_(row, builder.shl(builder.and_(i, ir.Constant(size, 63)), ir.Constant(size, 2)))
-            row = builder.or_(row, builder.and_(builder.lshr(i, ir.Constant(size, 6)), ir.Constant(size, 3)))
-            at = builder.add(base, builder.mul(row, ir.Constant(size, vector.count)))
-            values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
-            if vector.element != ir.DoubleType():
-                values = builder.fpext(values, wide)
-            factor = builder.load(_element_address(context, builder, weight_type, weight, j, ir.DoubleType()))
-            product = builder.fmul(values, _spread(builder, factor, wide))
-            builder.store(builder.fadd(builder.load(total), product), total)
-        builder.store(builder.load(total), target, align=8)
+
+        def weigh(values: Any, j: Any) -> Any:
+            at = _element_address(context, builder, weight_type, weight, j, ir.DoubleType())
+            return builder.fmul(values, _spread(builder, builder.load(at), values.type))
+
+        _sum_rows(context, builder, signature.args, (sums, place, data, base, sample, begin, end), weigh)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def add_squares(_typing: Any, sums: Any, place: Any, data: Any, base: Any, sample: Any, begin: Any, end: Any) -> Any:
+    """As :func:`add_entries`, the squares."""
+    signature = types.void(sums, types.intp, data, types.intp, sample, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _sum_rows(context, builder, signature.args, arguments, lambda values, _: builder.fmul(values, values))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _sum_rows(context: Any, builder: Any, array_types: Any, arguments: Any, change: Callable[[Any, Any], Any]) -> None:
+    """A loop over listed samples that sums what ``change`` makes of their rows and places in the list."""
+    sums_type, _, data_type, _, sample_type = array_types[:5]
+    sums, place, data, base, sample, begin, end = arguments
+    vector = _vector_of(data_type)
+    wide = ir.VectorType(ir.DoubleType(), vector.count)
+    target = _element_address(context, builder, sums_type, sums, place, wide)
+    # LLVM keeps this in registers.
+    total = cgutils.alloca_once(builder, wide)
+    builder.store(builder.load(target, align=8), total)
+    with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
+        i = builder.zext(
+            builder.load(_element_address(context, builder, sample_type, sample, j, ir.IntType(32))), _INT64
+        )
+        # As allscan.kernels.panel.row_of: the order in which packed calls store the samples.
+        row = builder.and_(i, _constant(~255))
+        row = builder.or_(row, builder.shl(builder.and_(i, _constant(63)), _constant(2)))
+        row = builder.or_(row, builder.and_(builder.lshr(i, _constant(6)), _constant(3)))
+        at = builder.add(base, builder.mul(row, _constant(vector.count)))
+        values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
+        if vector.element != ir.DoubleType():
+            values = builder.fpext(values, wide)
+        builder.store(builder.fadd(builder.load(total), change(values, j)), total)
+    builder.store(builder.load(total), target, align=8)
 
 
 def count_ones(_typing: Any, word: Any) -> Any:
