@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from allscan.kernels.block import MISSING8, MISSING16, GenotypeBlock
-from allscan.kernels.jit import jit
+from allscan.kernels.jit import intrinsic, jit
 from allscan.kernels.packing import count_ones, pack_mask, row_bytes
 
 if TYPE_CHECKING:
@@ -44,27 +44,7 @@ def sample_sets(member: NDArray[np.bool_]) -> SampleSets:
     return SampleSets(member, packed, member.sum(axis=1, dtype=np.int64))
 
 
-@jit
-def _count_packed(words: NDArray[np.uint64], masks: NDArray[np.uint64], out: NDArray[np.int64]) -> None:
-    """``out[set, code]`` = samples of the set whose call is 1, 2 or 3, for one packed row."""
-    low_bits = np.uint64(0x5555555555555555)
-    one = np.uint64(1)
-    for k in range(masks.shape[0]):
-        # Signed and unsigned numbers together would become floats.
-        het = np.uint64(0)
-        hom = np.uint64(0)
-        missing = np.uint64(0)
-        for b in range(words.shape[0]):
-            word = words[b] & masks[k, b]
-            low = word & low_bits
-            high = (word >> one) & low_bits
-            both = low & high
-            missing += count_ones(both)
-            het += count_ones(low ^ both)
-            hom += count_ones(high ^ both)
-        out[k, 1] = het
-        out[k, 2] = hom
-        out[k, 3] = missing
+count_calls = intrinsic("count_calls")
 
 
 @jit
@@ -149,7 +129,8 @@ def _count_block(
             _sum_dosages(dosage16[s], MISSING16, int(steps[v]), member, counts[v], sums[v])
             continue
         if encoding[v] == 0:
-            _count_packed(words[s], masks, counts[v])
+            for k in range(size.shape[0]):
+                count_calls(words[s], masks[k], counts[v, k])
         else:
             a, b = carrier_offset[s], carrier_offset[s + 1]
             _count_carriers(carrier_sample[a:b], carrier_call[a:b], carrier_flipped[s], member, size, counts[v])

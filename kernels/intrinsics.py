@@ -190,6 +190,48 @@ def _sum_rows(context: Any, builder: Any, array_types: Any, arguments: Any, chan
     builder.store(builder.load(total), target, align=8)
 
 
+def count_calls(_typing: Any, words: Any, mask: Any, counts: Any) -> Any:
+    """Samples of a set whose call is 1, 2 and 3, into ``counts[1:4]``; 512 bits at a time.
+
+    ``words`` and ``mask`` are a packed row and a packed set, of uint64.
+    """
+    signature = types.void(words, mask, counts)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(_INT64, 8)
+        words, mask, counts = arguments
+        words_type, mask_type, counts_type = signature.args
+        low_bits = ir.Constant(vector, [0x5555555555555555] * 8)
+        ones = ir.Constant(vector, [1] * 8)
+        # Calls with the low bit, with the high bit, with both.
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(3)]
+        population = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector]), "llvm.ctpop.v8i64"
+        )
+        length = context.make_array(words_type)(context, builder, words).nitems
+        with cgutils.for_range_slice(builder, _constant(0), length, _constant(8)) as (b, _):
+            here = builder.load(_element_address(context, builder, words_type, words, b, vector), align=8)
+            chosen = builder.load(_element_address(context, builder, mask_type, mask, b, vector), align=8)
+            here = builder.and_(here, chosen)
+            low = builder.and_(here, low_bits)
+            high = builder.and_(builder.lshr(here, ones), low_bits)
+            for total, bits in zip(totals, (low, high, builder.and_(low, high)), strict=True):
+                builder.store(builder.add(builder.load(total), builder.call(population, [bits])), total)
+        sums = []
+        for total in totals:
+            value, number = builder.load(total), _constant(0)
+            for lane in range(8):
+                number = builder.add(number, builder.extract_element(value, ir.Constant(ir.IntType(32), lane)))
+            sums.append(number)
+        low, high, both = sums
+        for code, number in ((1, builder.sub(low, both)), (2, builder.sub(high, both)), (3, both)):
+            place = _element_address(context, builder, counts_type, counts, _constant(code), _INT64)
+            builder.store(number, place, align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def count_ones(_typing: Any, word: Any) -> Any:
     """Number of set bits of a uint64: one machine instruction for which numba has no name."""
 

@@ -20,7 +20,7 @@ from allscan.kernels.jit import intrinsic, jit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PASS_VARIANTS = 256  # their sums (16 KB) stay in the first-level cache beside four tables
+PASS_VARIANTS = 384  # their sums (24 KB) stay in the first-level cache beside four tables (16 KB)
 STRIP_WORDS = 320
 STRIP_ROWS = STRIP_WORDS * 12
 TABLES = 4
@@ -66,9 +66,16 @@ def _gather(
     for k in range(rows.shape[0]):
         place = rows[k] - first_row
         source = words[place // 12]
-        down, up = np.uint32(2 * (place % 12)), np.uint32(2 * k)
-        for v in range(n_variants):
-            out[v] |= ((source[v] >> down) & np.uint32(3)) << up
+        down, up = 2 * (place % 12), 2 * k
+        mask = np.uint32(3) << np.uint32(up)
+        if up >= down:
+            shift = np.uint32(up - down)
+            for v in range(n_variants):
+                out[v] |= (source[v] << shift) & mask
+        else:
+            shift = np.uint32(down - up)
+            for v in range(n_variants):
+                out[v] |= (source[v] >> shift) & mask
 
 
 @jit
@@ -103,8 +110,8 @@ def sum_calls(
     subset_start, subset_rows
         Subsets of samples, over which the first chunks are summed apart: subset ``s`` has the panel rows
         ``subset_rows[subset_start[s] : subset_start[s + 1]]``, ascending.
-    scratch : (1 + PASS_VARIANTS // 256 + subsets × chunks, 256, lanes)
-        See :func:`scratch_for`.
+    scratch : (2 + subsets × chunks of subsets, PASS_VARIANTS, lanes)
+        Aligned to cache lines.
     out : (variants, chunks, lanes) float64, zeros
     subset_out : (subsets, variants, chunks of subsets, lanes) float64, zeros
     """
