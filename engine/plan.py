@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,9 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import Region, same_contig
+from allscan.engine.costs import core_seconds, shared_memory, task_memory, trait_batches
 from allscan.errors import InputError
 from allscan.kernels.association import Missing, Model, Precision, ScanOptions
-from allscan.kernels.missingness import trait_patterns
-from allscan.kernels.packing import row_bytes
-from allscan.kernels.products import genotype_products
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +29,8 @@ RESULTS_VERSION = 2
 TASK_GENOTYPES = 1 << 28
 MAX_TASK_VARIANTS = 16384
 MIN_TASKS = 8
-MAX_BATCH_TRAITS = 256
-MAX_PANEL_BYTES = 1 << 30
-
-BASE_MEMORY = 400 << 20
-"""Bytes of the interpreter with its libraries (measured: 230–280 MB), and of compiling the kernels where this machine
-has not done so (about 100 MB more, once)."""
+RESULT_BYTES = 19
+"""Of a variant and trait in the cube: measured, 12 where all traits have the same samples, 18 where none have."""
 
 
 @dataclass(frozen=True)
@@ -168,26 +161,6 @@ def select_rows(store: GenotypeStore, regions: tuple[Region, ...]) -> NDArray[np
     return np.flatnonzero(keep)
 
 
-def _batch_size(store: GenotypeStore, design: Design) -> tuple[int, int]:
-    """Traits of a batch and columns of its panel, so that the panel stays below its bound.
-
-    Every pattern of missing samples needs its own covariates beside the traits.
-    """
-    n_traits = len(design.trait_names)
-    patterns = [trait_patterns(design.traits, design.members(g))[0] for g in range(len(design.strata))]
-
-    def panel_columns(start: int, size: int) -> int:
-        sets = max(len(np.unique(of_trait[start : start + size])) for of_trait in patterns)
-        return int(sets * design.covariates.shape[1] + min(size, n_traits - start))
-
-    size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
-    while True:
-        columns = max(panel_columns(start, size) for start in range(0, n_traits, size))
-        if size == 1 or columns * store.n_samples * 8 <= MAX_PANEL_BYTES:
-            return min(size, n_traits), columns
-        size //= 2
-
-
 def _task_variants(store: GenotypeStore, n_variants: int) -> int:
     block = int(store.block_variants)
     wanted = min(TASK_GENOTYPES // max(1, store.n_samples), MAX_TASK_VARIANTS, n_variants // MIN_TASKS)
@@ -195,19 +168,6 @@ def _task_variants(store: GenotypeStore, n_variants: int) -> int:
     while blocks * 2 * block <= wanted:
         blocks *= 2
     return blocks * block
-
-
-def _seconds_per_variant(store: GenotypeStore, columns: int) -> float:
-    """Measure the products of one block on this machine, for one core."""
-    sampled = min(columns, 64)
-    panel = np.ones((store.n_samples, sampled))
-    block = store.read_block(store.n_blocks // 2)
-    genotype_products(block, panel[:, :1].copy())  # compile, or load the compiled kernel
-    start = time.perf_counter()
-    block = store.read_block(store.n_blocks // 2)
-    genotype_products(block, panel)
-    elapsed = time.perf_counter() - start
-    return elapsed * max(1.0, columns / sampled) / block.n_variants
 
 
 def digest_of(store: GenotypeStore, design: Design, spec: ScanSpec) -> str:
@@ -246,39 +206,33 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     n_variants = store.n_variants if rows is None else len(rows)
     test = find_test(spec.test)
     outputs = len(test.columns(spec.options))
-    traits, columns = _batch_size(store, design)
+    batches = trait_batches(store.n_samples, design, spec)
     variants = _task_variants(store, n_variants)
-    n, block = store.n_samples, store.block_variants
-    predictors = 2 if spec.model == Model.GENOTYPIC else 1
-    # One block: its bytes, compressed and not, and lists of missing samples; its products and cells; then the
-    # results of the whole run of variants.
-    of_block = 3 * block * row_bytes(n) + block * columns * 8 * (2 * predictors + 1) + block * traits * 8 * outputs
-    of_results = variants * traits * (4 * outputs + 13) * 2
-    task_memory = int(1.25 * (of_block + of_results)) + (32 << 20)
-    shared = BASE_MEMORY + n * columns * 8 * 3 + design.traits.nbytes * 2 + n_variants * 24
-    fitting = (memory_bytes - shared) // task_memory
+    task = task_memory(store, design, spec, batches, variants, outputs)
+    shared = shared_memory(store, design, batches, rows)
+    fitting = (memory_bytes - shared) // task
     if fitting < 1:
-        need = (shared + task_memory) / 2**30
+        need = (shared + task) / 2**30
         raise InputError(
             f"the scan needs {need:.1f} GiB of memory and may use {memory_bytes / 2**30:.1f} GiB",
             fix="allow more with --memory, or scan fewer traits in one job",
         )
     workers = int(min(workers, fitting))
-    seconds = _seconds_per_variant(store, columns) * predictors * n_variants
-    batches = -(-len(design.trait_names) // traits)
-    cells = n_variants * len(design.trait_names) * len(design.strata)
+    n_traits, n_strata = len(design.trait_names), len(design.strata)
+    cells = n_variants * n_traits * n_strata
+    repeats = -(-n_traits // batches.traits) * n_strata
     return ScanPlan(
         n_variants=n_variants,
         n_samples=design.n_samples,
-        n_traits=len(design.trait_names),
+        n_traits=n_traits,
         strata=design.strata,
         variants_per_task=variants,
-        traits_per_task=traits,
-        task_memory_bytes=task_memory,
+        traits_per_task=batches.traits,
+        task_memory_bytes=task,
         shared_memory_bytes=shared,
         workers=workers,
-        expected_seconds=seconds * batches * len(design.strata) / workers + cells * 1e-6 / workers,
-        output_bytes=int(cells * 4 * outputs * 0.95 + cells * 2 + n_variants * 30),
+        expected_seconds=core_seconds(store, batches, n_variants, repeats, cells) / workers,
+        output_bytes=cells * RESULT_BYTES + n_variants * 30,
         digest=digest_of(store, design, spec),
         rows=rows,
     )

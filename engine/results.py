@@ -124,6 +124,7 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
             "test": spec.test,
             "model": spec.model.name.lower(),
             "missing_genotypes": spec.missing.name.lower(),
+            "precision": spec.precision.name.lower(),
             "effect_allele": "ALT (second column of variant_allele)",
             "reference_build": store.reference_build,
             "columns": [asdict(column) for column in columns],

@@ -18,7 +18,7 @@ from allscan.jobs.check_report import CheckReport, TraitLine
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
 from allscan.jobs.validation import key_name
-from allscan.kernels.association import Missing, Model
+from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.alignment import align
 from allscan.phenotypes.model import TraitSpec
@@ -318,6 +318,7 @@ def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
         test_options={**known, **spec.test.options},
         model=Model[spec.model.upper()],
         missing=Missing[spec.missing_genotypes.upper()],
+        precision=Precision[spec.precision.upper()],
         filter=filter_,
         hits_neg_log10_p=spec.results.hits_neg_log10_p,
         x_male_dosage=spec.chromosome_x.male_dosage,

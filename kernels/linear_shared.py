@@ -98,8 +98,7 @@ def fit_shared(data: NullData, options: ScanOptions) -> tuple[SharedNull, tuple[
     groups: list[SharedGroup] = []
     notes: list[TraitNote] = []
     while left:
-        everybody = data.member[left].any(axis=0)
-        found = _fit_group(data, options, everybody, left)
+        found = _fit_group(data, options, np.atleast_1d(data.member[left].any(axis=0)), left)
         if found is None:
             # In its own samples a pattern is always well conditioned.
             found = _fit_group(data, options, data.member[left[0]], left[:1])
@@ -256,6 +255,10 @@ class _Moments(NamedTuple):
     centred_ss: NDArray[np.float64]  # Σ (g − mean)²
     spread: NDArray[np.float64]  # centred over plain sum of squares; 0: monomorphic
 
+    def rows(self, variants: NDArray[np.int64]) -> _Moments:
+        """Those of some variants."""
+        return _Moments(self.n_missing[variants], self.mean[variants], self.centred_ss[variants], self.spread[variants])
+
 
 def _moments(
     block: GenotypeBlock, counts: GenotypeCounts, member: NDArray[np.bool_], coding: Coding, shift: NDArray[np.float64]
@@ -293,14 +296,14 @@ def score_shared(
     # Traits × variants is the order of the results cube; the contract's is its transpose.
     names = ("beta", "standard_error", "neg_log10_p", "status")
     direct = all(out[name].T.flags.c_contiguous for name in names)
-    cells = [out[name].T if direct else np.empty(out[name].shape[::-1], out[name].dtype) for name in names]
+    cells = tuple(out[name].T if direct else np.empty(out[name].shape[::-1], out[name].dtype) for name in names)
     variants = np.arange(block.n_variants)
     for group in null.groups:
         doubtful = _score_group(block, moments, group, group.panel, coding, null.dosage_scale, options, variants, cells)
         again = np.flatnonzero(doubtful)
         if len(again) and group.panel is not group.exact:
             part = block if len(again) == block.n_variants else take(block, again)
-            few = _Moments(*(values[again] for values in moments))
+            few = moments.rows(again)
             _score_group(part, few, group, group.exact, coding, null.dosage_scale, options, again, cells)
     if not direct:
         for name, values in zip(names, cells, strict=True):
@@ -316,7 +319,7 @@ def _score_group(
     dosage_scale: float,
     options: ScanOptions,
     variants: NDArray[np.int64],
-    cells: list[NDArray[Any]],
+    cells: tuple[NDArray[Any], ...],
 ) -> NDArray[np.bool_]:
     """Results of the variants that are columns ``variants`` of the cells; which of them ask for float64."""
     missing = missing_entries(block)
@@ -328,7 +331,10 @@ def _score_group(
         products.of_subset,
         absent.total,
         absent.of_subset,
-        *(np.ascontiguousarray(values[:, group.sets]) for values in moments),
+        np.ascontiguousarray(moments.n_missing[:, group.sets]),
+        np.ascontiguousarray(moments.mean[:, group.sets]),
+        np.ascontiguousarray(moments.centred_ss[:, group.sets]),
+        np.ascontiguousarray(moments.spread[:, group.sets]),
         missing.offset,
         missing.sample,
         options.missing == Missing.EXCLUDE,
@@ -350,6 +356,9 @@ def _score_group(
         dosage_scale,
         variants,
         doubtful,
-        *cells,
+        cells[0],
+        cells[1],
+        cells[2],
+        cells[3],
     )
     return doubtful

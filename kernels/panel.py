@@ -70,7 +70,7 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 def make_panel(columns: NDArray[Any], dtype: DTypeLike) -> Panel:
     """Lay out ``columns``, shape (samples, columns), as a panel of ``dtype``."""
-    panel = zero_panel(*columns.shape, dtype)
+    panel = zero_panel(columns.shape[0], columns.shape[1], dtype)
     write_columns(panel, 0, columns)
     return panel
 

@@ -1,0 +1,123 @@
+"""What a scan will cost in memory and time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from allscan.engine.ploidy import store_classes
+from allscan.kernels.association import Model
+from allscan.kernels.missingness import trait_patterns
+from allscan.kernels.packing import row_bytes
+from allscan.kernels.panel import lanes_of, make_panel, panel_bytes
+from allscan.kernels.products import genotype_products
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.engine.design import Design
+    from allscan.engine.plan import ScanSpec
+    from allscan.engine.store import GenotypeStore
+
+BASE_MEMORY = 400 << 20
+"""Bytes of the interpreter with its libraries (measured: 230–280 MB), and of compiling the kernels where this machine
+has not done so (about 100 MB more, once)."""
+
+MAX_BATCH_TRAITS = 256
+MAX_PANEL_BYTES = 3 << 29
+_SECONDS_PER_RESULT = 2e-7  # from products to bytes on the disk, of one core
+
+
+class Batches(NamedTuple):
+    """How the traits are cut into batches, and the largest that each part of one becomes."""
+
+    traits: int
+    columns: int  # of a panel
+    patterns: int  # of missing samples
+    listed: int  # samples that the patterns lack (or have, if fewer), over all patterns
+
+
+def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
+    """The largest batches whose null models stay within their bound.
+
+    A test of one predictor has one basis of the covariates for all patterns of missing samples, and a list of the
+    samples that each pattern lacks; one of two predictors needs a basis for each pattern.
+    """
+    n_traits, n_covariates = len(design.trait_names), design.covariates.shape[1]
+    general = spec.model == Model.GENOTYPIC
+    of_strata = []
+    for g in range(len(design.strata)):
+        members = design.members(g)
+        of_trait, first = trait_patterns(design.traits, members)
+        present = (~np.isnan(design.traits[:, first]) & members[:, None]).sum(axis=0)
+        lacking = int(members.sum()) - present
+        of_strata.append((of_trait, np.minimum(lacking, present)))
+
+    def largest(size: int) -> Batches:
+        patterns = listed = 0
+        for of_trait, few in of_strata:
+            for start in range(0, n_traits, size):
+                used = np.unique(of_trait[start : start + size])
+                patterns = max(patterns, len(used))
+                listed = max(listed, int(few[used].sum()))
+        traits = min(size, n_traits)
+        columns = (patterns if general else 1) * n_covariates + traits
+        return Batches(traits, columns, patterns, 0 if general else listed)
+
+    size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
+    while True:
+        batches = largest(size)
+        if size == 1 or _null_bytes(n_samples, batches) <= MAX_PANEL_BYTES:
+            return batches
+        size //= 2
+
+
+def _null_bytes(n_samples: int, batches: Batches) -> int:
+    panels = panel_bytes(n_samples, batches.columns, np.float32) + panel_bytes(n_samples, batches.columns, np.float64)
+    return panels + batches.patterns * n_samples + batches.listed * 8
+
+
+def shared_memory(store: GenotypeStore, design: Design, batches: Batches, rows: NDArray[np.int64] | None) -> int:
+    """Bytes that all tasks share: the program, the design, and null models of each chromosome class."""
+    n = store.n_samples
+    some = np.arange(store.n_variants) if rows is None else rows
+    classes = len(np.unique(store_classes(store, some)))
+    fitting = n * 8 * (batches.traits + 4 * design.covariates.shape[1] + 4 * min(batches.traits, 16))
+    nulls = classes * _null_bytes(n, batches)
+    return int(BASE_MEMORY + nulls + fitting + 2 * design.traits.nbytes + 24 * len(some))
+
+
+def task_memory(
+    store: GenotypeStore, design: Design, spec: ScanSpec, batches: Batches, variants: int, outputs: int
+) -> int:
+    """Bytes of one task in flight."""
+    block = store.block_variants
+    predictors = 2 if spec.model == Model.GENOTYPIC else 1
+    lanes = lanes_of(np.float32)
+    basis = -(-design.covariates.shape[1] // lanes) * lanes
+    # One block: its bytes, compressed and not, and lists of missing samples; products over all samples and over the
+    # missing ones, whole and by encoding; the same for the patterns; its cells. Then the results of the whole run of
+    # variants, as numbers and as encoded files.
+    of_genotypes = 3 * block * row_bytes(store.n_samples)
+    of_products = block * (batches.columns + lanes) * 8 * (2 * predictors + 2)
+    of_patterns = batches.patterns * block * (basis * 8 * 4 + 64) if batches.patterns > 1 else 0
+    of_cells = block * batches.traits * (4 * outputs + 17)
+    of_results = variants * batches.traits * (4 * outputs + 17) * 2
+    return int(1.25 * (of_genotypes + of_products + of_patterns + of_cells + of_results)) + (32 << 20)
+
+
+def core_seconds(store: GenotypeStore, batches: Batches, n_variants: int, n_batches: int, n_results: int) -> float:
+    """Seconds of one core, from the products of one block, measured on this machine."""
+    sampled = min(batches.columns, 64)
+    panel = make_panel(np.ones((store.n_samples, sampled)), np.float32)
+    block = store.read_block(store.n_blocks // 2)
+    genotype_products(block, panel)  # compile, or load the compiled kernel
+    start = time.perf_counter()
+    genotype_products(store.read_block(store.n_blocks // 2), panel)
+    elapsed = time.perf_counter() - start
+    # Sums over what patterns lack cost more than those over all samples (gathering), and counts some more.
+    columns = batches.columns + 40 * batches.listed / max(1, store.n_samples) + 2 * batches.patterns
+    per_variant = elapsed * max(1.0, columns / sampled) / block.n_variants
+    return per_variant * n_variants * n_batches + n_results * _SECONDS_PER_RESULT
