@@ -118,7 +118,7 @@ def sum_entries(
         subset_out,
     )
     return (
-        out.reshape(v, -1)[:, : panel.n_columns],
+        out.reshape(v, chunks * lanes)[:, : panel.n_columns],
         subset_out.reshape(subsets.n_subsets, v, subset_out.shape[2] * lanes)[:, :, : subsets.n_columns],
     )
 

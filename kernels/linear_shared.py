@@ -142,7 +142,7 @@ def _fit_group(
     basis = np.zeros((n, c))
     basis[everybody] = inner
     total = int(everybody.sum())
-    sets, grams, roots, sums, ranks, listed, inside = [], [], [], [], [], [], []
+    sets, grams, roots, sums, ranks, left_out, listed, inside = [], [], [], [], [], [], [], []
     for s in candidates:
         member = data.member[s]
         size = int(member.sum())
@@ -157,11 +157,18 @@ def _fit_group(
         gone = values <= GONE * share
         if (values[~gone] < WELL_CONDITIONED * share).any():
             continue
+        rank, dropped_here = 1 + c - int(gone.sum()), dropped
+        if gone.any():
+            own, dropped_here = orthonormal_basis(data.covariates[member])
+            # Beside one sample far away, which the pattern lacks, a direction only looks gone.
+            if max(own.shape[1], 1) != rank:
+                continue
         roots.append(np.where(gone, 0.0, vectors / np.sqrt(np.where(gone, 1.0, values))))
         sets.append(s)
         grams.append(gram)
         sums.append(basis_sum)
-        ranks.append(1 + c - int(gone.sum()))
+        ranks.append(rank)
+        left_out.append(dropped_here)
         listed.append(samples)
         inside.append(few)
     if not sets:
@@ -184,8 +191,9 @@ def _fit_group(
     for k, s in enumerate(sets):
         here = slice(int(trait_start[k]), int(trait_start[k + 1]))
         size = int(data.member[s].sum())
-        of_set = dropped if ranks[k] == 1 + c else orthonormal_basis(data.covariates[data.member[s]])[1]
-        status[here], of_traits = trait_notes(data, traits[here], size, ranks[k], 1, left[here], spread[here], of_set)
+        status[here], of_traits = trait_notes(
+            data, traits[here], size, ranks[k], 1, left[here], spread[here], left_out[k]
+        )
         notes += of_traits
     lists = [samples for samples in listed if len(samples)]
     subset = np.full(len(sets), -1, np.int64)

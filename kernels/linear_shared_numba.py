@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # What is left of a predictor, or of a trait, below which sums in float32 would show in the result: an
 # inflation of 20 times turns their relative error of 1e-6 into 2e-5.
 DOUBTFUL = 0.05
+# Pivot of a direction of the covariates, once samples without a call are left out, below which the same holds.
+DOUBTFUL_PIVOT = 1e-4
 
 add_entries = intrinsic("add_entries")
 add_squares = intrinsic("add_squares")
@@ -201,6 +203,11 @@ def score_variants(
                             value -= centre[j] * absent_sum[k] + centre[k] * away[j]
                             factor[j, k] = gram[s, j, k] - value - away[j] * away[k] / called
                     kept_rank = 1 + factor_in_place(factor, c, COLLINEAR * largest)
+                    if kept_rank != rank[s]:
+                        doubtful[v] = True
+                    for k in range(c):
+                        if 0.0 < factor[k, k] * factor[k, k] <= DOUBTFUL_PIVOT * largest:
+                            doubtful[v] = True
                     z[:] = h
                     solve_in_place(factor, z, c)
                 else:
