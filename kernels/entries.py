@@ -48,8 +48,9 @@ def _sum_entries(
     subset_chunks = subset_out.shape[2]
     has_subsets = subset_out.shape[0] > 0
     flat, flat_out, flat_subsets = data.reshape(-1), out.reshape(-1), subset_out.reshape(-1)
-    begin = offset[:-1].copy()
-    end = begin.copy()
+    begin, end = np.empty(n_variants, np.int64), np.empty(n_variants, np.int64)
+    for v in range(n_variants):
+        end[v] = offset[v]
     ahead = 0.0
     for strip_end in range(STRIP_ROWS, n_rows + STRIP_ROWS, STRIP_ROWS):
         inside = 0
@@ -189,12 +190,14 @@ def _list_missing(
         if total + n > room:
             room = 2 * (total + n)
             grown = np.empty(room, np.int32)
-            grown[:total] = out[:total]
+            for j in range(total):
+                grown[j] = out[j]
             out = grown
-        out[total : total + n] = buffer[:n]
+        for j in range(n):
+            out[total + j] = buffer[j]
         total += n
         offset[v + 1] = total
-    return out[:total].copy()
+    return out[:total]
 
 
 def missing_entries(block: GenotypeBlock) -> Entries:

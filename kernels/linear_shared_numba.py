@@ -208,7 +208,8 @@ def score_variants(
                     for k in range(c):
                         if 0.0 < factor[k, k] * factor[k, k] <= DOUBTFUL_PIVOT * largest:
                             doubtful[v] = True
-                    z[:] = h
+                    for k in range(c):
+                        z[k] = h[k]
                     solve_in_place(factor, z, c)
                 else:
                     for k in range(c):

@@ -131,10 +131,10 @@ def sum_calls(
     zero_row = n_rows - 1
     for first in range(0, n_variants, PASS_VARIANTS):
         n = min(PASS_VARIANTS, n_variants - first)
-        cursor[:] = subset_start[:-1]
-        pending[:] = 0
-        sums[:] = 0
-        subset_sums[:] = 0
+        # Element by element: an assignment of slices takes seconds to compile.
+        for s in range(n_subsets):
+            cursor[s] = subset_start[s]
+            pending[s] = 0
         for strip in range(0, n_words, STRIP_WORDS):
             n_here = min(STRIP_WORDS, n_words - strip)
             _transpose(packed, first, n, strip, n_here, words)
