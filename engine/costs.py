@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from allscan.engine.ploidy import store_classes
+from allscan.engine.scoring import SCORED_VARIANTS
 from allscan.kernels.association import Model
 from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
@@ -93,7 +94,7 @@ def task_memory(
     store: GenotypeStore, design: Design, spec: ScanSpec, batches: Batches, variants: int, outputs: int
 ) -> int:
     """Bytes of one task in flight."""
-    block = store.block_variants
+    block = max(store.block_variants, min(SCORED_VARIANTS, variants))
     predictors = 2 if spec.model == Model.GENOTYPIC else 1
     lanes = lanes_of(np.float32)
     basis = -(-design.covariates.shape[1] // lanes) * lanes

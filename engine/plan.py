@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESULTS_VERSION = 2
 
 # Layout follows the data alone, never workers or memory: a run resumed on another machine writes the same bytes.
-TASK_GENOTYPES = 1 << 28
+TASK_GENOTYPES = 1 << 29
 MAX_TASK_VARIANTS = 16384
 MIN_TASKS = 8
 RESULT_BYTES = 19

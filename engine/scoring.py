@@ -11,7 +11,7 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
 from allscan.engine.ploidy import ClassNull, store_classes
 from allscan.kernels.association import Model, Status
-from allscan.kernels.block import take
+from allscan.kernels.block import concatenate, take
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest
     from allscan.kernels.block import GenotypeBlock
+
+SCORED_VARIANTS = 1024
+"""Variants whose products are taken together, where blocks are smaller: tables of sums pay for many of them."""
 
 _COUNTED = ("effect_allele_count", "effect_allele_frequency", "missing_rate")
 
@@ -59,12 +62,19 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     result = BlockResult(names, columns)
     classes = store_classes(shared.store, rows)
     size = shared.store.block_variants
-    for index in np.unique(rows // size):
-        inside = np.flatnonzero(rows // size == index)
-        block = shared.store.read_block(int(index))
+    blocks = np.unique(rows // size)
+    together = max(1, SCORED_VARIANTS // size)
+    for first in range(0, len(blocks), together):
+        some = blocks[first : first + together]
+        read = [shared.store.read_block(int(index)) for index in some]
+        block = read[0] if len(read) == 1 else concatenate(read)
+        del read
+        inside = np.flatnonzero(np.isin(rows // size, some))
+        # Where each of the blocks begins in the one that they make.
+        place = np.searchsorted(some, rows[inside] // size) * size + rows[inside] % size
         for kind in np.unique(classes[inside]):
-            here = inside[classes[inside] == kind]
-            local = rows[here] - index * size
+            of_kind = classes[inside] == kind
+            here, local = inside[of_kind], place[of_kind]
             part = block if len(local) == block.n_variants else take(block, local)
             state = shared.nulls[int(kind)]
             if state is None:
