@@ -41,7 +41,7 @@ def linear(
     exclude: bool = False,
     scale: NDArray[np.float64] | None = None,
 ) -> Fit | None:
-    """Full least squares by the normal equations' pseudo-inverse; None where nothing can be estimated."""
+    """Full least squares by the pseudo-inverse; None where nothing can be estimated."""
     scale = np.ones(len(dosage)) if scale is None else scale
     rows = [i for i in range(len(trait)) if not math.isnan(trait[i])]
     if exclude:
@@ -60,8 +60,9 @@ def linear(
     rank = np.linalg.matrix_rank(x)
     if rank < p + np.linalg.matrix_rank(covariates[rows]) or len(rows) <= rank:
         return None
-    inverse = np.linalg.pinv(x.T @ x)
-    coefficients = np.linalg.pinv(x) @ y
+    solve = np.linalg.pinv(x, rcond=max(x.shape) * np.finfo(float).eps)
+    inverse = solve @ solve.T
+    coefficients = solve @ y
     residuals = y - x @ coefficients
     df = len(rows) - rank
     variance = float(residuals @ residuals) / df

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from allscan.kernels.association import Coding
-from allscan.kernels.block import Encoding, GenotypeBlock, encode_block
+from allscan.kernels.block import Encoding
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes, sample_sets
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.products import Term, genotype_products, missing_products
-from tests import naive
-
-
-def mixed_block(seed: int, samples: int = 700) -> tuple[GenotypeBlock, NDArray[np.float64]]:
-    """A block with all four encodings (flipped carriers too), and its dosages in float64, NaN missing."""
-    rng = np.random.default_rng(seed)
-    frequency = np.array([0.3, 0.5, 0.7, 0.002, 0.005, 0.995, 0.999, 0.0, 1.0, 0.2, 0.3, 0.4, 0.1])
-    calls = rng.binomial(2, frequency[:, None], (len(frequency), samples)).astype(np.int8)
-    calls[rng.random(calls.shape) < 0.004] = -1
-    calls[2] = -1
-    exact = np.where(calls < 0, np.nan, calls).astype(np.float64)
-    is_dosage = np.zeros(len(calls), np.bool_)
-    for row, steps in ((9, 100), (10, 127), (11, 1000), (12, 16384)):
-        codes = rng.integers(0, 2 * steps + 1, samples)
-        exact[row] = np.where(rng.random(samples) < 0.01, np.nan, codes / steps)
-        is_dosage[row] = True
-    block = encode_block(calls, exact.astype(np.float32), is_dosage)
-    assert set(block.encoding.tolist()) == set(Encoding)
-    # A stored dosage is code / steps, not its float32 image.
-    return block, exact
+from tests.kernels.blocks import call_block, coded, mixed_block
 
 
 @given(st.integers(0, 10_000))
@@ -58,17 +38,24 @@ def test_products_are_sums(coding: Coding, term: Term) -> None:
     block, exact = mixed_block(17, samples=5000)
     panel = np.random.default_rng(1).normal(size=(block.n_samples, 7))
     panel[::3] = 0.0
-    model = {0: "additive", 1: "dominant", 2: "recessive"}
-    coded = np.empty_like(exact)
-    for index, dosage in np.ndenumerate(exact):
-        value = min(dosage, 2 - dosage) if coding == Coding.HETEROZYGOUS else naive.code(dosage, model[coding])[0]
-        value = {Term.VALUE: value, Term.SQUARE: value**2, Term.CROSS: value * dosage}[term]
-        coded[index] = 0.0 if np.isnan(dosage) else value
-    expected = coded @ panel
+    expected = np.nan_to_num(coded(exact, coding, term)) @ panel
     np.testing.assert_allclose(genotype_products(block, panel, coding, term), expected, rtol=1e-11, atol=1e-9)
 
 
-def test_missing_genotypes_are_listed_and_summed() -> None:
+@settings(max_examples=40)
+@given(
+    st.integers(0, 10**6), st.sampled_from([1, 63, 255, 256, 257, 700, 1500]), st.sampled_from([0.0, 0.01, 0.5, 1.0])
+)
+def test_missing_calls_are_listed_in_order(seed: int, samples: int, rate: float) -> None:
+    calls = call_block(seed, 30, samples, rate)
+    entries = missing_entries(calls.block)
+    assert entries.sample.dtype == np.int32
+    for v in range(30):
+        listed = entries.sample[entries.offset[v] : entries.offset[v + 1]]
+        np.testing.assert_array_equal(listed, np.flatnonzero(np.isnan(calls.exact[v])))
+
+
+def test_missing_genotypes_of_all_encodings_are_listed_and_summed() -> None:
     block, exact = mixed_block(4)
     panel = np.random.default_rng(2).normal(size=(block.n_samples, 3))
     entries = missing_entries(block)

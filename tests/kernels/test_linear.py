@@ -8,39 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from allscan.kernels.association import Missing, Model, NullData, ScanOptions, Status
-from allscan.kernels.block import encode_block
-from allscan.kernels.counts import count_genotypes, sample_sets
+from allscan.kernels.association import Missing, Model, ScanOptions, Status
 from allscan.kernels.linear import LINEAR
-from allscan.kernels.missingness import missingness_patterns
 from tests import naive
+from tests.kernels.linear_runs import assert_least_squares, null_data, run
 
-# In units of the standard error, and of −log10 p. Both sides are float64; the reference solves the normal
-# equations of covariates with means far from zero, which costs it about six digits.
-TOLERANCE = 1e-7
-
-
-def run(
-    dosage: NDArray[np.float64],
-    traits: NDArray[np.float64],
-    covariates: NDArray[np.float64],
-    options: ScanOptions | None = None,
-    scale: NDArray[np.float64] | None = None,
-) -> dict[str, NDArray[np.float64]]:
-    """Results, each (variants, traits); a row of ``dosage`` may be calls or dosages of 3 decimals."""
-    options = options or ScanOptions()
-    whole = np.isnan(dosage) | (dosage == np.rint(dosage))
-    is_dosage = ~whole.all(axis=1)
-    calls = np.where(np.isnan(dosage), -1, np.rint(dosage)).astype(np.int8)
-    block = encode_block(calls, dosage.astype(np.float32), is_dosage)
-    member, set_of_trait = missingness_patterns(traits)
-    names = tuple(f"c{j}" for j in range(covariates.shape[1]))
-    scale = np.ones(len(traits)) if scale is None else scale
-    null, _ = LINEAR.fit_null(NullData(traits, covariates, names, scale, member, set_of_trait), options, {})
-    out = {c.name: np.empty((len(dosage), traits.shape[1])) for c in LINEAR.columns(options)}
-    out["status"] = np.zeros((len(dosage), traits.shape[1]), np.uint8)
-    LINEAR.score_block(block, count_genotypes(block, sample_sets(member)), null, options, out)
-    return out
+# In units of the standard error, and relative. Both sides are float64; the reference's covariates have means far
+# from zero, which costs it a few digits.
+TOLERANCE = 1e-9
 
 
 def cohort(seed: int, n: int = 200, v: int = 12, t: int = 4) -> tuple[NDArray[np.float64], ...]:
@@ -66,30 +41,9 @@ def cohort(seed: int, n: int = 200, v: int = 12, t: int = 4) -> tuple[NDArray[np
 def test_every_result_is_that_of_full_least_squares(model: Model, missing: Missing, scaled: bool) -> None:
     dosage, traits, covariates = cohort(31)
     scale = np.where(covariates[:, 2] == 1, 0.5, 1.0) if scaled else np.ones(len(traits))
-    out = run(dosage, traits, covariates, ScanOptions(int(model), int(missing)), scale)
-    compared = 0
-    for v in range(len(dosage)):
-        for t in range(traits.shape[1]):
-            fit = naive.linear(
-                dosage[v],
-                traits[:, t],
-                covariates,
-                model=model.name.lower(),
-                exclude=missing == Missing.EXCLUDE,
-                scale=scale,
-            )
-            assert (fit is None) == (out["status"][v, t] != Status.OK)
-            if fit is None:
-                assert np.isnan(out["beta"][v, t])
-                continue
-            compared += 1
-            error = fit.standard_error[0]
-            assert out["beta"][v, t] == pytest.approx(fit.beta[0], abs=TOLERANCE * error)
-            assert out["standard_error"][v, t] == pytest.approx(error, rel=TOLERANCE)
-            assert out["neg_log10_p"][v, t] == pytest.approx(fit.neg_log10_p, rel=1e-6, abs=1e-7)
-            if model == Model.GENOTYPIC:
-                assert out["beta_domdev"][v, t] == pytest.approx(fit.beta[1], abs=TOLERANCE * fit.standard_error[1])
-                assert out["standard_error_domdev"][v, t] == pytest.approx(fit.standard_error[1], rel=TOLERANCE)
+    options = ScanOptions(int(model), int(missing))
+    out = run(dosage, traits, covariates, options, scale)
+    compared = assert_least_squares(out, dosage, traits, covariates, options, scale, tolerance=TOLERANCE)
     assert compared > 30
 
 
@@ -168,12 +122,9 @@ def test_a_variant_that_is_the_trait() -> None:
 def test_dependent_covariates_are_named_and_change_nothing() -> None:
     dosage, traits, covariates = cohort(7)
     more = np.column_stack([covariates, covariates[:, 1] * 2 - 5, np.zeros(len(traits))])
-    member, set_of_trait = missingness_patterns(traits)
-    names = ("intercept", "year", "sex", "twice", "nothing")
-    data = NullData(traits, more, names, np.ones(len(traits)), member, set_of_trait)
-    _, notes = LINEAR.fit_null(data, ScanOptions(), {})
+    _, notes = LINEAR.fit_null(null_data(traits, more), ScanOptions(), {})
     assert {note.trait for note in notes} == set(range(traits.shape[1]))
-    assert all(note.message.endswith("twice, nothing") and note.status == Status.OK for note in notes)
+    assert all(note.message.endswith(": c3, c4") and note.status == Status.OK for note in notes)
     one, other = run(dosage, traits, covariates), run(dosage, traits, more)
     np.testing.assert_allclose(one["neg_log10_p"], other["neg_log10_p"], rtol=1e-9)
 
