@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
     hits = np.concatenate(parts) if parts else np.empty(0, layout)
     hits = hits[np.lexsort([hits["variant"], hits["trait"], hits["stratum"]])]
     variants, of_hit = np.unique(hits["variant"], return_inverse=True)
-    table = _names(cube, variants)
+    table = names_of(cube, variants)
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("stratum", "trait", "contig")),
@@ -137,8 +137,16 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
     return len(hits)
 
 
-def _names(cube: ResultsCube, variants: NDArray[np.int64]) -> VariantNames:
-    """Names of some variants, in order; only the chunks that hold one are read."""
+class NameSource(Protocol):
+    """What holds the names of variants: a results cube."""
+
+    def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
+        """Names and places of variants ``start:stop``."""
+        ...
+
+
+def names_of(cube: NameSource, variants: NDArray[np.int64]) -> VariantNames:
+    """Names of some variants, in ascending order; only the chunks that hold one are read, each once."""
     from allscan.engine.results import NAME_ROWS
     from allscan.engine.variant_names import VariantNames
 

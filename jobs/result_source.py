@@ -39,6 +39,11 @@ class ResultSource(Protocol):
         ...
 
     @property
+    def chunk_variants(self) -> int:
+        """Variants of a chunk of results: what is read at a multiple of it is read once."""
+        ...
+
+    @property
     def columns(self) -> tuple[OutputColumn, ...]:
         """Every result column."""
         ...

@@ -5,6 +5,7 @@ p-values are held as −log10 p throughout, so that 1e-400 is as good a value as
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -58,10 +59,14 @@ def chi_square(neg_log10_p: ArrayLike, df: int = 1) -> NDArray[np.float64]:
     raise ValueError(f"df is {df}; 1 and 2 are known")
 
 
-def inflation_of_median(median_neg_log10_p: float, df: int = 1) -> float:
-    """Genomic inflation λ of a scan whose median −log10 p is this; NaN when that is NaN."""
-    expected = float(chi_square(-np.log10(0.5), df))
-    return float(chi_square(median_neg_log10_p, df)) / expected
+def inflation_of_median(median_neg_log10_p: ArrayLike, df: int = 1) -> NDArray[np.float64]:
+    """Genomic inflation λ of scans whose median −log10 p are these, any shape; NaN where that is NaN."""
+    return np.asarray(chi_square(median_neg_log10_p, df) / _median_chi_square(df))
+
+
+@functools.cache
+def _median_chi_square(df: int) -> float:
+    return float(chi_square(-np.log10(0.5), df))
 
 
 def genomic_inflation(neg_log10_p: NDArray[np.floating], df: int = 1) -> float:
@@ -86,7 +91,7 @@ def genomic_inflation(neg_log10_p: NDArray[np.floating], df: int = 1) -> float:
     values = np.asarray(neg_log10_p)[np.isfinite(neg_log10_p)]
     if not len(values):
         return float("nan")
-    return inflation_of_median(float(np.median(values.astype(np.float64))), df)
+    return float(inflation_of_median(np.median(values.astype(np.float64)), df))
 
 
 def histogram_bin(neg_log10_p: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -94,10 +99,11 @@ def histogram_bin(neg_log10_p: NDArray[np.floating]) -> NDArray[np.int64]:
     y = np.asarray(neg_log10_p, dtype=np.float64)
     fine = y * FINE_BINS
     middle = FINE_BINS + (y - 1.0) * _MIDDLE_PER_UNIT
-    octaves = np.log2(np.maximum(y, _MIDDLE_END) / _MIDDLE_END)
-    tail = FINE_BINS + MIDDLE_BINS + octaves * _TAIL_PER_OCTAVE
-    position = np.where(y < 1.0, fine, np.where(y < _MIDDLE_END, middle, tail))
-    return np.minimum(position.astype(np.int64), N_BINS - 1)
+    bins = np.where(y < 1.0, fine, middle)
+    # Few values lie there, and logarithms are slow.
+    far = np.flatnonzero(y >= _MIDDLE_END)
+    bins[far] = FINE_BINS + MIDDLE_BINS + np.log2(y[far] / _MIDDLE_END) * _TAIL_PER_OCTAVE
+    return np.minimum(bins.astype(np.int64), N_BINS - 1)
 
 
 def _bin_edges() -> NDArray[np.float64]:
@@ -117,7 +123,7 @@ def value_at_rank(histogram: NDArray[np.integer], rank: ArrayLike) -> NDArray[np
     Parameters
     ----------
     histogram
-        Counts, shape (``N_BINS``,).
+        Counts, shape (``N_BINS``,), fewer than 2³² in all where they are uint32.
     rank
         Ranks from 1 to the number of variants, any shape; fractions lie between two variants.
 
@@ -125,15 +131,22 @@ def value_at_rank(histogram: NDArray[np.integer], rank: ArrayLike) -> NDArray[np
     -------
     Values of the same shape, wrong by at most the width of the bin that each falls into.
     """
-    counts = np.asarray(histogram, dtype=np.int64)
-    cumulative = np.concatenate([[0], np.cumsum(counts)])
-    total = cumulative[-1]
+    histogram = np.asarray(histogram)
+    cumulative = np.cumsum(histogram, dtype=np.promote_types(histogram.dtype, np.uint32))
     # The variant of rank r fills [total - r, total - r + 1) of the ascending order; its middle stands for it.
-    target = total - np.asarray(rank, dtype=np.float64) + 0.5
-    last_below = np.searchsorted(cumulative, target, side="right") - 1
-    where = np.clip(last_below, 0, N_BINS - 1)
-    fraction = np.clip((target - cumulative[where]) / np.maximum(counts[where], 1), 0.0, 1.0)
+    target = cumulative[-1] - np.asarray(rank, dtype=np.float64) + 0.5
+    # In the counts' own type: NumPy would make all of them floats to compare them with floats.
+    whole = np.floor(target).astype(cumulative.dtype)
+    where = np.minimum(np.searchsorted(cumulative, whole, side="right"), N_BINS - 1)
+    counts = histogram[where]
+    below = cumulative[where] - counts
+    fraction = np.clip((target - below) / np.maximum(counts, 1), 0.0, 1.0)
     return np.asarray(BIN_EDGES[where] + fraction * (BIN_EDGES[where + 1] - BIN_EDGES[where]))
+
+
+def median_ranks(n: int) -> NDArray[np.int64]:
+    """The two ranks whose mean value is the median of ``n`` variants, shape (2,); with an odd count the same twice."""
+    return np.array([(n + 1) // 2, n // 2 + 1])
 
 
 def median_of_histogram(histogram: NDArray[np.integer]) -> float:
@@ -141,9 +154,7 @@ def median_of_histogram(histogram: NDArray[np.integer]) -> float:
     total = int(np.sum(histogram, dtype=np.int64))
     if total == 0:
         return float("nan")
-    # With an even count the median lies between two variants that may be bins apart.
-    middle = np.array([(total + 1) // 2, total // 2 + 1])
-    return float(np.mean(value_at_rank(histogram, middle)))
+    return float(np.mean(value_at_rank(histogram, median_ranks(total))))
 
 
 def expected_neg_log10_p(rank: ArrayLike, n: int) -> NDArray[np.float64]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import base64
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from allscan.engine.hits import names_of
 from allscan.engine.results import CUBE_TRAITS
-from allscan.jobs.report.tally import FREQUENCY_LABELS, LINEAR_LIMIT, Resolution, scaled, tally_traits
+from allscan.jobs.report.tally import (
+    FREQUENCY_LABELS,
+    LINEAR_LIMIT,
+    UNKNOWN_FREQUENCY,
+    Resolution,
+    scaled,
+    tally_traits,
+)
 from allscan.jobs.result_source import degrees_of_freedom, own_columns
 from allscan.kernels import summary
 from allscan.kernels.association import Status
@@ -33,6 +42,7 @@ _EACH_RANK = 60
 _QQ_POINTS = 200
 _QQ_POINTS_OF_A_BIN = 80
 _BAND_POINTS = 48
+_MANY_SIZES = 256  # traits of one cohort are often tested at the same number of variants
 
 
 @dataclass(frozen=True)
@@ -144,32 +154,44 @@ def _read_rows(
     source: ResultSource, stratum: int, traits: slice, wanted: Sequence[NDArray[np.int64]]
 ) -> list[dict[str, list[Any]]]:
     """Table rows of each trait's variants; every block that holds any is read once for all traits."""
-    names = ["n", "effect_allele_frequency", *(column.name for column in own_columns(source))]
-    tables: list[dict[str, list[Any]]] = [
-        {name: [None] * len(rows) for name in ["contig", "position", "id", "ref", "alt", "info", *names]}
-        for rows in wanted
+    sizes = [len(rows) for rows in wanted]
+    trait = np.repeat(np.arange(len(wanted)), sizes)
+    variant = np.concatenate([np.empty(0, np.int64), *wanted])
+    results = _read_results(source, stratum, traits, trait, variant)
+    distinct, of_row = np.unique(variant, return_inverse=True)
+    named = names_of(source, distinct).take(of_row)
+    columns = {
+        "contig": [named.contigs[code] for code in named.contig],
+        "position": named.position.tolist(),
+        "id": named.variant_id.to_pylist(),
+        "ref": named.ref.to_pylist(),
+        "alt": named.alt.to_pylist(),
+        "info": [_number(value) for value in named.info],
+        **{name: [_number(value) for value in values] for name, values in results.items()},
+    }
+    ends = np.cumsum(sizes).tolist()
+    return [
+        {name: column[end - size : end] for name, column in columns.items()}
+        for size, end in zip(sizes, ends, strict=True)
     ]
-    needed = np.unique(np.concatenate([np.empty(0, np.int64), *wanted]))
+
+
+def _read_results(
+    source: ResultSource, stratum: int, traits: slice, trait: NDArray[np.int64], variant: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Result columns at some traits (counted from the first of ``traits``) and variants, each of their shape."""
+    names = ["n", "effect_allele_frequency", *(column.name for column in own_columns(source))]
     # Smaller pieces than the pass's blocks: a few leads must not cost the whole table again.
-    piece = 1024
-    for number in np.unique(needed // piece):
-        start = int(number) * piece
-        stop = min(start + piece, source.n_variants)
-        variants = source.variant_names(start, stop)
-        results = {name: source.block(name, stratum, traits, slice(start, stop)) for name in names}
-        for t, rows in enumerate(wanted):
-            for place in np.flatnonzero((rows >= start) & (rows < stop)):
-                v = int(rows[place]) - start
-                table = tables[t]
-                table["contig"][place] = variants.contigs[variants.contig[v]]
-                table["position"][place] = int(variants.position[v])
-                table["id"][place] = variants.variant_id[v].as_py()
-                table["ref"][place] = variants.ref[v].as_py()
-                table["alt"][place] = variants.alt[v].as_py()
-                table["info"][place] = _number(variants.info[v])
-                for name in names:
-                    table[name][place] = _number(results[name][t, v])
-    return tables
+    piece = source.chunk_variants
+    found: dict[str, NDArray[Any]] = {}
+    for number in np.unique(variant // piece).tolist():
+        rows = np.flatnonzero(variant // piece == number)
+        here = slice(number * piece, min((number + 1) * piece, source.n_variants))
+        for name in names:
+            values = source.block(name, stratum, traits, here)
+            column = found.setdefault(name, np.empty(len(variant), values.dtype))
+            column[rows] = values[trait[rows], variant[rows] - here.start]
+    return found or {name: np.empty(0) for name in names}
 
 
 def _number(value: Any) -> float | int | None:
@@ -191,10 +213,14 @@ def _panel(
     resolution: Resolution,
     df: int,
 ) -> Panel:
-    total = tally.histogram.sum(axis=0, dtype=np.int64)
-    n_tested = int(total.sum())
-    inflation = summary.inflation_of_median(summary.median_of_histogram(total), df)
-    tested = n_tested > 0
+    total = _quantiles(tally.histogram.sum(axis=0, dtype=np.uint32), _QQ_POINTS, tally.best.value)
+    bins = [
+        _quantiles(counts, _QQ_POINTS_OF_A_BIN, tally.best.value[tally.best.frequency == k])
+        for k, counts in enumerate(tally.histogram[:UNKNOWN_FREQUENCY])
+    ]
+    lambdas = summary.inflation_of_median([total.median, *(of_bin.median for of_bin in bins)], df)
+    inflation = float(lambdas[0])
+    tested = total.n > 0
     top_value = float(table["neg_log10_p"][0]) if len(leads.shown) else float("nan")
     table["members"] = leads.members.tolist()
     status = {Status(int(code)).name: int(tally.status[code]) for code in np.flatnonzero(tally.status[: len(Status)])}
@@ -202,14 +228,22 @@ def _panel(
         "trait": trait,
         "stratum": stratum,
         "n": [tally.n_least if tested else tally.n_most, tally.n_most],
-        "tested": n_tested,
+        "tested": total.n,
         "inflation": _rounded(inflation),
         "top": _rounded(top_value),
         "points": _points(tally, genome, top_value),
         "grid": _grid(tally, resolution),
-        "qq": _quantiles(total, _QQ_POINTS, tally.best.value),
-        "band": _band(n_tested),
-        "bins": _frequency_bins(tally, df),
+        "qq": total.data,
+        "band": _band(total.n),
+        "bins": [
+            {
+                "label": label,
+                "tested": of_bin.n,
+                "inflation": _rounded(value) if of_bin.n >= LEAST_FOR_INFLATION else None,
+                "qq": of_bin.data,
+            }
+            for label, of_bin, value in zip(FREQUENCY_LABELS, bins, lambdas[1:].tolist(), strict=True)
+        ],
         "leads": table,
         "n_leads": leads.n_leads,
         "significant": leads.significant,
@@ -220,7 +254,7 @@ def _panel(
         trait=trait,
         stratum=stratum,
         n=tally.n_most,
-        n_tested=n_tested,
+        n_tested=total.n,
         inflation=inflation,
         n_leads=leads.n_leads,
         top_value=top_value,
@@ -273,51 +307,48 @@ def _grid(tally: TraitTally, resolution: Resolution) -> dict[str, Any]:
     }
 
 
-def _ranks(n: int, count: int) -> NDArray[np.int64]:
-    """Ranks to draw: each of the first, then evenly on the plot's axis."""
+@functools.lru_cache(_MANY_SIZES)
+def _ranks(n: int, count: int) -> tuple[NDArray[np.int64], str]:
+    """Ranks to draw, and as the page holds them: each of the first, then evenly on the plot's axis."""
     each = np.arange(1, min(n, _EACH_RANK) + 1)
     if n <= _EACH_RANK:
-        return each
+        return each, _base64(each, "<u4")
     spread = np.geomspace(_EACH_RANK, n, count - _EACH_RANK + 1)
-    return np.unique(np.concatenate([each, np.round(spread).astype(np.int64)]))
+    ranks = np.unique(np.concatenate([each, np.round(spread).astype(np.int64)]))
+    return ranks, _base64(ranks, "<u4")
 
 
-def _quantiles(histogram: NDArray[np.int64], count: int, best: NDArray[np.float32]) -> dict[str, Any]:
-    n = int(histogram.sum())
-    ranks = _ranks(n, max(count, _EACH_RANK + 1)) if n else np.empty(0, np.int64)
-    values = summary.value_at_rank(histogram, ranks) if n else np.empty(0)
+@dataclass(frozen=True)
+class _Quantiles:
+    """Of the p-values of a trait, or of one frequency class of its variants."""
+
+    n: int
+    median: float  # −log10 p; NaN without any
+    data: dict[str, Any]  # the line of a quantile–quantile plot
+
+
+def _quantiles(histogram: NDArray[np.integer], count: int, best: NDArray[np.float32]) -> _Quantiles:
+    n = int(histogram.sum(dtype=np.int64))
+    if n == 0:
+        return _Quantiles(0, float("nan"), {"n": 0, "rank": "", "value": ""})
+    ranks, ranks_text = _ranks(n, max(count, _EACH_RANK + 1))
+    middle = summary.median_ranks(n)
+    values = summary.value_at_rank(histogram, np.concatenate([middle, ranks]))
+    median, values = float(np.mean(values[: len(middle)])), values[len(middle) :]
     # The best are held one by one: their values are exact.
     exact = np.sort(best)[::-1]
     held = ranks <= len(exact)
     values[held] = exact[ranks[held] - 1]
-    return {"n": n, "rank": _base64(ranks, "<u4"), "value": _base64(values, "<f4")}
+    return _Quantiles(n, median, {"n": n, "rank": ranks_text, "value": _base64(values, "<f4")})
 
 
+@functools.lru_cache(_MANY_SIZES)
 def _band(n: int) -> dict[str, Any]:
     if n == 0:
         return {"rank": "", "low": "", "high": ""}
     ranks = np.unique(np.round(np.geomspace(1, n, _BAND_POINTS)).astype(np.int64))
     low, high = summary.qq_band(ranks, n)
     return {"rank": _base64(ranks, "<u4"), "low": _base64(low, "<f4"), "high": _base64(high, "<f4")}
-
-
-def _frequency_bins(tally: TraitTally, df: int) -> list[dict[str, Any]]:
-    bins = []
-    for k, label in enumerate(FREQUENCY_LABELS):
-        histogram = tally.histogram[k].astype(np.int64)
-        tested = int(histogram.sum())
-        inflation = float("nan")
-        if tested >= LEAST_FOR_INFLATION:
-            inflation = summary.inflation_of_median(summary.median_of_histogram(histogram), df)
-        bins.append(
-            {
-                "label": label,
-                "tested": tested,
-                "inflation": _rounded(inflation),
-                "qq": _quantiles(histogram, _QQ_POINTS_OF_A_BIN, tally.best.value[tally.best.frequency == k]),
-            }
-        )
-    return bins
 
 
 def axis_data(genome: Genome) -> dict[str, Any]:

@@ -32,16 +32,20 @@ thousandth of a clumping window are."""
 
 def scaled(neg_log10_p: NDArray[np.floating]) -> NDArray[np.float64]:
     """Height on the report's axis, any shape: −log10 p up to 10, logarithmic above."""
-    y = np.asarray(neg_log10_p, dtype=np.float64)
-    logarithmic = LINEAR_LIMIT * (1.0 + np.log10(np.maximum(y, LINEAR_LIMIT) / LINEAR_LIMIT))
-    return np.where(y <= LINEAR_LIMIT, y, logarithmic)
+    y = np.array(neg_log10_p, dtype=np.float64)
+    above = y > LINEAR_LIMIT
+    y[above] = LINEAR_LIMIT * (1.0 + np.log10(y[above] / LINEAR_LIMIT))
+    return y
 
 
 def frequency_bin(frequency: NDArray[np.floating]) -> NDArray[np.int64]:
     """Bin of the minor-allele frequency, any shape; ``UNKNOWN_FREQUENCY`` where it is NaN."""
     minor = np.minimum(frequency, 1.0 - frequency)
-    bins = np.digitize(minor, FREQUENCY_EDGES)
-    return np.where(np.isnan(minor), UNKNOWN_FREQUENCY, bins)
+    bins = np.zeros(minor.shape, np.int64)
+    for edge in np.array(FREQUENCY_EDGES):
+        bins += minor >= edge
+    bins[np.isnan(minor)] = UNKNOWN_FREQUENCY
+    return bins
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,7 @@ def _add(
     y = values[row]
     bins = frequency_bin(frequency[row])
     flat = bins * summary.N_BINS + summary.histogram_bin(y)
-    tally.histogram += (
-        np.bincount(flat, minlength=tally.histogram.size).astype(np.uint32).reshape(tally.histogram.shape)
-    )
+    np.add.at(tally.histogram.reshape(-1), flat, np.uint32(1))
     height = np.minimum((scaled(y) * resolution.rows_per_unit).astype(np.int64), resolution.rows - 1)
     tally.grid[height, column[row]] = True
     tally.best.add(start + row, y, bins)

@@ -79,6 +79,8 @@ class ArrayResults:
         strings = (pa.array(column, pa.string()) for column in (self.table.variant_id, self.table.ref, self.table.alt))
         return VariantNames(contigs, contig, self.table.position, *strings, self.table.info)
 
+    chunk_variants = 1024
+
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         return self.names.slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
 
