@@ -417,9 +417,10 @@ def test_batches_change_no_result(cohort: Cohort, tmp_path: Path, monkeypatch: p
     """Panels that would be too large are cut; every batch writes whole chunks of the cube."""
     design = make_design(cohort, traits=7)
     scan(cohort, design, tmp_path / "one")
-    monkeypatch.setattr("allscan.engine.plan.MAX_PANEL_BYTES", 8 * cohort.store.n_samples * 6)
+    # Room for eight columns in both precisions: four traits beside the covariates.
+    monkeypatch.setattr("allscan.engine.costs.MAX_PANEL_BYTES", 170 * cohort.store.n_samples)
     plan = plan_scan(cohort.store, design, ScanSpec(), workers=1, memory_bytes=4 * GIB)
-    assert (plan.traits_per_task, plan.n_batches) == (2, 4)
+    assert (plan.traits_per_task, plan.n_batches) == (4, 2)
     with pytest.raises(KeyboardInterrupt):
         scan(cohort, design, tmp_path / "cut", executor=Dying(3))
     scan(cohort, design, tmp_path / "cut", workers=2)
