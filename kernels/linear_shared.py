@@ -27,7 +27,7 @@ from allscan.kernels.association import Coding, Missing, Model, Precision, Trait
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.block import Encoding, take
 from allscan.kernels.entries import missing_entries
-from allscan.kernels.linear_common import trait_notes
+from allscan.kernels.linear_common import MONOMORPHIC, trait_notes
 from allscan.kernels.linear_shared_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel, to_float32, write_columns, zero_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
@@ -261,7 +261,7 @@ class _Moments(NamedTuple):
     n_missing: NDArray[np.int64]
     mean: NDArray[np.float64]
     centred_ss: NDArray[np.float64]  # Σ (g − mean)²
-    spread: NDArray[np.float64]  # centred over plain sum of squares; 0: monomorphic
+    spread: NDArray[np.float64]  # centred sum of squares over that of g; 0: monomorphic
 
     def rows(self, variants: NDArray[np.int64]) -> _Moments:
         """Those of some variants."""
@@ -282,12 +282,13 @@ def _moments(
         squares = genotype_products(block, weights, coding, Term.SQUARE)
     n_missing = counts.n_missing.astype(np.int64)
     called = counts.size - n_missing
+    plain = squares
     squares = squares - shift[:, None] * (2.0 * total - shift[:, None] * called)
     total = total - shift[:, None] * called
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(called > 0, total / called, 0.0)
         centred = squares - total * mean
-        spread = np.where(squares > 0, centred / squares, 0.0)
+        spread = np.where(centred > MONOMORPHIC * plain, centred / squares, 0.0)
     return _Moments(n_missing, mean, centred, spread)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TILE_VARIANTS = 256
+LOOKED_AT = 1024  # people of whom the common homozygote of dosages is learnt
 
 
 class Term(IntEnum):
@@ -81,16 +82,18 @@ def _dosage_tile(
     first_sample: int,
     coding: int,
     term: int,
+    shift: NDArray[np.float64],
     out: NDArray[np.floating[Any]],
 ) -> None:
     for r in range(out.shape[0]):
         scale = 1.0 / steps[first_row + r]
+        base = shift[first_row + r]
         for i in range(out.shape[1]):
             code = codes[first_row + r, first_sample + i]
             if code == missing_code:
                 out[r, i] = 0.0
             else:
-                out[r, i] = _coded_dosage(code * scale, coding, term)
+                out[r, i] = _coded_dosage(code * scale, coding, term) - base
 
 
 class Products(NamedTuple):
@@ -153,12 +156,8 @@ def subset_products(
                 found = _packed_products(block.calls, values, panel, subsets)
             case Encoding.CARRIERS:
                 found = _carrier_products(block, values, panel, subsets, shifted=shifted)
-            case Encoding.DOSAGE8:
-                steps = block.steps[rows]
-                found = _dosage_products(block.dosage8, steps, MISSING8, int(coding), int(term), panel, subsets)
             case _:
-                steps = block.steps[rows]
-                found = _dosage_products(block.dosage16, steps, MISSING16, int(coding), int(term), panel, subsets)
+                found = _dosage_products(block, kind, rows, coding, term, panel, subsets, shifted=shifted)
         if len(rows) == v:
             return found
         total[rows] = found.total
@@ -167,15 +166,24 @@ def subset_products(
 
 
 def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
-    """The value of the common homozygote, for variants held as carriers who lack the ALT allele, else 0.
+    """The value of two copies, for variants held as carriers or as dosages of which most people have two, else 0.
 
     A constant that is taken off a predictor changes nothing beside an intercept. Taking this one off leaves
     sums over few carriers, where otherwise all digits of a singleton drown in two copies of everybody else.
     Shape (variants,).
     """
     out = np.zeros(block.n_variants)
+    common = code_values(coding)[2]
     rare = np.flatnonzero(block.encoding == Encoding.CARRIERS)
-    out[rare] = np.where(block.carrier_flipped, code_values(coding)[2], 0.0)
+    out[rare] = np.where(block.carrier_flipped, common, 0.0)
+    for kind in (Encoding.DOSAGE8, Encoding.DOSAGE16):
+        rows = np.flatnonzero(block.encoding == kind)
+        codes, missing = _dosage_codes(block, kind)
+        # Any constant would do, so that a look at some of the people is enough.
+        some = codes[:, :: max(1, codes.shape[1] // LOOKED_AT)]
+        called = some != missing
+        copies = np.where(called, some, 0).sum(axis=1, dtype=np.int64)
+        out[rows] = np.where(copies > called.sum(axis=1) * block.steps[rows].astype(np.int64), common, 0.0)
     return out
 
 
@@ -252,16 +260,25 @@ def _carrier_products(
     return Products(total, of_subset)
 
 
+def _dosage_codes(block: GenotypeBlock, kind: Encoding) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], int]:
+    return (block.dosage8, MISSING8) if kind == Encoding.DOSAGE8 else (block.dosage16, MISSING16)
+
+
 def _dosage_products(
-    codes: NDArray[np.uint8] | NDArray[np.uint16],
-    steps: NDArray[np.uint16],
-    missing: int,
+    block: GenotypeBlock,
+    kind: Encoding,
+    rows: NDArray[np.int64],
     coding: int,
     term: int,
     panel: Panel,
     subsets: Subsets,
+    *,
+    shifted: bool,
 ) -> Products:
+    codes, missing = _dosage_codes(block, kind)
     n_rows, n_samples = codes.shape
+    steps = block.steps[rows]
+    shift = shifts(block, coding)[rows] if shifted else np.zeros(n_rows)
     total = np.zeros((n_rows, panel.n_columns))
     of_subset = np.zeros((subsets.n_subsets, n_rows, subsets.n_columns))
     buffer = np.empty((TILE_VARIANTS, STRIP_ROWS), panel.data.dtype)
@@ -271,7 +288,7 @@ def _dosage_products(
         inside = _members(subsets, first, stop)
         for row in range(0, n_rows, TILE_VARIANTS):
             tile = buffer[: min(TILE_VARIANTS, n_rows - row), : stop - first]
-            _dosage_tile(codes, steps, missing, row, first, coding, term, tile)
+            _dosage_tile(codes, steps, missing, row, first, int(coding), int(term), shift, tile)
             total[row : row + len(tile)] += tile @ part
             for s, samples in enumerate(inside):
                 of_subset[s, row : row + len(tile)] += tile[:, samples] @ part[samples, : subsets.n_columns]

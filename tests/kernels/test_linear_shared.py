@@ -12,9 +12,11 @@ from allscan.kernels.association import Missing, Model, Precision, ScanOptions, 
 from allscan.kernels.linear_general import fit_general
 from allscan.kernels.linear_shared import SharedNull, fit_shared
 from tests.kernels.linear_runs import (
+    EITHER,
     GENERAL,
     SHARED,
     Closeness,
+    Form,
     Results,
     assert_least_squares,
     assert_same,
@@ -179,6 +181,19 @@ def test_what_is_said_of_traits_is_the_same_in_both_forms() -> None:
     assert [said[t][0] for t in (13, 14)] == [Status.TOO_FEW_SAMPLES] * 2
     assert said[13][1].startswith("0 samples")
     assert said[14][1].startswith("1 samples for 1 covariates")
+
+
+@pytest.mark.parametrize("model", Model)
+@pytest.mark.parametrize("missing", Missing)
+@pytest.mark.parametrize("form", [SHARED, GENERAL], ids=["shared", "general"])
+def test_a_dosage_that_is_the_same_for_everybody_does_not_vary(model: Model, missing: Missing, form: Form) -> None:
+    if model == Model.GENOTYPIC and form is SHARED:
+        form = EITHER
+    _, traits, covariates = cohort(24)
+    dosage = np.repeat([[0.001], [0.25], [0.999], [1.001], [1.5], [1.99], [1.999]], 700, axis=1)
+    dosage[:, 3] = np.nan
+    out = run(dosage, traits, covariates, ScanOptions(int(model), int(missing)), form=form)
+    assert (out["status"] == Status.MONOMORPHIC).all()
 
 
 def test_covariates_without_a_constant_take_the_general_form() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from allscan.kernels.association import Coding
-from allscan.kernels.block import Encoding, GenotypeBlock, concatenate, take
+from allscan.kernels.block import Encoding, GenotypeBlock, concatenate, encode_block, take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS
 from allscan.kernels.panel import Panel, make_panel
@@ -56,14 +56,29 @@ def test_sums_of_all_encodings(dtype: type, coding: Coding, shifted: bool) -> No
     panel = make_panel(np.random.default_rng(1).normal(size=(n, 21)), dtype)
     values = coded(exact, coding)
     if shifted:
-        flipped = np.zeros(block.n_variants, np.bool_)
-        flipped[block.encoding == Encoding.CARRIERS] = block.carrier_flipped
+        shift = shifts(block, coding)
+        carriers = block.encoding == Encoding.CARRIERS
         common = coded(np.array([2.0]), coding)[0]
-        np.testing.assert_array_equal(shifts(block, coding), np.where(flipped, common, 0.0))
-        values = values - np.where(flipped, common, 0.0)[:, None]
+        np.testing.assert_array_equal(shift[carriers], np.where(block.carrier_flipped, common, 0.0))
+        assert not shift[block.encoding == Encoding.CALLS].any()
+        values = values - shift[:, None]
     subsets = make_subsets(chosen_samples(n), n, columns)
     found = subset_products(block, panel, subsets, coding, shifted=shifted)
     check_sums(found, np.nan_to_num(values), panel, columns, dtype)
+
+
+@pytest.mark.parametrize("steps", [100, 1000])
+@pytest.mark.parametrize("coding", Coding)
+@pytest.mark.parametrize("missing", [0.0, 0.9])
+def test_two_copies_are_taken_off_dosages_of_which_most_people_have_two(
+    steps: int, coding: Coding, missing: float
+) -> None:
+    rng = np.random.default_rng(steps)
+    exact = np.rint(steps * rng.uniform([[0.0], [1.8], [0.0], [1.1]], [[0.2], [2.0], [0.9], [2.0]], (4, 5000))) / steps
+    exact[rng.random(exact.shape) < missing] = np.nan
+    block = encode_block(np.zeros((4, 5000), np.int8), exact.astype(np.float32), np.ones(4, np.bool_))
+    common = coded(np.array([2.0]), coding)[0]
+    np.testing.assert_array_equal(shifts(block, coding), [0.0, common, 0.0, common])
 
 
 @pytest.mark.parametrize("dtype", TYPES)
