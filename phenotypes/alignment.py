@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+FIRST_VALUES = 16
+"""Values of a trait that are looked at first for a third one."""
+
 LOW_OVERLAP = 0.5
 """Share of a table's people who are in the genotypes, below which the overlap of the two is remarked on."""
 
@@ -109,7 +112,7 @@ def align(
     for t in range(len(traits.specs)):
         if has_trait.all():
             break
-        has_trait |= ~np.isnan(traits.values[present_rows, t])
+        has_trait |= ~np.isnan(traits.values[:, t].take(present_rows))
     without_trait = np.zeros(len(ids), dtype=bool)
     without_trait[eligible[~has_trait]] = True
     people.drop(without_trait, "without a value of any trait")
@@ -287,17 +290,19 @@ def _analysed_traits(
     status = []
     two_valued = []
     for t, spec in enumerate(traits.specs):
-        column = traits.values[rows, t]
+        column = traits.values[:, t].take(rows)
         present = ~np.isnan(column)
-        of_trait = _trait_status(spec.name, column[present], basis.rank)
+        observed = column if present.all() else column[present]
+        of_trait = _trait_status(spec.name, observed, basis.rank)
         if of_trait.status == "ok":
-            analysed = transformed(spec.transform, column[present], present, basis, trait=spec.name)
+            analysed = transformed(spec.transform, observed, present, basis, trait=spec.name)
             if not analysed.any():
                 message = "the covariates explain it completely: nothing is left to analyse"
                 of_trait = TraitStatus(spec.name, of_trait.n, of_trait.mean, of_trait.sd, "constant", message)
-            if spec.kind == "quantitative" and _has_two_values(column[present]):
+            if spec.kind == "quantitative" and _has_two_values(observed):
                 two_valued.append(spec.name)
-            column[present] = analysed
+            if analysed is not observed:
+                column[present] = analysed
         values[:, t] = column
         status.append(of_trait)
     warnings: tuple[str, ...] = ()
@@ -324,6 +329,9 @@ def _trait_status(name: str, values: NDArray[np.float64], rank: int) -> TraitSta
 
 
 def _has_two_values(values: NDArray[np.float64]) -> bool:
+    # Most traits show a third value at once.
+    if len(np.unique(values[:FIRST_VALUES])) > 2:
+        return False
     low, high = values.min(), values.max()
     return bool(((values == low) | (values == high)).all())
 

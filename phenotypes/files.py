@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from allscan.errors import FileFormatError, InputError
+from allscan.phenotypes.cells import LARGEST_VALUE, MissingValues, numbers
 from allscan.phenotypes.lines import (
+    BLOCK_BYTES,
     CheckedLines,
     decode,
     first_bytes,
@@ -22,7 +26,10 @@ from allscan.phenotypes.lines import (
 from allscan.phenotypes.names import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+FIRST_ROWS = 50
+"""Rows that tell columns of numbers from columns of text."""
 
 COLUMNS_AT_A_TIME = 64
 """Parquet columns read at once: bounds what Arrow holds beside the trait matrix."""
@@ -34,8 +41,14 @@ class RawTable(Protocol):
     source: str
     names: tuple[str, ...]  # unique, not empty
 
-    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """The named columns, in the order given, each a ``pyarrow.ChunkedArray``."""
+    def columns(
+        self, names: Sequence[str], *, numeric: Collection[str] = (), missing: MissingValues | None = None
+    ) -> Iterator[tuple[str, Any]]:
+        """The named columns, in the order given, each a ``pyarrow.ChunkedArray``.
+
+        Text is left as it is, except that a column of ``numeric`` may come as float64, null where a cell is
+        one of the ``missing`` words, if ``cells.numbers`` would make the same of it and find nothing bad.
+        """
 
     def where(self, row: int, column: str) -> str:
         """File, line (or row) and column of a cell."""
@@ -58,7 +71,7 @@ def open_table(path: str | Path) -> RawTable:
 
 
 class TextTable:
-    """Delimited text; every cell stays a string.
+    """Delimited text; every cell stays a string, unless the reader asks for numbers.
 
     The header says what separates the columns: a tab if it has one, else a comma, else a semicolon, else
     white space.
@@ -71,31 +84,89 @@ class TextTable:
         self.delimiter = _delimiter(header)
         self.names = _checked_names(split_cells(header, self.delimiter), f"{path}, line {self.header_line}")
 
-    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """The named columns as string arrays. The file is read once, whatever their number."""
+    def columns(
+        self, names: Sequence[str], *, numeric: Collection[str] = (), missing: MissingValues | None = None
+    ) -> Iterator[tuple[str, Any]]:
+        """The named columns as strings, or float64 where ``numeric`` allows it and the text, too.
+
+        The file is read once, whatever the number of columns, if all of ``numeric`` are numbers.
+        """
+        missing = missing or MissingValues.with_extra(())
+        table = self._converted(names, numeric, missing) if numeric else None
+        if table is None:
+            table = self._strings(names)
+        if table.num_rows == 0:
+            raise _no_rows(self.source)
+        refused = [name for name in numeric if _beyond_limits(table.column(name))]
+        # A message shows such a cell as it is written.
+        again = self._strings(refused) if refused else table
+        for name in names:
+            yield name, (again if name in refused else table).column(name)
+
+    def _converted(self, names: Sequence[str], numeric: Collection[str], missing: MissingValues) -> Any:
+        """The columns, those of ``numeric`` as float64 that seem to hold numbers; None if they do not."""
+        try:
+            return self._read(names, numeric, missing)
+        except pa.ArrowException:
+            pass
+        likely = self._numbers_at_start(numeric, missing)
+        if not likely or len(likely) == len(numeric):
+            return None
+        try:
+            return self._read(names, likely, missing)
+        except pa.ArrowException:
+            return None
+
+    def _numbers_at_start(self, names: Collection[str], missing: MissingValues) -> list[str]:
+        """The columns whose first cells are numbers or missing."""
+        with self._lines() as lines:
+            start = io.BytesIO(b"".join(itertools.islice(lines, FIRST_ROWS)))
+        try:
+            table = self._parsed(start, names, dict.fromkeys(names, pa.string()), ())
+        except pa.ArrowException:
+            return []
+        return [name for name in names if numbers(table.column(name), missing)[1] is None]
+
+    def _strings(self, names: Sequence[str]) -> Any:
+        try:
+            return self._read(names, (), None)
+        except pa.ArrowException as error:
+            raise self._diagnosis(error) from error
+
+    def _read(self, names: Sequence[str], numeric: Collection[str], missing: MissingValues | None) -> Any:
+        types = dict.fromkeys(names, pa.string()) | dict.fromkeys(numeric, pa.float64())
+        # Cells of text lose the white space around them before they are compared with the words.
+        words = (
+            [f"{before}{word}{after}" for word in missing.words for before in ("", " ") for after in ("", " ")]
+            if missing
+            else ()
+        )
+        with self._lines() as lines:
+            return self._parsed(lines, names, types, words)
+
+    def _parsed(self, lines: Any, names: Collection[str], types: dict[str, Any], words: Sequence[str]) -> Any:
         from pyarrow import csv as arrow_csv
 
+        return arrow_csv.read_csv(
+            lines,
+            # Lines come from Python one block at a time: a second thread would find little to do.
+            read_options=arrow_csv.ReadOptions(column_names=list(self.names), use_threads=False),
+            parse_options=arrow_csv.ParseOptions(delimiter=self.delimiter or "\t"),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(names),
+                null_values=list(words),
+                check_utf8=False,  # the lines are checked
+            ),
+        )
+
+    @contextmanager
+    def _lines(self) -> Iterator[io.BufferedReader]:
         with open_bytes(self._path) as stream:
             for _ in range(self.header_line):
                 read_line(self._path, stream)
-            lines = io.BufferedReader(
-                CheckedLines(self._path, stream, delimiter=self.delimiter, line=self.header_line + 1)
-            )
-            try:
-                table = arrow_csv.read_csv(
-                    lines,
-                    read_options=arrow_csv.ReadOptions(column_names=list(self.names)),
-                    parse_options=arrow_csv.ParseOptions(delimiter=self.delimiter or "\t"),
-                    convert_options=arrow_csv.ConvertOptions(
-                        column_types=dict.fromkeys(self.names, pa.string()), include_columns=list(names)
-                    ),
-                )
-            except pa.ArrowInvalid as error:
-                raise self._diagnosis(error) from error
-        if table.num_rows == 0:
-            raise _no_rows(self.source)
-        for name in names:
-            yield name, table.column(name)
+            checked = CheckedLines(self._path, stream, delimiter=self.delimiter, line=self.header_line + 1)
+            yield io.BufferedReader(checked, BLOCK_BYTES)
 
     def where(self, row: int, column: str) -> str:
         """File, physical line and column of a cell."""
@@ -152,7 +223,13 @@ class ParquetTable:
             )
         self.names = _checked_names(list(self._data.schema.names), f"{path}, schema")
 
-    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    def columns(
+        self,
+        names: Sequence[str],
+        *,
+        numeric: Collection[str] = (),  # noqa: ARG002 - the file's own types stand
+        missing: MissingValues | None = None,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Any]]:
         """The named columns in their own types, a few at a time."""
         if self._n_rows == 0:
             raise _no_rows(self.source)
@@ -222,6 +299,13 @@ def _header(path: Path) -> tuple[str, int]:
 
 def _delimiter(line: str) -> str | None:
     return next((mark for mark in "\t,;" if mark in line), None)
+
+
+def _beyond_limits(column: Any) -> bool:
+    if not pa.types.is_float64(column.type):
+        return False
+    range_ = pc.min_max(column).as_py()
+    return any(value is not None and abs(value) > LARGEST_VALUE for value in range_.values())
 
 
 def _checked_names(names: Iterable[str], where: str) -> tuple[str, ...]:

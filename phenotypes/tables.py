@@ -63,11 +63,12 @@ def read_trait_table(
     """
     table = open_table(path)
     key = _id_column(table, id_column)
-    available = [name for name in table.names if name not in {key, family_column(table.names)}]
+    available = _beside_ids(table, key)
     specs = _specs(table, columns, available)
     missing = cells.MissingValues.with_extra(missing_values or ())
 
-    stream = table.columns([key, *(spec.name for spec in specs)])
+    names = [spec.name for spec in specs]
+    stream = table.columns([key, *names], numeric=names, missing=missing)
     sample_ids = cells.ids(table, key, next(stream)[1])
     values = np.empty((len(sample_ids), len(specs)), dtype=np.float64, order="F")
     sentinels: dict[float, list[str]] = {}
@@ -124,11 +125,11 @@ def read_covariate_table(
     """
     table = open_table(path)
     key = _id_column(table, id_column)
-    names = [name for name in table.names if name not in {key, family_column(table.names)}]
+    names = _beside_ids(table, key)
     if not names:
         raise InputError("the table holds ids and nothing else", where=table.source, fix="add covariates")
     missing = cells.MissingValues.with_extra(missing_values or ())
-    stream = table.columns([key, *names])
+    stream = table.columns([key, *names], numeric=names, missing=missing)
     sample_ids = cells.ids(table, key, next(stream)[1])
     columns = {name: _covariate(table, name, column, missing) for name, column in stream}
     return CovariateTable(sample_ids, columns, table.source, id_column=bare(key), notes=_key_notes(table, key))
@@ -198,6 +199,11 @@ def _listed_people(table: RawTable, key: str) -> SampleList:
 
 def _id_column(table: RawTable, wanted: str | None) -> str:
     return id_column(table.names, source=table.source, wanted=wanted)
+
+
+def _beside_ids(table: RawTable, key: str) -> list[str]:
+    ids = {key, family_column(table.names)}
+    return [name for name in table.names if name not in ids]
 
 
 def _key_notes(table: RawTable, key: str) -> tuple[str, ...]:

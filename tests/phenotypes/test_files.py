@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +19,14 @@ from hypothesis import strategies as st
 
 from allscan.errors import AllscanError, FileFormatError, InputError
 from allscan.phenotypes import lines
-from allscan.phenotypes.files import open_table
+from allscan.phenotypes.cells import MISSING_WORDS, MissingValues
+from allscan.phenotypes.files import FIRST_ROWS, TextTable, open_table
 from allscan.phenotypes.tables import read_covariate_table, read_sample_list, read_trait_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allscan.phenotypes.model import CovariateTable, TraitTable
 
 PLAIN = b"IID\tldl\nann\t1.5\nbob\t-2\n"
 
@@ -202,6 +211,108 @@ def test_line_numbers_hold_beyond_the_first_block(
     with pytest.raises(FileFormatError) as damaged:
         read_trait_table(write(path, broken), ["y"])
     assert damaged.value.where == f"{path}, line {line + 1}"
+
+
+def types(path: Path, *, extra: tuple[object, ...] = ()) -> dict[str, str]:
+    table = open_table(path)
+    columns = table.columns(table.names, numeric=table.names[1:], missing=MissingValues.with_extra(extra))
+    return {name: str(column.type) for name, column in columns}
+
+
+NUMBERS = {
+    "1": 1.0,
+    "-2.50": -2.5,
+    "1e-3": 0.001,
+    "007": 7.0,
+    '"8"': 8.0,
+    " 9": 9.0,
+    "NA ": np.nan,
+    "": np.nan,
+    "-nan": np.nan,
+}
+
+
+def test_numbers_are_converted_while_the_text_is_read(tmp_path: Path) -> None:
+    rows = "".join(f"{row:03}\t{cell}\t0\n" for row, cell in enumerate(NUMBERS))
+    path = write(tmp_path / "t", b"IID\ty\tz\n" + rows.encode())
+    assert types(path) == {"IID": "string", "y": "double", "z": "double"}
+    table = read_trait_table(path, ["y"])
+    np.testing.assert_array_equal(table.values[:, 0], list(NUMBERS.values()))
+    assert list(table.sample_ids) == [f"{row:03}" for row in range(len(NUMBERS))]
+
+
+def test_columns_of_text_do_not_keep_the_others_from_being_converted(tmp_path: Path) -> None:
+    path = write(tmp_path / "t", b"IID\ty\tsite\nann\t1\tX\nbob\t-9\t7\n")
+    assert types(path) == {"IID": "string", "y": "double", "site": "string"}
+    table = read_covariate_table(path, missing_values=[-9])
+    np.testing.assert_array_equal(table.columns["y"].values, [1.0, np.nan])
+    assert table.columns["site"].levels == ("7", "X")
+
+
+def test_a_late_word_leaves_the_columns_as_text(tmp_path: Path) -> None:
+    rows = "".join(f"p{row}\t{row}\tX\n" for row in range(FIRST_ROWS))
+    path = write(tmp_path / "t", f"IID\ty\tsite\n{rows}last\tlow\tX\n".encode())
+    assert set(types(path).values()) == {"string"}
+    with pytest.raises(InputError, match="'low' is not a number") as caught:
+        read_trait_table(path, ["y"])
+    assert caught.value.where == f"{path}, line {FIRST_ROWS + 2}, column 'y'"
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity", "1e400", "-1E0101"])
+def test_a_number_beyond_the_limits_is_shown_as_written(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path / "t", f"IID\ty\tz\nann\t{cell}\t1\n".encode())
+    assert types(path) == {"IID": "string", "y": "string", "z": "double"}
+    with pytest.raises(InputError, match=f"the value '{cell}' is"):
+        read_trait_table(path, ["y"])
+
+
+CELLS = st.sampled_from(
+    [
+        *NUMBERS,
+        *MISSING_WORDS,
+        *("-9", "-9.0", "+1", "1.", ".5", "1e5", "1E+5", "1e-400", "0.1000000000000000055511151231257827"),
+        *("1e400", "-1e101", "inf", "-INF", "Infinity", "nAn"),
+        *("1_000", "0x10", "1,5", "1 000", "1d5", "1f", "--1", "- 1", "\u0661", "1\u00a0"),
+        *("true", "FALSE", "low", "2020-01-01", "12:30", "5'10\""),
+        *("  ", " NA", " NA ", "NA  ", "\u00a0NA", '"1"', '" 1"', '"NA"', '""', '"a,b"'),
+    ]
+)
+PLAIN_CELLS = st.floats(allow_nan=False, allow_infinity=False).map(repr) | st.integers(-(10**30), 10**30).map(str)
+
+
+def outcome(read: Callable[[], TraitTable | CovariateTable]) -> object:
+    try:
+        table = read()
+    except AllscanError as error:
+        return type(error), error.what, error.where, error.fix
+    return pickle.dumps(table)
+
+
+@given(st.data())
+def test_converted_while_read_or_afterwards_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    delimiter = data.draw(st.sampled_from(["\t", ",", ";", " "]))
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\n\n"]))
+    width = data.draw(st.integers(1, 3))
+    kinds = [data.draw(st.sampled_from([PLAIN_CELLS, PLAIN_CELLS | CELLS, CELLS])) for _ in range(width)]
+    rows = [
+        delimiter.join([f"{row:03}", *(data.draw(kind) for kind in kinds)])
+        for row in range(data.draw(st.integers(1, 6)))
+    ]
+    header = delimiter.join(["IID", *(f"y{t}" for t in range(width))])
+    path = write(tmp_path_factory.getbasetemp() / "either", end.join([header, *rows, ""]).encode())
+    extra = data.draw(st.sampled_from([(), (-9,), ("-9", "low", "inf"), ("1e400", "0x10")]))
+
+    def both() -> list[object]:
+        return [
+            outcome(lambda: read_trait_table(path, ["y*"], missing_values=extra)),
+            outcome(lambda: read_covariate_table(path, missing_values=extra)),
+        ]
+
+    found = both()
+    with patch.object(TextTable, "_converted", return_value=None):
+        assert found == both()
 
 
 BYTES = st.binary(max_size=60) | st.lists(
