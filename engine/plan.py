@@ -183,7 +183,8 @@ def digest_of(store: GenotypeStore, design: Design, spec: ScanSpec) -> str:
     digest.update(repr((design.trait_names, design.covariate_names, design.strata)).encode())
     for array in (design.store_rows, design.traits, design.covariates, design.sex, design.stratum_members):
         if array is not None:
-            digest.update(np.ascontiguousarray(array).tobytes())
+            # Column by column, as traits lie in memory: to turn them round would take longer than to hash them.
+            digest.update(array.ravel(order="F").data)
     return digest.hexdigest()
 
 

@@ -38,6 +38,9 @@ TOP_HITS = 10
 LEAST_FOR_INFLATION = 100
 """Variants of a frequency class below which its λ is noise, and not shown."""
 
+LEAST_PIECE = 1024
+"""Variants read at a time for the tables, at least."""
+
 _EACH_RANK = 60
 _QQ_POINTS = 200
 _QQ_POINTS_OF_A_BIN = 80
@@ -181,8 +184,9 @@ def _read_results(
 ) -> dict[str, NDArray[Any]]:
     """Result columns at some traits (counted from the first of ``traits``) and variants, each of their shape."""
     names = ["n", "effect_allele_frequency", *(column.name for column in own_columns(source))]
-    # Smaller pieces than the pass's blocks: a few leads must not cost the whole table again.
-    piece = source.chunk_variants
+    # Smaller pieces than the pass's blocks: a few leads must not cost the whole table again. Whole chunks, each
+    # read once; tiny ones together.
+    piece = source.chunk_variants * -(-LEAST_PIECE // source.chunk_variants)
     found: dict[str, NDArray[Any]] = {}
     for number in np.unique(variant // piece).tolist():
         rows = np.flatnonzero(variant // piece == number)

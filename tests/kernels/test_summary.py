@@ -70,6 +70,28 @@ def test_inflation_from_the_histogram_agrees_with_the_exact_one(n: int) -> None:
     assert approximate == pytest.approx(summary.genomic_inflation(y), abs=3e-4)
 
 
+def test_inflation_of_many_medians_is_that_of_each() -> None:
+    medians = np.array([0.3, np.nan, 12.0, 400.0])
+    together = summary.inflation_of_median(medians)
+    assert np.isnan(together[1])
+    for k in (0, 2, 3):
+        assert together[k] == summary.inflation_of_median(medians[k])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.int64])
+def test_values_at_ranks_do_not_depend_on_the_type_of_the_counts(kind: type) -> None:
+    # Sums of a uint8 must not wrap around.
+    histogram = np.zeros(summary.N_BINS, kind)
+    histogram[::50] = 200
+    n = int(histogram.sum(dtype=np.int64))
+    ranks = np.array([1.0, 1.5, 200.0, 201.0, n / 2, n])
+    values = np.repeat(np.flatnonzero(histogram), 200)
+    ascending = np.floor(n - ranks + 0.5).astype(int)
+    got = summary.value_at_rank(histogram, ranks)
+    assert np.all(summary.BIN_EDGES[values[ascending]] <= got)
+    assert np.all(got <= summary.BIN_EDGES[values[ascending] + 1])
+
+
 def test_median_of_an_empty_histogram_is_nan() -> None:
     assert np.isnan(summary.median_of_histogram(np.zeros(summary.N_BINS, dtype=int)))
 
