@@ -25,6 +25,7 @@ from allscan.engine.results import CUBE, ResultsCube
 from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
 from allscan.errors import CorruptChunkError, InputError, JobChangedError, OutputError
 from allscan.kernels.association import Missing, Model, Status
+from allscan.kernels.panel import panel_bytes
 from tests import naive
 from tests.engine.cohorts import Cohort, make_design, write_cohort
 
@@ -418,7 +419,9 @@ def test_batches_change_no_result(cohort: Cohort, tmp_path: Path, monkeypatch: p
     design = make_design(cohort, traits=7)
     scan(cohort, design, tmp_path / "one")
     # Room for eight columns in both precisions: four traits beside the covariates.
-    monkeypatch.setattr("allscan.engine.costs.MAX_PANEL_BYTES", 170 * cohort.store.n_samples)
+    n = cohort.store.n_samples
+    limit = panel_bytes(n, 8, np.float32) + panel_bytes(n, 8, np.float64) + 16 * n
+    monkeypatch.setattr("allscan.engine.costs.MAX_PANEL_BYTES", limit)
     plan = plan_scan(cohort.store, design, ScanSpec(), workers=1, memory_bytes=4 * GIB)
     assert (plan.traits_per_task, plan.n_batches) == (4, 2)
     with pytest.raises(KeyboardInterrupt):
