@@ -1,8 +1,8 @@
 """What do sums in single precision cost? −log10 p against the same scan with sums in double precision.
 
-Run by hand (about two minutes and 4 GB)::
+Run by hand (a minute and 1 GB)::
 
-    python benchmarks/precision.py --samples 500000
+    python benchmarks/precision.py --samples 20000 100000 500000
 
 ``tests/kernels/test_precision.py`` runs it small. The stated bound: ``|Δ −log10 p| <= 1e-4 max(1, −log10 p)``.
 """

@@ -110,6 +110,17 @@ def test_any_number_of_variants(variants: int) -> None:
     check_sums(found, np.nan_to_num(calls.exact), panel, 4, np.float32)
 
 
+def test_rounding_does_not_grow_with_the_number_of_samples() -> None:
+    """Single precision is for one strip; in a sum over forty, rounding would be ten times the bound."""
+    n = 40 * STRIP_ROWS
+    calls = call_block(1, 6, n, missing=0.0)
+    column = np.full((n, 1), 0.1, np.float32)
+    found = subset_products(calls.block, make_panel(column, np.float32), make_subsets([np.arange(n)], n, 1))
+    exact = calls.exact @ column.astype(np.float64)
+    np.testing.assert_allclose(found.total, exact, rtol=4e-7)
+    np.testing.assert_allclose(found.of_subset[0], exact, rtol=4e-7)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_sums_over_missing_genotypes(dtype: type) -> None:
     n = 2 * STRIP_ROWS + 5
