@@ -95,6 +95,52 @@ def _absent_gram(
 
 
 @jit
+def _solve_chunk(
+    absent: NDArray[np.float64],
+    chunk: int,
+    c: int,
+    called: int,
+    centre: NDArray[np.float64],
+    away: NDArray[np.float64],
+    basis_products: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    z: NDArray[np.float64],
+    u: NDArray[np.float64],
+    explained: NDArray[np.float64],
+    shared: NDArray[np.float64],
+) -> None:
+    """Down-dates of a chunk of traits at once, which vectorises: what their ``yᵀy`` and ``gᵀy`` lose.
+
+    ``u`` is scratch; ``explained`` and ``shared`` (lanes,) are overwritten.
+    """
+    lanes = u.shape[1]
+    first = chunk * lanes
+    inside = min(lanes, absent.shape[0] - first)
+    for lane in range(inside):
+        total = absent[first + lane]
+        explained[lane] = total * (total / called)
+        shared[lane] = 0.0
+    for j in range(c):
+        row = u[j]
+        if factor[j, j] == 0.0:  # a direction that is gone
+            for lane in range(inside):
+                row[lane] = 0.0
+            continue
+        weight = centre[j] - away[j] / called
+        for lane in range(inside):
+            row[lane] = weight * absent[first + lane] - basis_products[j, chunk, lane]
+        for k in range(j):
+            value, other = factor[j, k], u[k]
+            for lane in range(inside):
+                row[lane] -= value * other[lane]
+        inverse = 1.0 / factor[j, j]
+        for lane in range(inside):
+            row[lane] *= inverse
+            explained[lane] += row[lane] * row[lane]
+            shared[lane] += z[j] * row[lane]
+
+
+@jit
 def score_variants(
     products: NDArray[np.float64],
     subset_products: NDArray[np.float64],
@@ -144,7 +190,8 @@ def score_variants(
     centre = np.empty(c)
     away = np.empty(c)
     z = np.empty(c)
-    u = np.empty(c)
+    u = np.empty((c, lanes))
+    explained, shared = np.empty(lanes), np.empty(lanes)
     factor = np.empty((c, c))
     basis_products = np.empty((c, n_chunks, lanes))
     column_ss = np.empty((n_chunks, lanes))
@@ -224,6 +271,7 @@ def score_variants(
                 if x <= COLLINEAR * centred_ss[v, s]:
                     fault = _COLLINEAR
             df = (called if exclude else size[s]) - kept_rank - 1
+            done = -1  # chunk of columns whose down-dates are at hand
             for k in range(trait_start[s], trait_start[s + 1]):
                 t = traits[k]
                 code = fault
@@ -239,15 +287,24 @@ def score_variants(
                         # Over the called samples the basis and the residuals are no longer orthogonal: their
                         # product is minus that over the missing ones.
                         chunk, lane = column // lanes, column % lanes
-                        trait_sum = absent[v, column]
-                        per_called = trait_sum / called
-                        for j in range(c):
-                            u[j] = centre[j] * trait_sum - away[j] * per_called - basis_products[j, chunk, lane]
-                        solve_in_place(factor, u, c)
-                        yy -= column_ss[chunk, lane] + trait_sum * per_called
-                        for j in range(c):
-                            yy -= u[j] * u[j]
-                            b -= z[j] * u[j]
+                        if chunk != done:
+                            _solve_chunk(
+                                absent[v],
+                                chunk,
+                                c,
+                                called,
+                                centre,
+                                away,
+                                basis_products,
+                                factor,
+                                z,
+                                u,
+                                explained,
+                                shared,
+                            )
+                            done = chunk
+                        yy -= column_ss[chunk, lane] + explained[lane]
+                        b -= shared[lane]
                         if yy <= DOUBTFUL:
                             doubtful[v] = True
                         if yy <= COLLINEAR:
