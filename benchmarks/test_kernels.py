@@ -12,6 +12,7 @@ from allscan.engine.simulation.spectrum import simulate_calls_block
 from allscan.kernels.block import Encoding, GenotypeBlock, encode_block, hard_calls
 from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.jit import jit
+from allscan.kernels.panel import Panel, make_panel
 from allscan.kernels.products import genotype_products
 from allscan.kernels.student import t_neg_log10_p
 from benchmarks.limits import YardstickName
@@ -56,9 +57,10 @@ def traffic(block: GenotypeBlock) -> int:
     return block.calls.nbytes + block.carrier_sample.nbytes + block.carrier_call.nbytes
 
 
-def panel(columns: int, dtype: str) -> NDArray[np.floating]:
-    """Sample vectors, (samples, columns)."""
-    return np.random.default_rng(columns).normal(size=(SAMPLES, columns)).astype(dtype)
+def panel(columns: int, dtype: str) -> tuple[NDArray[np.floating], Panel]:
+    """Sample vectors, (samples, columns), plain and as a scan holds them."""
+    vectors = np.random.default_rng(columns).normal(size=(SAMPLES, columns)).astype(dtype)
+    return vectors, make_panel(vectors, dtype)
 
 
 def test_decode_calls(timed: Timed) -> None:
@@ -71,13 +73,13 @@ def test_decode_calls(timed: Timed) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("columns", COLUMNS if SIZE != "tiny" else [1, 16])
 def test_products(timed: Timed, columns: int, dtype: str) -> None:
-    block, vectors = dense(), panel(columns, dtype)
+    block, (vectors, laid_out) = dense(), panel(columns, dtype)
     genotypes = block.n_variants * SAMPLES
     # From 28 columns on, a matrix product is most of the work; below, decoding is.
     of_blas: YardstickName = "sgemm" if dtype == "float32" else "dgemm"
     product = Work(of_blas, 2.0 * genotypes * columns, genotypes, traffic(block), is_product=True)
     load = product if columns >= 28 else work(block)
-    out = timed(lambda: genotype_products(block, vectors), load)
+    out = timed(lambda: genotype_products(block, laid_out), load)
     row = np.empty((1, SAMPLES), np.int8)
     hard_calls(block, 0, 1, row)
     expected = np.maximum(row[0], 0).astype(float) @ vectors.astype(float)
@@ -86,10 +88,10 @@ def test_products(timed: Timed, columns: int, dtype: str) -> None:
 
 @pytest.mark.parametrize("columns", [1, 16, 128] if SIZE != "tiny" else [1, 3])
 def test_sum_over_carriers(timed: Timed, columns: int) -> None:
-    block, vectors = sparse(), panel(columns, "float64")
+    block, (_, laid_out) = sparse(), panel(columns, "float64")
     carriers = float(block.carrier_offset[-1])
     assert carriers < 0.02 * block.n_variants * SAMPLES
-    out = timed(lambda: genotype_products(block, vectors), work(block, carriers * columns))
+    out = timed(lambda: genotype_products(block, laid_out), work(block, carriers * columns))
     assert out.shape == (block.n_variants, columns)
 
 
