@@ -8,7 +8,7 @@ A call is the number of copies of the effect allele, 0, 1 or 2; 3 is missing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,40 +50,6 @@ def pack_rows(calls: NDArray[np.int8], out: NDArray[np.uint8]) -> None:
             within = i % 256
             byte = (i // 256) * 64 + within % 64
             out[v, byte] |= code << np.uint8(2 * (within // 64))
-
-
-@jit
-def unpack_tile(
-    packed: NDArray[np.uint8],
-    first_row: int,
-    first_group: int,
-    values: NDArray[np.floating[Any]],
-    out: NDArray[np.floating[Any]],
-) -> None:
-    """Decode a tile of packed rows, one value of ``values`` per code.
-
-    Parameters
-    ----------
-    packed : (rows, row_bytes) uint8
-    first_row, first_group : where the tile begins, in rows and in groups of 256 samples
-    values : (4,) value of each code
-    out : (tile rows, 256 × groups) float64, overwritten
-    """
-    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
-    n_groups = out.shape[1] // 256
-    for r in range(out.shape[0]):
-        row = packed[first_row + r]
-        for g in range(n_groups):
-            source = (first_group + g) * 64
-            target = g * 256
-            for plane in range(4):
-                shift = np.uint8(2 * plane)
-                base = target + plane * 64
-                for j in range(64):
-                    code = (row[source + j] >> shift) & np.uint8(3)
-                    low = v1 if code == 1 else v0
-                    high = v3 if code == 3 else v2
-                    out[r, base + j] = high if code >= 2 else low
 
 
 @jit
