@@ -12,10 +12,11 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from allscan.kernels.lookup import TABLES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TABLES = 4
 TABLE_ROWS = 64  # all calls of three samples
 _INT64 = ir.IntType(64)
 _BYTE = ir.IntType(8)

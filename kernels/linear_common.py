@@ -72,6 +72,32 @@ def trait_notes(
     return status, notes
 
 
+def centred_moments(
+    total: NDArray[np.float64], squares: NDArray[np.float64], shift: NDArray[np.float64], called: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean, centred sum of squares and spread of a predictor less its shift, from its plain sums.
+
+    Parameters
+    ----------
+    total, squares, called : (variants, sets)
+        Sums of the predictor and of its squares over the called samples, and their number.
+    shift : (variants, 1)
+        What is taken off the predictor.
+
+    Returns
+    -------
+    mean, centred_ss, spread : (variants, sets)
+        The spread is the centred sum of squares over that of the shifted predictor; 0: monomorphic.
+    """
+    shifted_squares = squares - shift * (2.0 * total - shift * called)
+    shifted = total - shift * called
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(called > 0, shifted / called, 0.0)
+        centred = shifted_squares - shifted * mean
+        spread = np.where(centred > MONOMORPHIC * squares, centred / shifted_squares, 0.0)
+    return mean, centred, spread
+
+
 @jit
 def finish_one(x: float, b: float, yy: float, df: float, cells: NDArray[np.float64]) -> int:
     """``cells`` = beta, standard error, −log10 p; returns a status."""

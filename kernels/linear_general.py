@@ -31,7 +31,7 @@ from allscan.kernels.association import (
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.block import Encoding, GenotypeBlock
 from allscan.kernels.entries import missing_entries
-from allscan.kernels.linear_common import MONOMORPHIC, trait_notes
+from allscan.kernels.linear_common import centred_moments, trait_notes
 from allscan.kernels.linear_general_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts
@@ -177,13 +177,7 @@ def _moments(
     shift = [shifts(block, coding)[:, None] * null.shiftable for coding in codings]
     for j, coding in enumerate(codings):
         total, squares = sums(coding, Term.VALUE, 0), sums(coding, Term.SQUARE, 0)
-        plain = squares
-        squares = squares - shift[j] * (2.0 * total - shift[j] * n_called)
-        total = total - shift[j] * n_called
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean[j] = np.where(n_called > 0, total / n_called, 0.0)
-            centred = squares - total * mean[j]
-            spread[j] = np.where(centred > MONOMORPHIC * plain, centred / squares, 0.0)
+        mean[j], _, spread[j] = centred_moments(total, squares, shift[j], n_called)
         first, second = sums(coding, Term.VALUE, 2), sums(coding, Term.SQUARE, 2)
         gram[j, j] = second - shift[j] * (2.0 * first - shift[j] * called_weight)
     if p == 2:

@@ -27,7 +27,7 @@ from allscan.kernels.association import Coding, Missing, Model, Precision, Trait
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.block import Encoding, take
 from allscan.kernels.entries import missing_entries
-from allscan.kernels.linear_common import MONOMORPHIC, trait_notes
+from allscan.kernels.linear_common import centred_moments, trait_notes
 from allscan.kernels.linear_shared_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel, to_float32, write_columns, zero_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
@@ -282,14 +282,7 @@ def _moments(
         squares = genotype_products(block, weights, coding, Term.SQUARE)
     n_missing = counts.n_missing.astype(np.int64)
     called = counts.size - n_missing
-    plain = squares
-    squares = squares - shift[:, None] * (2.0 * total - shift[:, None] * called)
-    total = total - shift[:, None] * called
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(called > 0, total / called, 0.0)
-        centred = squares - total * mean
-        spread = np.where(centred > MONOMORPHIC * plain, centred / squares, 0.0)
-    return _Moments(n_missing, mean, centred, spread)
+    return _Moments(n_missing, *centred_moments(total, squares, shift[:, None], called))
 
 
 def score_shared(
