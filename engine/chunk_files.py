@@ -242,6 +242,17 @@ def read_file(path: str | Path) -> bytes:
         os.close(descriptor)
 
 
+def stored_checksum(path: str | Path) -> tuple[int, int]:
+    """Size of a file and the checksum that ends it, which is not compared with its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        end = os.pread(descriptor, CHECKSUM_BYTES, max(0, size - CHECKSUM_BYTES))
+    finally:
+        os.close(descriptor)
+    return size, int.from_bytes(end, "little")
+
+
 def with_checksum(content: bytes) -> list[bytes]:
     """What the codec ``crc32c`` makes of some bytes, in two pieces."""
     return [content, google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little")]

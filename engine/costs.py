@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from allscan.engine.ploidy import store_classes
-from allscan.engine.scoring import SCORED_VARIANTS
+from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
+from allscan.kernels.block import take
 from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.panel import lanes_of, make_panel, panel_bytes
@@ -28,6 +29,8 @@ has not done so (about 100 MB more, once)."""
 
 MAX_BATCH_TRAITS = 256
 MAX_PANEL_BYTES = 3 << 29
+_SECONDS_PER_GENOTYPE = 2.5e-10  # to read and count it, of one core
+_SECONDS_PER_PRODUCT = 1.4e-11
 _SECONDS_PER_RESULT = 2e-7  # from products to bytes on the disk, of one core
 
 
@@ -94,14 +97,16 @@ def task_memory(
     store: GenotypeStore, design: Design, spec: ScanSpec, batches: Batches, variants: int, outputs: int
 ) -> int:
     """Bytes of one task in flight."""
-    block = max(store.block_variants, min(SCORED_VARIANTS, variants))
+    block = max(store.block_variants, min(MOST_VARIANTS, variants))
+    # Rows that are not carriers only are never more than so many.
+    dense = max(store.block_variants, min(SCORED_VARIANTS + store.block_variants, variants))
     predictors = 2 if spec.model == Model.GENOTYPIC else 1
     lanes = lanes_of(np.float32)
     basis = -(-design.covariates.shape[1] // lanes) * lanes
     # One block: its bytes, compressed and not, and lists of missing samples; products over all samples and over the
     # missing ones, whole and by encoding; the same for the patterns; its cells. Then the results of the whole run of
     # variants, as numbers and as encoded files.
-    of_genotypes = 3 * block * row_bytes(store.n_samples)
+    of_genotypes = 3 * dense * row_bytes(store.n_samples)
     of_products = block * (batches.columns + lanes) * 8 * (2 * predictors + 2)
     of_patterns = batches.patterns * block * (basis * 8 * 4 + 64) if batches.patterns > 1 else 0
     of_cells = block * batches.traits * (4 * outputs + 17)
@@ -109,12 +114,21 @@ def task_memory(
     return int(1.25 * (of_genotypes + of_products + of_patterns + of_cells + of_results)) + (32 << 20)
 
 
+def seconds_per_variant(store: GenotypeStore, batches: Batches) -> float:
+    """Seconds of one core for one variant and a batch of traits, roughly, from nothing but the data's size."""
+    packed = store.n_variants * row_bytes(store.n_samples)
+    dense = min(1.0, float(store.block_checksums[:, 0].sum()) / packed)
+    of_genotypes = store.n_samples * dense * (_SECONDS_PER_GENOTYPE + _SECONDS_PER_PRODUCT * batches.columns)
+    return of_genotypes + batches.traits * _SECONDS_PER_RESULT
+
+
 def core_seconds(store: GenotypeStore, batches: Batches, n_variants: int, n_batches: int, n_results: int) -> float:
     """Seconds of one core, from the products of one block, measured on this machine."""
     sampled = min(batches.columns, 64)
     panel = make_panel(np.ones((store.n_samples, sampled)), np.float32)
     block = store.read_block(store.n_blocks // 2)
-    genotype_products(block, panel)  # compile, or load the compiled kernel
+    _, one_of_each = np.unique(block.encoding, return_index=True)
+    genotype_products(take(block, one_of_each), panel)  # compile, or load the compiled kernels
     start = time.perf_counter()
     genotype_products(store.read_block(store.n_blocks // 2), panel)
     elapsed = time.perf_counter() - start

@@ -1,32 +1,30 @@
-"""What a scan will do: the tasks, the memory, the time, and a hash of everything that decides the result."""
+"""What a scan will do: the tasks, the memory, the time, and what decides the results."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import Region, same_contig
-from allscan.engine.costs import core_seconds, shared_memory, task_memory, trait_batches
+from allscan.engine.costs import core_seconds, seconds_per_variant, shared_memory, task_memory, trait_batches
+from allscan.engine.manifest import Manifest, manifest_of
 from allscan.errors import InputError
 from allscan.kernels.association import Missing, Model, Precision, ScanOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    from allscan.engine.costs import Batches
     from allscan.engine.design import Design
     from allscan.engine.store import GenotypeStore
 
-RESULTS_VERSION = 2
-
 # Layout follows the data alone, never workers or memory: a run resumed on another machine writes the same bytes.
-TASK_GENOTYPES = 1 << 29
+TASK_SECONDS = 2.0  # of one core, about: handing out a task, and committing it, takes milliseconds
 MAX_TASK_VARIANTS = 16384
 MIN_TASKS = 8
 RESULT_BYTES = 19
@@ -77,6 +75,12 @@ class ScanTask:
         """File name of the task's commit."""
         return f"s{self.stratum}-b{self.batch}-v{self.index:06d}"
 
+    @classmethod
+    def of_name(cls, name: str) -> ScanTask:
+        """The task of a name."""
+        stratum, batch, index = (int(part[1:]) for part in name.split("-"))
+        return cls(stratum, batch, index)
+
 
 @dataclass(frozen=True)
 class ScanPlan:
@@ -93,8 +97,14 @@ class ScanPlan:
     workers: int
     expected_seconds: float
     output_bytes: int
-    digest: str  # hex; inputs and parameters
     rows: NDArray[np.int64] | None  # store rows to test; None: all
+    manifest: Manifest | None = None  # what the tasks are made of; a plan that is to run has one
+
+    @property
+    def made_of(self) -> Manifest:
+        """What the tasks are made of."""
+        assert self.manifest is not None
+        return self.manifest
 
     @property
     def n_batches(self) -> int:
@@ -130,6 +140,12 @@ class ScanPlan:
         """Tasks of one stratum and batch."""
         return [ScanTask(stratum, batch, index) for index in range(self.n_runs)]
 
+    def all_tasks(self) -> Iterator[ScanTask]:
+        """Every task, stratum by stratum and batch by batch."""
+        for stratum in range(len(self.strata)):
+            for batch in range(self.n_batches):
+                yield from self.tasks(stratum, batch)
+
 
 def select_rows(store: GenotypeStore, regions: tuple[Region, ...]) -> NDArray[np.int64] | None:
     """Store rows inside any of the regions, or None for all.
@@ -161,31 +177,14 @@ def select_rows(store: GenotypeStore, regions: tuple[Region, ...]) -> NDArray[np
     return np.flatnonzero(keep)
 
 
-def _task_variants(store: GenotypeStore, n_variants: int) -> int:
+def _task_variants(store: GenotypeStore, n_variants: int, batches: Batches) -> int:
+    """Variants of a task, from the bytes that they are stored in: what a rare variant costs is in its carriers."""
     block = int(store.block_variants)
-    wanted = min(TASK_GENOTYPES // max(1, store.n_samples), MAX_TASK_VARIANTS, n_variants // MIN_TASKS)
+    wanted = min(TASK_SECONDS / seconds_per_variant(store, batches), MAX_TASK_VARIANTS, n_variants // MIN_TASKS)
     blocks = 1
     while blocks * 2 * block <= wanted:
         blocks *= 2
     return blocks * block
-
-
-def digest_of(store: GenotypeStore, design: Design, spec: ScanSpec) -> str:
-    """Hash of everything that decides the results: store, aligned tables and parameters."""
-    digest = hashlib.sha256()
-    parameters = asdict(spec) | {
-        "model": int(spec.model),
-        "missing": int(spec.missing),
-        "precision": int(spec.precision),
-    }
-    digest.update(json.dumps([RESULTS_VERSION, parameters], sort_keys=True, default=str).encode())
-    digest.update(store.fingerprint().encode())
-    digest.update(repr((design.trait_names, design.covariate_names, design.strata)).encode())
-    for array in (design.store_rows, design.traits, design.covariates, design.sex, design.stratum_members):
-        if array is not None:
-            # Column by column, as traits lie in memory: to turn them round would take longer than to hash them.
-            digest.update(array.ravel(order="F").data)
-    return digest.hexdigest()
 
 
 def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: int, memory_bytes: int) -> ScanPlan:
@@ -208,7 +207,7 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     test = find_test(spec.test)
     outputs = len(test.columns(spec.options))
     batches = trait_batches(store.n_samples, design, spec)
-    variants = _task_variants(store, n_variants)
+    variants = _task_variants(store, n_variants, batches)
     task = task_memory(store, design, spec, batches, variants, outputs)
     shared = shared_memory(store, design, batches, rows)
     fitting = (memory_bytes - shared) // task
@@ -222,7 +221,7 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     n_traits, n_strata = len(design.trait_names), len(design.strata)
     cells = n_variants * n_traits * n_strata
     repeats = -(-n_traits // batches.traits) * n_strata
-    return ScanPlan(
+    plan = ScanPlan(
         n_variants=n_variants,
         n_samples=design.n_samples,
         n_traits=n_traits,
@@ -234,6 +233,6 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
         workers=workers,
         expected_seconds=core_seconds(store, batches, n_variants, repeats, cells) / workers,
         output_bytes=cells * RESULT_BYTES + n_variants * 30,
-        digest=digest_of(store, design, spec),
         rows=rows,
     )
+    return replace(plan, manifest=manifest_of(store, design, spec, plan))

@@ -52,7 +52,7 @@ def fit_class_null(
     design: Design,
     spec: ScanSpec,
     stratum: int,
-    traits: slice,
+    traits: NDArray[np.int64],
 ) -> tuple[ClassNull | None, tuple[TraitNote, ...]]:
     """Fit the null models of a trait batch for one chromosome class.
 
@@ -62,8 +62,8 @@ def fit_class_null(
     members = design.members(stratum)
     sex = np.zeros(n, np.int8)
     sex[design.store_rows[members]] = design.sex[members]
-    values = np.full((n, traits.stop - traits.start), np.nan)
-    values[design.store_rows[members]] = design.traits[members, traits]
+    values = np.full((n, len(traits)), np.nan)
+    values[design.store_rows[members]] = design.traits[np.ix_(members, traits)]
     covariates = np.zeros((n, design.covariates.shape[1]))
     covariates[design.store_rows] = design.covariates
     names = design.covariate_names

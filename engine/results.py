@@ -19,7 +19,7 @@ from allscan.engine.arrays import (
 )
 from allscan.engine.association_tests import find_test
 from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec, write_files
-from allscan.engine.plan import RESULTS_VERSION
+from allscan.engine.manifest import RESULTS_VERSION
 from allscan.engine.store import VariantTable
 from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings, take_strings
 from allscan.errors import CorruptChunkError, FileFormatError, InputError
@@ -120,7 +120,7 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
         {
             "format": FORMAT,
             "format_version": RESULTS_VERSION,
-            "digest": plan.digest,
+            "digest": plan.made_of.digest,
             "test": spec.test,
             "model": spec.model.name.lower(),
             "missing_genotypes": spec.missing.name.lower(),

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,19 @@ from allscan.engine.arrays import read_group_attributes
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
+from allscan.engine.manifest import MANIFEST, changes
 from allscan.engine.ploidy import ClassNull, fit_class_null, store_classes
-from allscan.engine.results import CUBE, ResultsCube, create_cube, write_block
+from allscan.engine.results import CUBE, ResultsCube, create_cube, cube_columns, write_block
+from allscan.engine.reuse import (
+    COMMITS,
+    PREVIOUS,
+    Earlier,
+    forget_previous,
+    is_being_set_aside,
+    read_commits,
+    read_manifest,
+    set_aside,
+)
 from allscan.engine.scoring import ScanShared, score_rows
 from allscan.engine.store import write_atomically
 from allscan.errors import JobChangedError, OutputError
@@ -26,12 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest, TraitNote
-
-COMMITS = "commits"
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -88,23 +99,39 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
     OutputError
         If the disk is full or the folder cannot be written.
     """
-    rows = shared.plan.run_rows(task.index)
-    result = score_rows(shared, rows)
+    plan, output = shared.plan, shared.output
+    columns, hidden = _task_columns(shared, task)
     try:
-        write_block(shared.output / CUBE, shared.plan, task, result.columns)
-        hits = write_hits(shared.output, shared.plan, task, result.columns, shared.spec.hits_neg_log10_p)
-        counts = np.bincount(result.columns["status"].ravel())
-        report = TaskReport(
-            {Status(code).name.lower(): int(count) for code, count in enumerate(counts) if count},
-            len(rows),
-            result.hidden,
-            hits,
-        )
-        commit = {"digest": shared.plan.digest, **report.__dict__}
-        write_atomically(shared.output / COMMITS / f"{task.name}.json", json.dumps(commit).encode())
+        write_block(output / CUBE, plan, task, columns)
+        hits = write_hits(output, plan, task, columns, shared.spec.hits_neg_log10_p)
+        counts = np.bincount(columns["status"].ravel())
+        statuses = {Status(code).name.lower(): int(count) for code, count in enumerate(counts) if count}
+        report = TaskReport(statuses, columns["status"].shape[1], hidden, hits)
+        commit = {"digest": plan.made_of.of_task(task), **report.__dict__}
+        write_atomically(output / COMMITS / f"{task.name}.json", json.dumps(commit).encode())
     except OSError as error:
-        raise output_error(error, shared.output) from error
+        raise output_error(error, output) from error
     return report
+
+
+def _task_columns(shared: ScanShared, task: ScanTask) -> tuple[dict[str, NDArray[Any]], int]:
+    """Every column of a task, (traits of the batch, variants), and the heterozygous calls that were hidden."""
+    rows = shared.plan.run_rows(task.index)
+    if shared.earlier is None or not shared.kept:
+        result = score_rows(shared, rows)
+        return result.columns, result.hidden
+    n_traits = len(shared.kept) + len(shared.traits)
+    columns: dict[str, NDArray[Any]] = {
+        column.name: np.empty((n_traits, len(rows)), column.dtype) for column in cube_columns(shared.spec)
+    }
+    hidden = shared.earlier.take(task, shared.kept, columns)
+    if shared.traits:
+        result = score_rows(shared, rows)
+        computed = [trait for trait in range(n_traits) if trait not in shared.kept]
+        for name, values in result.columns.items():
+            columns[name][computed] = values
+        hidden = result.hidden
+    return columns, hidden
 
 
 def output_error(error: OSError, output: Path) -> OutputError:
@@ -117,50 +144,62 @@ def output_error(error: OSError, output: Path) -> OutputError:
     )
 
 
-def _committed(output: Path, plan: ScanPlan) -> dict[str, TaskReport]:
-    """Reports of the tasks that are finished."""
-    reports = {}
-    for path in (output / COMMITS).glob("s*.json"):
-        commit = json.loads(path.read_text())
-        if commit.pop("digest") == plan.digest:
-            reports[path.stem] = TaskReport(**commit)
-    return reports
-
-
-def prepare_output(output: Path, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
+def prepare_output(
+    output: Path, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec, *, update: bool = False
+) -> Earlier | None:
     """Create the results cube, or accept the one of the same scan.
+
+    Parameters
+    ----------
+    update
+        Whether results of another scan are set aside, and those that still hold are taken over.
+
+    Returns
+    -------
+    Earlier results to take from, if there are any.
 
     Raises
     ------
     JobChangedError
-        If the folder holds blocks of another scan.
+        If the folder holds results of another scan, and ``update`` is not set.
     OutputError
         If the folder cannot be written.
     """
     cube = output / CUBE
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if cube.exists():
-            try:
-                digest = read_group_attributes(cube).get("digest")
-            except (OSError, ValueError):
-                digest = None
-            if digest == plan.digest:
-                return
-            if digest is not None:
+        if is_being_set_aside(output):
+            set_aside(output)
+        before = read_manifest(output)
+        if before is not None and before.digest != plan.made_of.digest:
+            if not update:
                 raise JobChangedError(
-                    "the output folder holds results of other inputs or settings",
+                    "the output folder holds results of other inputs or settings: "
+                    + "; ".join(changes(before, plan.made_of)),
                     where=str(output),
-                    fix="give another output folder, or delete this one",
+                    fix="give another output folder, or `--update` to keep the results that still hold",
                 )
-            shutil.rmtree(cube)  # its creation was interrupted: nothing was committed
-        shutil.rmtree(output / COMMITS, ignore_errors=True)
-        shutil.rmtree(output / HIT_PARTS, ignore_errors=True)
-        (output / COMMITS).mkdir()
-        (output / HIT_PARTS).mkdir()
-        create_cube(cube, plan, store, design, spec)
+            set_aside(output)
+        if _cube_digest(cube) != plan.made_of.digest:
+            # Its creation was interrupted, or there is none: nothing was committed.
+            for folder in (cube, output / COMMITS, output / HIT_PARTS):
+                shutil.rmtree(folder, ignore_errors=True)
+            (output / COMMITS).mkdir()
+            (output / HIT_PARTS).mkdir()
+            write_atomically(output / MANIFEST, plan.made_of.to_json().encode())
+            create_cube(cube, plan, store, design, spec)
     except OSError as error:
         raise output_error(error, output) from error
+    return Earlier(output, plan.made_of) if (output / PREVIOUS).exists() else None
+
+
+def _cube_digest(cube: Path) -> str | None:
+    """Which scan a cube is of; None where there is none, or its creation was interrupted."""
+    try:
+        digest = read_group_attributes(cube).get("digest")
+    except (OSError, ValueError):
+        return None
+    return None if digest is None else str(digest)
 
 
 def _batch_nulls(
@@ -169,7 +208,7 @@ def _batch_nulls(
     design: Design,
     spec: ScanSpec,
     stratum: int,
-    traits: slice,
+    traits: NDArray[np.int64],
     kinds: Iterable[PloidyClass],
 ) -> tuple[dict[int, ClassNull | None], list[TraitNote]]:
     nulls: dict[int, ClassNull | None] = {}
@@ -188,8 +227,15 @@ def run_scan(
     executor: TaskRunner,
     output: Path,
     on_progress: Callable[[ScanProgress], None] | None = None,
+    *,
+    update: bool = False,
 ) -> ScanSummary:
     """Run a planned scan into ``output``; tasks that are committed there already are not run again.
+
+    Parameters
+    ----------
+    update
+        Where ``output`` holds results of another scan, compute only what they do not hold.
 
     Raises
     ------
@@ -200,8 +246,8 @@ def run_scan(
     CorruptChunkError
         If a chunk of the store is damaged.
     """
-    prepare_output(output, plan, store, design, spec)
-    done = _committed(output, plan)
+    earlier = prepare_output(output, plan, store, design, spec, update=update)
+    done = {name: TaskReport(**commit) for name, commit in read_commits(output, plan.made_of).items()}
     resumed = len(done)
     test = find_test(spec.test)
     rows = np.arange(store.n_variants) if plan.rows is None else plan.rows
@@ -219,25 +265,35 @@ def run_scan(
         for batch in range(plan.n_batches):
             traits = plan.batch_traits(batch)
             names = design.trait_names[traits]
-            nulls, of_batch = _batch_nulls(test, store, design, spec, stratum, traits, kinds)
+            nulls, of_batch = _batch_nulls(test, store, design, spec, stratum, np.arange(plan.n_traits)[traits], kinds)
             notes += [(names[note.trait], stratum_name, note.message) for note in of_batch]
             tasks = [task for task in plan.tasks(stratum, batch) if task.name not in done]
-            shared = ScanShared(store, plan, spec, nulls, output, plan.strata, names)
-            for task, report in executor.run(run_task, shared, tasks):
-                done[task.name] = report
-                tell()
+            for kept, of_kept in _by_kept(tasks, earlier, len(names)).items():
+                computed = [trait for trait in range(len(names)) if trait not in kept]
+                if kept and computed:
+                    some = traits.start + np.array(computed)
+                    nulls, _ = _batch_nulls(test, store, design, spec, stratum, some, kinds)
+                shared = ScanShared(
+                    store, plan, spec, nulls, output, plan.strata, tuple(names[k] for k in computed), kept, earlier
+                )
+                for task, report in executor.run(run_task, shared, of_kept):
+                    done[task.name] = report
+                    tell()
     try:
-        parts = [task.name for task in _all_tasks(plan) if done[task.name].hits]
+        parts = [task.name for task in plan.all_tasks() if done[task.name].hits]
         n_hits = compact_hits(output, ResultsCube(output), parts)
+        forget_previous(output)
     except OSError as error:
         raise output_error(error, output) from error
     return _summary(plan, done, notes, n_hits, resumed)
 
 
-def _all_tasks(plan: ScanPlan) -> Iterator[ScanTask]:
-    for stratum in range(len(plan.strata)):
-        for batch in range(plan.n_batches):
-            yield from plan.tasks(stratum, batch)
+def _by_kept(tasks: list[ScanTask], earlier: Earlier | None, n_traits: int) -> dict[tuple[int, ...], list[ScanTask]]:
+    """Tasks of a batch by the traits whose results need not be computed; first those that compute all."""
+    groups: dict[tuple[int, ...], list[ScanTask]] = {(): []}
+    for task in tasks:
+        groups.setdefault(earlier.kept(task, n_traits) if earlier else (), []).append(task)
+    return groups
 
 
 def _summary(
@@ -249,7 +305,7 @@ def _summary(
 ) -> ScanSummary:
     status: Counter[str] = Counter()
     hidden = 0
-    for task in _all_tasks(plan):
+    for task in plan.all_tasks():
         status.update(done[task.name].status_counts)
         hidden += done[task.name].hidden_heterozygotes if task.batch == 0 else 0
     accounting = {"variants tested": plan.n_variants}

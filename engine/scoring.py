@@ -11,21 +11,25 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
 from allscan.engine.ploidy import ClassNull, store_classes
 from allscan.kernels.association import Model, Status
-from allscan.kernels.block import concatenate, take
+from allscan.kernels.block import Encoding, concatenate, take
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from allscan.engine.plan import ScanPlan, ScanSpec
+    from allscan.engine.reuse import Earlier
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest
     from allscan.kernels.block import GenotypeBlock
 
 SCORED_VARIANTS = 1024
-"""Variants whose products are taken together, where blocks are smaller: tables of sums pay for many of them."""
+"""Variants held as packed calls or dosages whose products are taken together: tables of sums pay for many of them."""
+MOST_VARIANTS = 8192
+"""Variants whose products are taken together, whatever they are held as."""
 
 _COUNTED = ("effect_allele_count", "effect_allele_frequency", "missing_rate")
 
@@ -39,7 +43,9 @@ class ScanShared(NamedTuple):
     nulls: dict[int, ClassNull | None]  # by PloidyClass
     output: Path
     strata: tuple[str, ...]
-    traits: tuple[str, ...]  # of the batch
+    traits: tuple[str, ...]  # of the batch, those that are computed
+    kept: tuple[int, ...] = ()  # traits of the batch that are taken from earlier results
+    earlier: Earlier | None = None
 
 
 @dataclass
@@ -63,12 +69,7 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     classes = store_classes(shared.store, rows)
     size = shared.store.block_variants
     blocks = np.unique(rows // size)
-    together = max(1, SCORED_VARIANTS // size)
-    for first in range(0, len(blocks), together):
-        some = blocks[first : first + together]
-        read = [shared.store.read_block(int(index)) for index in some]
-        block = read[0] if len(read) == 1 else concatenate(read)
-        del read
+    for some, block in _read_together(shared.store, blocks):
         inside = np.flatnonzero(np.isin(rows // size, some))
         # Where each of the blocks begins in the one that they make.
         place = np.searchsorted(some, rows[inside] // size) * size + rows[inside] % size
@@ -88,6 +89,23 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
             columns[name][:, low] = np.nan
         columns["status"][:, low] = Status.FILTERED
     return result
+
+
+def _read_together(
+    store: GenotypeStore, blocks: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], GenotypeBlock]]:
+    """Blocks of the store joined into larger ones; yields which, and their genotypes."""
+    read: list[GenotypeBlock] = []
+    variants = dense = first = 0
+    for k, index in enumerate(blocks):
+        read.append(store.read_block(int(index)))
+        variants += read[-1].n_variants
+        dense += int((read[-1].encoding != Encoding.CARRIERS).sum())
+        if k + 1 == len(blocks) or dense >= SCORED_VARIANTS or variants + store.block_variants > MOST_VARIANTS:
+            joined = read[0] if len(read) == 1 else concatenate(read)
+            read.clear()
+            yield blocks[first : k + 1], joined
+            variants, dense, first = 0, 0, k + 1
 
 
 def _score_part(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from allscan.engine.arrays import StoredArray, read_group_attributes
+from allscan.engine.arrays import StoredArray, encode_numbers_chunk, read_group_attributes, write_array
+from allscan.engine.chunk_files import CHECKSUM_BYTES, stored_checksum
 from allscan.errors import CorruptChunkError, FileFormatError, InputError, OutputError
 from allscan.kernels.block import dosages
 from allscan.kernels.wire import from_bytes, to_bytes
@@ -38,7 +40,7 @@ ZSTD_LEVEL = 1
 QUICK_ZSTD_LEVEL = -1
 QUICK_FACTOR = 4 / 3
 QUICK_SAMPLES = 4096
-CHECKSUM_BYTES = 4
+BLOCK_CHECKSUMS = "block_checksum"
 METADATA_BLOCKS = 16
 """Genotype blocks whose variants share one chunk of each variant array."""
 
@@ -193,6 +195,30 @@ def write_genotypes(path: Path, index: int, block: GenotypeBlock) -> int:
     checksum = google_crc32c.value(bytes(compressed)).to_bytes(CHECKSUM_BYTES, "little")
     write_atomically(path / "call_dosage" / "c" / str(index) / "0", bytes(compressed) + checksum)
     return len(compressed) + CHECKSUM_BYTES
+
+
+def read_block_checksums(path: Path, n_blocks: int) -> NDArray[np.int64]:
+    """Size and CRC-32C of each genotype chunk as it is on the disk, shape (blocks, 2); -1 where there is none."""
+    checksums = np.full((n_blocks, 2), -1, np.int64)
+    for index in range(n_blocks):
+        with suppress(FileNotFoundError):
+            checksums[index] = stored_checksum(path / "call_dosage" / "c" / str(index) / "0")
+    return checksums
+
+
+def write_block_checksums(path: Path, n_blocks: int) -> None:
+    """Keep the checksums of all genotype chunks in one array, once they are written."""
+    checksums = read_block_checksums(path, n_blocks)
+    write_array(
+        path / BLOCK_CHECKSUMS,
+        dtype=checksums.dtype,
+        shape=checksums.shape,
+        chunks=checksums.shape,
+        dimensions=("blocks", "size_and_crc32c"),
+        attributes={"description": "Bytes of each chunk of call_dosage, and the CRC-32C that ends it"},
+    )
+    content = b"".join(encode_numbers_chunk(checksums.ravel(), checksums.size))
+    write_atomically(path / BLOCK_CHECKSUMS / "c" / "0" / "0", content)
 
 
 def write_variants(path: Path, start: int, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -384,6 +410,13 @@ class GenotypeStore:
             a, b = max(start, first), min(stop, last)
             dosages(self.read_block(index), a - first, b - first, out[a - start : b - start])
         return out
+
+    @cached_property
+    def block_checksums(self) -> NDArray[np.int64]:
+        """Size and CRC-32C of each genotype chunk as it was written, shape (blocks, 2); -1 where it is not known."""
+        if (self.path / BLOCK_CHECKSUMS).exists():
+            return self._read(BLOCK_CHECKSUMS)
+        return read_block_checksums(self.path, self.n_blocks)
 
     def fingerprint(self) -> str:
         """A short hash that changes when the store's content does; not when the same files are ingested again."""

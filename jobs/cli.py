@@ -187,8 +187,11 @@ def plan(job: Path, workers: int | None, memory: str | None) -> None:
 
 @main.command()
 @click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
+@click.option(
+    "--update", is_flag=True, help="The job has changed: keep the results that still hold, compute the others."
+)
 @_runtime_options
-def run(job: Path, workers: int | None, memory: str | None) -> None:
+def run(job: Path, update: bool, workers: int | None, memory: str | None) -> None:
     """Run a job, or go on with it where it was stopped."""
     from allscan.jobs.job import Job
     from allscan.jobs.progress import Progress
@@ -207,6 +210,7 @@ def run(job: Path, workers: int | None, memory: str | None) -> None:
 
         done = run_job(
             prepared,
+            update=update,
             on_checked=lambda checked: click.echo(checked.report.text()),
             on_planned=lambda planned: click.echo(planned.report.text()),
             on_progress=show,

@@ -191,7 +191,7 @@ def _results_described(checked: CheckedJob, planned: PlannedJob, summary: ScanSu
         "status_counts": summary.status_counts,
         "n_hits": summary.n_hits,
         "hits_neg_log10_p": checked.spec.hits_neg_log10_p,
-        "plan_digest": planned.scan.digest,
+        "plan_digest": planned.scan.made_of.digest,
     }
 
 

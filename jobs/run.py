@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.scan import COMMITS, ScanProgress, ScanSummary, run_scan
+from allscan.engine.reuse import COMMITS
+from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
 from allscan.errors import AllscanError, FileFormatError
 from allscan.jobs.check import CheckedJob, check_job
 from allscan.jobs.plan import PlannedJob, plan_job, refuse_full_disk
@@ -76,6 +77,7 @@ class Run:
 def run_job(
     job: Job,
     *,
+    update: bool = False,
     on_checked: Callable[[CheckedJob], None] | None = None,
     on_planned: Callable[[PlannedJob], None] | None = None,
     on_progress: Callable[[ScanProgress], None] | None = None,
@@ -86,6 +88,9 @@ def run_job(
     ----------
     job
         The job.
+    update
+        Where the output folder holds results of a job that has changed since, keep those that still hold and
+        compute the others.
     on_checked, on_planned
         Called when the inputs are aligned and when the scan is laid out, before it begins.
     on_progress
@@ -109,15 +114,17 @@ def run_job(
     with folder.locked(), _logged(folder):
         before = folder.read_state()
         if before is not None:
-            refuse_changes(before["science"], checked.science, folder.path, job.locate())
-            if before["state"] == COMPLETE and folder.provenance.exists() and _has_all_commits(folder, before):
+            same = before["science"] == checked.science
+            if not update:
+                refuse_changes(before["science"], checked.science, folder.path, job.locate())
+            if same and before["state"] == COMPLETE and folder.provenance.exists() and _has_all_commits(folder, before):
                 return _finish_again(job, folder, before)
         planned = plan_job(job, checked)
         done = (before or {}).get("tasks_done", 0) / max(1, planned.scan.n_tasks)
         refuse_full_disk(planned.report, done, job.locate("output"))
         if on_planned is not None:
             on_planned(planned)
-        return _Worker(job, folder, checked, planned, session, before).work(on_progress)
+        return _Worker(job, folder, checked, planned, session, before, update=update).work(on_progress)
 
 
 def _has_all_commits(folder: RunFolder, state: dict[str, Any]) -> bool:
@@ -184,12 +191,15 @@ class _Worker:
         planned: PlannedJob,
         session: Session,
         before: dict[str, Any] | None,
+        *,
+        update: bool,
     ) -> None:
         self._job = job
         self._folder = folder
         self._checked = checked
         self._planned = planned
         self._session = session
+        self._update = update
         self._earlier: list[dict[str, Any]] = _sessions(before)
         self._written_at = -float("inf")
         self._progress = ScanProgress(0, planned.scan.n_tasks, 0, 0, 0)
@@ -230,7 +240,16 @@ class _Worker:
         plan = self._planned.scan
         executor = EmbeddedExecutor(plan.workers, "threads")
         checked = self._checked
-        return run_scan(plan, checked.store, checked.design, checked.spec, executor, self._folder.path, tell)
+        return run_scan(
+            plan,
+            checked.store,
+            checked.design,
+            checked.spec,
+            executor,
+            self._folder.path,
+            tell,
+            update=self._update,
+        )
 
     def _describe(self, summary: ScanSummary) -> None:
         document = provenance_document(

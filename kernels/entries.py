@@ -25,6 +25,10 @@ class Entries(NamedTuple):
     sample: NDArray[np.int32]  # (entries,) increasing within a variant
 
 
+ENTRY_ROWS = 2 * STRIP_ROWS
+"""Panel rows of a strip: a chunk of them fits the second-level cache. Lists are cut once for each strip, so that short
+strips cost more than they save."""
+
 add_entries = intrinsic("add_entries")
 
 
@@ -52,7 +56,7 @@ def _sum_entries(
     for v in range(n_variants):
         end[v] = offset[v]
     ahead = 0.0
-    for strip_end in range(STRIP_ROWS, n_rows + STRIP_ROWS, STRIP_ROWS):
+    for strip_end in range(ENTRY_ROWS, n_rows + ENTRY_ROWS, ENTRY_ROWS):
         inside = 0
         for v in range(n_variants):
             j = end[v]
@@ -63,9 +67,9 @@ def _sum_entries(
             inside += j - begin[v]
         for chunk in range(n_chunks):
             at = chunk * n_rows * lanes
-            if inside > STRIP_ROWS // 4:
+            if inside > ENTRY_ROWS // 4:
                 # Memory is read fast in its own order, and slowly in that of the entries.
-                for row in range(strip_end - STRIP_ROWS, min(strip_end, n_rows)):
+                for row in range(strip_end - ENTRY_ROWS, min(strip_end, n_rows)):
                     ahead += flat[at + row * lanes]
             for v in range(n_variants):
                 to = (v * n_chunks + chunk) * lanes

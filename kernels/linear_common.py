@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allscan.kernels import status_codes as codes
 from allscan.kernels.association import Status, TraitNote
 from allscan.kernels.jit import jit
 from allscan.kernels.student import t_neg_log10_p
@@ -24,9 +25,6 @@ COLLINEAR = 1e-8
 MONOMORPHIC = 1e-11
 # Fraction of the trait's variance left by the genotype, below which nothing is left to test against.
 PERFECT_FIT = 1e-13
-
-OK_STATUS = int(Status.OK)
-_PERFECT_FIT = int(Status.PERFECT_FIT)
 
 
 def trait_notes(
@@ -104,12 +102,12 @@ def finish_one(x: float, b: float, yy: float, df: float, cells: NDArray[np.float
     beta = b / x
     rss = yy - b * beta
     if rss <= PERFECT_FIT * yy:
-        return _PERFECT_FIT
+        return codes.PERFECT_FIT
     se = math.sqrt(rss / df / x)
     cells[0] = beta
     cells[1] = se
     cells[2] = t_neg_log10_p(beta / se, df)
-    return OK_STATUS
+    return codes.OK
 
 
 @jit

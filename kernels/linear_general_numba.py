@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allscan.kernels.association import Status
+from allscan.kernels import status_codes as codes
 from allscan.kernels.jit import jit
 from allscan.kernels.linear_common import (
     COLLINEAR,
@@ -25,15 +25,6 @@ from allscan.kernels.student import f2_neg_log10_p
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_OK = int(Status.OK)
-_MONOMORPHIC = int(Status.MONOMORPHIC)
-_ALL_MISSING = int(Status.ALL_MISSING)
-_TRAIT_CONSTANT = int(Status.TRAIT_CONSTANT)
-_TOO_FEW_SAMPLES = int(Status.TOO_FEW_SAMPLES)
-_COLLINEAR = int(Status.COLLINEAR)
-_PARTLY_COLLINEAR = int(Status.PARTLY_COLLINEAR)
-_PERFECT_FIT = int(Status.PERFECT_FIT)
-
 
 @jit
 def _finish_two(
@@ -42,20 +33,20 @@ def _finish_two(
     """``cells`` = beta, SE, −log10 p of both (F on 2 df), second beta, second SE; returns a status."""
     determinant = x0 * x1 - x01 * x01
     if determinant <= COLLINEAR * x0 * x1:
-        return _PARTLY_COLLINEAR
+        return codes.PARTLY_COLLINEAR
     beta0 = (x1 * b0 - x01 * b1) / determinant
     beta1 = (x0 * b1 - x01 * b0) / determinant
     explained = beta0 * b0 + beta1 * b1
     rss = yy - explained
     if rss <= PERFECT_FIT * yy:
-        return _PERFECT_FIT
+        return codes.PERFECT_FIT
     variance = rss / df
     cells[0] = beta0
     cells[1] = math.sqrt(variance * x1 / determinant)
     cells[2] = f2_neg_log10_p(0.5 * explained / variance, df)
     cells[3] = beta1
     cells[4] = math.sqrt(variance * x0 / determinant)
-    return _OK
+    return codes.OK
 
 
 @jit
@@ -103,16 +94,16 @@ def score_variants(
             first = start[s]
             c = rank[s]
             called = size[s] - n_missing[v, s]
-            fault = _OK
+            fault = codes.OK
             if called == 0:
-                fault = _ALL_MISSING
+                fault = codes.ALL_MISSING
             elif spread[0, v, s] <= MONOMORPHIC:
-                fault = _MONOMORPHIC
+                fault = codes.MONOMORPHIC
             elif p == 2 and spread[1, v, s] <= MONOMORPHIC:
-                fault = _PARTLY_COLLINEAR
+                fault = codes.PARTLY_COLLINEAR
             kept_rank = c
             downdate = exclude and n_missing[v, s] > 0
-            if fault == _OK:
+            if fault == codes.OK:
                 for j in range(p):
                     for k in range(c):
                         a[j, k] = products[j, v, first + k]
@@ -141,21 +132,21 @@ def score_variants(
                         for k in range(c):
                             x[j, i] -= a[j, k] * a[i, k]
                     if x[j, j] <= COLLINEAR * spread[j, v, s] * whole:
-                        fault = _COLLINEAR if p == 1 else _PARTLY_COLLINEAR
+                        fault = codes.COLLINEAR if p == 1 else codes.PARTLY_COLLINEAR
             for trait in range(n_traits):
                 if set_of_trait[trait] != s:
                     continue
                 for k in range(cells.shape[2]):
                     cells[v, trait, k] = np.nan
-                if trait_status[trait] != _OK:
+                if trait_status[trait] != codes.OK:
                     status[v, trait] = trait_status[trait]
                     continue
-                if fault != _OK:
+                if fault != codes.OK:
                     status[v, trait] = fault
                     continue
                 df = n_used - kept_rank - p
                 if df <= 0:
-                    status[v, trait] = _TOO_FEW_SAMPLES
+                    status[v, trait] = codes.TOO_FEW_SAMPLES
                     continue
                 t = column[trait]
                 yy = residual_ss[trait]
@@ -179,7 +170,7 @@ def score_variants(
                         for j in range(p):
                             b[j] -= a[j, k] * w[k]
                     if yy <= COLLINEAR * residual_ss[trait]:
-                        status[v, trait] = _TRAIT_CONSTANT
+                        status[v, trait] = codes.TRAIT_CONSTANT
                         continue
                 if p == 1:
                     status[v, trait] = finish_one(x[0, 0], b[0], yy, df, cells[v, trait])

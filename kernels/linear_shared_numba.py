@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.kernels.association import Status
+from allscan.kernels import status_codes as codes
 from allscan.kernels.jit import intrinsic, jit
 from allscan.kernels.linear_common import (
     COLLINEAR,
@@ -31,13 +31,6 @@ DOUBTFUL_PIVOT = 1e-4
 
 add_entries = intrinsic("add_entries")
 add_squares = intrinsic("add_squares")
-
-_OK = int(Status.OK)
-_MONOMORPHIC = int(Status.MONOMORPHIC)
-_ALL_MISSING = int(Status.ALL_MISSING)
-_TRAIT_CONSTANT = int(Status.TRAIT_CONSTANT)
-_TOO_FEW_SAMPLES = int(Status.TOO_FEW_SAMPLES)
-_COLLINEAR = int(Status.COLLINEAR)
 
 
 @jit
@@ -213,16 +206,16 @@ def score_variants(
                 _absent_gram(samples, data, c, of_sample_start, of_sample, subset_gram)
         for s in range(n_sets):
             called = size[s] - n_missing[v, s]
-            fault = _OK
+            fault = codes.OK
             if called == 0:
-                fault = _ALL_MISSING
+                fault = codes.ALL_MISSING
             elif spread[v, s] <= MONOMORPHIC:
-                fault = _MONOMORPHIC
+                fault = codes.MONOMORPHIC
             kept_rank = rank[s]
             downdate = exclude and n_missing[v, s] > 0
             x = 0.0
             m = mean[v, s]
-            if fault == _OK:
+            if fault == codes.OK:
                 own = subset[s]
                 for k in range(c):
                     gone = absent[v, k]
@@ -269,17 +262,17 @@ def score_variants(
                 if x <= DOUBTFUL * centred_ss[v, s]:
                     doubtful[v] = True
                 if x <= COLLINEAR * centred_ss[v, s]:
-                    fault = _COLLINEAR
+                    fault = codes.COLLINEAR
             df = (called if exclude else size[s]) - kept_rank - 1
             done = -1  # chunk of columns whose down-dates are at hand
             for k in range(trait_start[s], trait_start[s + 1]):
                 t = traits[k]
                 code = fault
-                if trait_status[k] != _OK:
+                if trait_status[k] != codes.OK:
                     code = int(trait_status[k])
-                elif code == _OK and df <= 0:
-                    code = _TOO_FEW_SAMPLES
-                if code == _OK:
+                elif code == codes.OK and df <= 0:
+                    code = codes.TOO_FEW_SAMPLES
+                if code == codes.OK:
                     column = c + k
                     b = products[v, column] + m * absent[v, column]
                     yy = 1.0
@@ -308,13 +301,13 @@ def score_variants(
                         if yy <= DOUBTFUL:
                             doubtful[v] = True
                         if yy <= COLLINEAR:
-                            code = _TRAIT_CONSTANT
-                    if code == _OK:
+                            code = codes.TRAIT_CONSTANT
+                    if code == codes.OK:
                         if b * b >= (1.0 - DOUBTFUL) * x * yy:
                             doubtful[v] = True
                         code = finish_one(x, b, yy, df, cells)
                 status[t, to] = code
-                if code == _OK:
+                if code == codes.OK:
                     unit = norm[k] / dosage_scale
                     beta[t, to] = cells[0] * unit
                     standard_error[t, to] = cells[1] * unit

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allscan.engine.chunk_files import stored_checksum
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -103,8 +105,6 @@ def content_checksum(store: Path) -> str:
     """
     hasher = hashlib.sha256()
     for file in sorted(file for file in store.rglob("*") if file.is_file() and "c" in file.parts):
-        with file.open("rb") as stream:
-            size = stream.seek(0, 2)
-            stream.seek(max(0, size - 4))
-            hasher.update(f"{file.relative_to(store)}\0{size}\0".encode() + stream.read(4))
+        size, checksum = stored_checksum(file)
+        hasher.update(f"{file.relative_to(store)}\0{size}\0".encode() + checksum.to_bytes(4, "little"))
     return hasher.hexdigest()

@@ -45,7 +45,13 @@ from allscan.engine.ingest.variants import (
     sort_segments,
     store_contigs,
 )
-from allscan.engine.store import create_store, open_store, write_atomically
+from allscan.engine.store import (
+    BLOCK_CHECKSUMS,
+    create_store,
+    open_store,
+    write_atomically,
+    write_block_checksums,
+)
 from allscan.errors import AllscanError, InputError
 
 if TYPE_CHECKING:
@@ -401,6 +407,8 @@ class _Run:
     def _finish(self, counts: Counter[str]) -> None:
         request = self._request
         sweep(self._store)
+        shutil.rmtree(self._store / BLOCK_CHECKSUMS, ignore_errors=True)  # of a finish that was interrupted
+        write_block_checksums(self._store, open_store(self._store).n_blocks)
         notes = [f"{Path(header.path).name}: {note}" for header in request.headers for note in header.notes]
         if request.regions:
             notes.append("of files with an index, only what lies in the regions was read and counted")

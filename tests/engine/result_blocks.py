@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from allscan.engine.design import Design
+from allscan.engine.manifest import Manifest
 from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
 from allscan.engine.results import CUBE, create_cube, write_block
 from allscan.engine.store import GenotypeStore
@@ -36,8 +37,10 @@ def make_plan(
         workers=1,
         expected_seconds=0.0,
         output_bytes=0,
-        digest="0123456789abcdef",
         rows=None,
+        manifest=Manifest(
+            {}, strata, ("",) * traits, ("",) * -(-variants // task_variants), min(task_traits, traits), task_variants
+        ),
     )
 
 

@@ -1,0 +1,194 @@
+"""Results of an earlier scan in the same folder, of which those that still hold are taken over.
+
+When a job changes and its folder is to follow (`update`), what the folder holds moves to ``previous/`` in it, and a
+new cube is made beside. A task of the new scan takes from the earlier cube what depends on nothing that changed,
+wherever it stands there, and computes the rest. ``previous/`` goes when the new scan is complete; until then nothing is
+lost.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allscan.engine.hits import HIT_PARTS
+from allscan.engine.manifest import MANIFEST, Manifest
+from allscan.engine.plan import ScanTask
+from allscan.engine.results import CUBE, ResultsCube
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from allscan.engine.plan import ScanPlan
+
+COMMITS = "commits"
+"""Folder of a file for each task that is finished."""
+PREVIOUS = "previous"
+_MOVING = ".previous.partial"
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """What the results in a folder are made of, or None where there are none.
+
+    Raises
+    ------
+    FileFormatError
+        If the list is damaged.
+    """
+    file = folder / MANIFEST
+    try:
+        return Manifest.from_json(file.read_bytes(), str(file))
+    except FileNotFoundError:
+        return None
+
+
+def read_commits(folder: Path, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """What the finished tasks of a folder say of themselves, by name; those of another scan are left out."""
+    commits = {}
+    for path in (folder / COMMITS).glob("s*-b*-v*.json"):
+        commit = json.loads(path.read_bytes())
+        if commit.pop("digest", None) == manifest.of_task(ScanTask.of_name(path.stem)):
+            commits[path.stem] = commit
+    return commits
+
+
+def set_aside(output: Path) -> None:
+    """Move the results of a folder to ``previous/``; may be interrupted and called again.
+
+    Where there is a ``previous/`` already, an update was cut short by another: what it had made so far goes.
+    """
+    names = (CUBE, COMMITS, MANIFEST)
+    if (output / PREVIOUS).exists():
+        for name in (*names, HIT_PARTS):
+            _remove(output / name)
+        return
+    moving = output / _MOVING
+    moving.mkdir(exist_ok=True)
+    for name in names:
+        # While this folder has its temporary name, nothing beside it is new.
+        if (output / name).exists():
+            (output / name).rename(moving / name)
+    moving.rename(output / PREVIOUS)
+
+
+def is_being_set_aside(output: Path) -> bool:
+    """Whether :func:`set_aside` was interrupted."""
+    return (output / _MOVING).exists()
+
+
+def forget_previous(output: Path) -> None:
+    """Remove what an update no longer needs."""
+    shutil.rmtree(output / PREVIOUS, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class Earlier:
+    """The results in ``previous/``, looked up by what they are made of.
+
+    Parameters
+    ----------
+    output
+        The run folder.
+    now
+        What the scan at work is made of.
+    """
+
+    def __init__(self, output: Path, now: Manifest) -> None:
+        self._folder = output / PREVIOUS
+        self._now = now
+        before = read_manifest(self._folder)
+        self._before = before if before is not None and before.everything == now.everything else None
+        if self._before is not None:
+            self._strata = {part: index for index, part in enumerate(self._before.strata)}
+            self._traits = {part: index for index, part in enumerate(self._before.traits)}
+            self._runs = {part: index for index, part in enumerate(self._before.runs)}
+            self._commits = read_commits(self._folder, self._before)
+
+    @cached_property
+    def _cube(self) -> ResultsCube:
+        return ResultsCube(self._folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker opens the cube itself.
+        return {name: value for name, value in self.__dict__.items() if name != "_cube"}
+
+    def _trait(self, task: ScanTask, trait: int) -> int | None:
+        """Where a trait (counted from the batch's first) stands in the earlier cube, if its result is there."""
+        before = self._before
+        if before is None:
+            return None
+        stratum = self._strata.get(self._now.strata[task.stratum])
+        run = self._runs.get(self._now.runs[task.index])
+        found = self._traits.get(self._now.traits[task.batch * self._now.traits_per_task + trait])
+        if stratum is None or run is None or found is None:
+            return None
+        name = ScanTask(stratum, found // before.traits_per_task, run).name
+        return found if name in self._commits else None
+
+    def kept(self, task: ScanTask, n_traits: int) -> tuple[int, ...]:
+        """Traits of a task's batch, counted from its first, whose results still hold."""
+        return tuple(trait for trait in range(n_traits) if self._trait(task, trait) is not None)
+
+    def take(self, task: ScanTask, kept: tuple[int, ...], columns: dict[str, NDArray[Any]]) -> int:
+        """Fill in the rows of kept traits.
+
+        Parameters
+        ----------
+        task
+            The task.
+        kept
+            Traits, as :meth:`kept` gives them.
+        columns
+            Every column of the cube, (traits of the batch, variants); written.
+
+        Returns
+        -------
+        Heterozygous calls that were hidden when they were computed.
+
+        Raises
+        ------
+        CorruptChunkError
+            If the earlier results are damaged.
+        """
+        assert self._before is not None
+        stratum = self._strata[self._now.strata[task.stratum]]
+        run = self._runs[self._now.runs[task.index]]
+        places = [place for trait in kept if (place := self._trait(task, trait)) is not None]
+        start = run * self._before.variants_per_task
+        for name, rows in columns.items():
+            variants = slice(start, start + rows.shape[1])
+            # Neighbours are read together: they share files.
+            for low, high in _stretches(places):
+                block = self._cube.block(name, stratum, slice(places[low], places[high - 1] + 1), variants)
+                rows[list(kept[low:high])] = block
+        commit = self._commits[ScanTask(stratum, places[0] // self._before.traits_per_task, run).name]
+        return int(commit["hidden_heterozygotes"])
+
+
+def _stretches(places: list[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers, as (first, one past the last) indices."""
+    cuts = np.flatnonzero(np.diff(places) != 1) + 1
+    edges = [0, *cuts.tolist(), len(places)]
+    return list(pairwise(edges))
+
+
+def count_kept(earlier: Earlier, plan: ScanPlan) -> int:
+    """Results (stratum, trait, variant) of a plan that need not be computed."""
+    return sum(
+        len(earlier.kept(task, len(range(*plan.batch_traits(task.batch).indices(plan.n_traits)))))
+        * len(plan.run_rows(task.index))
+        for task in plan.all_tasks()
+    )
