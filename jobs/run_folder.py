@@ -233,8 +233,8 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
     raise JobChangedError(
         f"{folder} holds results of another job; these keys differ:\n  " + "\n  ".join(told),
         where=where,
-        fix="put them back, name a new folder under `output`, or give `--update`: results that still hold are kept, the "
-        "others are computed again",
+        fix="put them back, name a new folder under `output`, or give `--update`: results that still hold are kept, "
+        "the others computed again",
     )
 
 
