@@ -7,14 +7,17 @@ import multiprocessing.connection
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from allscan.cluster.executor import Activity, RunningTask
 from allscan.errors import InputError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -59,9 +62,15 @@ class EmbeddedExecutor:
             raise InputError(f"{kind!r} is no kind of worker", fix="use 'threads' or 'processes'")
         self._workers = workers
         self._kind = kind
+        self._running: dict[object, RunningTask] = {}
 
     def __repr__(self) -> str:
         return f"EmbeddedExecutor(workers={self._workers}, kind={self._kind!r})"
+
+    @property
+    def name(self) -> str:
+        """``"embedded"``."""
+        return "embedded"
 
     @property
     def workers(self) -> int:
@@ -92,15 +101,39 @@ class EmbeddedExecutor:
         if self._kind == "processes":
             return self._run_processes(function, shared, tasks)
         if self._workers == 1:
-            return _run_inline(function, shared, tasks)
+            return self._run_inline(function, shared, tasks)
         return self._run_threads(function, shared, tasks)
+
+    def activity(self) -> Activity:
+        """Tasks that threads have now; which ones processes have, only they know."""
+        return Activity(running=tuple(self._running.copy().values()))
+
+    @contextmanager
+    def _noted(self, task: Any) -> Iterator[None]:
+        key = object()
+        self._running[key] = RunningTask(task, time.time(), socket.gethostname())
+        try:
+            yield
+        finally:
+            del self._running[key]
+
+    def _run_inline(
+        self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
+    ) -> Iterator[tuple[Task, Result]]:
+        from threadpoolctl import threadpool_limits
+
+        for task in tasks:
+            with threadpool_limits(limits=1), self._noted(task):
+                result = function(shared, task)
+            yield task, result
 
     def _run_threads(
         self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
     ) -> Iterator[tuple[Task, Result]]:
         def call(task: Task) -> Result:
             _limit_numba_threads()
-            return function(shared, task)
+            with self._noted(task):
+                return function(shared, task)
 
         from threadpoolctl import threadpool_limits
 
@@ -133,17 +166,6 @@ class EmbeddedExecutor:
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_inline(
-    function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
-) -> Iterator[tuple[Task, Result]]:
-    from threadpoolctl import threadpool_limits
-
-    for task in tasks:
-        with threadpool_limits(limits=1):
-            result = function(shared, task)
-        yield task, result
 
 
 def _drain(

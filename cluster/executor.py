@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class RunningTask:
+    """A task that a worker has now."""
+
+    task: Any
+    since: float  # seconds since 1970, by the clock of the driver
+    node: str  # name of the machine
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What an executor is doing at one moment, and what it has met since it was made."""
+
+    running: tuple[RunningTask, ...] = ()
+    retried: int = 0  # tasks given out again because their worker or node was lost
+    duplicated: int = 0  # tasks given out a second time because they took long
+    nodes: Mapping[str, int] = field(default_factory=dict)  # kind of machine → how many have been seen
+
+
 class Executor(Protocol):
     """Runs independent tasks. It knows nothing of what they compute.
 
-    Tasks are idempotent: an executor may run one twice. Results come in order of completion.
+    Tasks are idempotent: an executor may run one twice. Results come in order of completion. What befalls a task or
+    a node is logged, for people and for the log of a run: ``logger.warning("…", extra={"event": "task_retried",
+    "fields": {"task": …, "node": …}})``, where the values of ``fields`` are JSON.
     """
+
+    @property
+    def name(self) -> str:
+        """What a job file calls it."""
+        ...
 
     @property
     def workers(self) -> int:
@@ -35,4 +62,8 @@ class Executor(Protocol):
         ``tasks`` may be a generator over millions. The first exception of a task stops the run and is
         raised here, after the tasks in flight have ended.
         """
+        ...
+
+    def activity(self) -> Activity:
+        """What it is doing now; may be asked from any thread at any time."""
         ...

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -180,3 +182,32 @@ def test_workers_of_a_killed_parent_end_by_themselves(tmp_path):
     process.communicate(timeout=30)
     psutil.wait_procs([worker], timeout=20)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_activity_tells_the_tasks_that_run_now() -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def wait(_: None, task: int) -> int:
+        begun.release()
+        assert go_on.wait(60)
+        return task
+
+    for workers in (1, 2):
+        go_on.clear()
+        executor = EmbeddedExecutor(workers)
+        results: list[tuple[int, int]] = []
+        # The same task twice: it is the runs that are counted.
+        runner = threading.Thread(target=lambda: results.extend(executor.run(wait, None, [7, 7, 7])))  # noqa: B023
+        runner.start()
+        for _ in range(workers):
+            assert begun.acquire(timeout=60)
+        running = executor.activity().running
+        assert [task.task for task in running] == [7] * workers
+        assert {task.node for task in running} == {socket.gethostname()}
+        assert all(0 <= time.time() - task.since < 60 for task in running)
+        go_on.set()
+        runner.join(60)
+        assert len(results) == 3
+        assert executor.activity().running == ()
+        while begun.acquire(blocking=False):
+            pass
