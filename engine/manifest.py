@@ -1,9 +1,9 @@
 """What each task of a scan is made of, as hashes: who asks whether a result still holds compares these.
 
-A result (stratum, trait, variant) follows from the program, the parameters, the people with their covariates, the
-members of the stratum, the trait's values, and the variant's genotypes; not from the names of any of them, nor
-from where they stand. Each of these has a hash here, and the hash of a task is that of its parts. What differs between
-two manifests is therefore what has to be computed again, and no more.
+A result (stratum, trait, variant) follows from the program, the parameters, the trait's values in the people of the
+stratum who have one, with their covariates and sex, and the variant's genotypes; not from the names of any of them,
+from where they stand, or from people and traits beside them. Each of these has a hash here, and the hash of a task is
+that of its parts. What differs between two manifests is therefore what has to be computed again, and no more.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import numpy as np
 import allscan.kernels
 from allscan.engine.ploidy import store_classes
 from allscan.errors import FileFormatError
+from allscan.kernels.missingness import trait_patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from allscan.engine.design import Design
@@ -36,13 +35,7 @@ RESULTS_VERSION = 2
 FORMAT_VERSION = 1
 _DIGITS = 32  # hexadecimal ones of a hash
 
-EVERYTHING = {
-    "program": "the program",
-    "parameters": "the parameters of the scan",
-    "people": "who is analysed, or their order",
-    "covariates": "the covariates",
-    "sex": "the recorded sex",
-}
+EVERYTHING = {"program": "the program", "parameters": "the parameters of the scan"}
 """Parts on which every result depends, in words."""
 
 
@@ -51,8 +44,7 @@ class Manifest:
     """Hashes of the parts of a scan."""
 
     common: dict[str, str]  # by the keys of EVERYTHING
-    strata: tuple[str, ...]
-    traits: tuple[str, ...]
+    traits: tuple[tuple[str, ...], ...]  # by stratum
     runs: tuple[str, ...]  # of variants
     traits_per_task: int
     variants_per_task: int
@@ -62,6 +54,11 @@ class Manifest:
         """Hash of the whole scan."""
         return _hash(json.dumps(asdict(self), sort_keys=True))
 
+    @property
+    def all_traits(self) -> set[str]:
+        """Hashes of the traits in all strata."""
+        return {part for of_stratum in self.traits for part in of_stratum}
+
     @cached_property
     def everything(self) -> str:
         """Hash of what every result depends on."""
@@ -70,8 +67,8 @@ class Manifest:
     def of_task(self, task: ScanTask) -> str:
         """Hash of one task."""
         first = task.batch * self.traits_per_task
-        traits = self.traits[first : first + self.traits_per_task]
-        return _hash(self.everything, self.strata[task.stratum], *traits, self.runs[task.index])
+        traits = self.traits[task.stratum][first : first + self.traits_per_task]
+        return _hash(self.everything, *traits, self.runs[task.index])
 
     def to_json(self) -> str:
         """The manifest as a file of the run folder."""
@@ -90,8 +87,8 @@ class Manifest:
             fields = json.loads(text)
             if fields.pop("format_version") != FORMAT_VERSION:
                 raise ValueError("it is of another version")
-            for name in ("strata", "traits", "runs"):
-                fields[name] = tuple(map(str, fields[name]))
+            fields["traits"] = tuple(tuple(map(str, of_stratum)) for of_stratum in fields["traits"])
+            fields["runs"] = tuple(map(str, fields["runs"]))
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FileFormatError(
@@ -109,18 +106,45 @@ def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: Scan
     common = {
         "program": _hash(program_digest(), str(RESULTS_VERSION)),
         "parameters": _hash(json.dumps(parameters, sort_keys=True, default=str)),
-        "people": _hash("\0".join(store.sample_ids[design.store_rows]), design.store_rows),
-        "covariates": _hash(repr(design.covariates.shape), *_columns(design.covariates)),
-        "sex": _hash(design.sex),
     }
+    rows = _row_hashes(design)
     return Manifest(
         common=common,
-        strata=tuple(_hash(design.members(g)) for g in range(len(design.strata))),
-        traits=tuple(_hash(column) for column in _columns(design.traits)),
+        traits=tuple(_of_traits(design, design.members(g), rows) for g in range(len(design.strata))),
         runs=_runs(store, plan),
         traits_per_task=plan.traits_per_task,
         variants_per_task=plan.variants_per_task,
     )
+
+
+def _of_traits(design: Design, members: NDArray[np.bool_], rows: NDArray[np.uint64]) -> tuple[str, ...]:
+    """Hash of each trait: its values, and the people who have one, with all that is known of them."""
+    of_trait, first = trait_patterns(design.traits, members)
+    present = [members & ~np.isnan(design.traits[:, trait]) for trait in first]
+    people = [_hash(rows[who]) for who in present]
+    return tuple(
+        _hash(people[pattern], design.traits[present[pattern], trait]) for trait, pattern in enumerate(of_trait)
+    )
+
+
+def _row_hashes(design: Design) -> NDArray[np.uint64]:
+    """128 bits for each analysed person: row of the store, sex, covariates; shape (samples, 2)."""
+    columns = [design.store_rows, design.sex, *design.covariates.T]
+    out = np.empty((design.n_samples, 2), np.uint64)
+    for half, seed in enumerate((0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)):
+        state = np.full(design.n_samples, seed, np.uint64)
+        for column in columns:
+            # 0.0 and -0.0 are the same number.
+            state = _mix(state ^ (np.asarray(column, np.float64) + 0.0).view(np.uint64))
+        out[:, half] = state
+    return out
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (doi:10.1145/2660193.2660195): every bit depends on every bit."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
 
 
 def _runs(store: GenotypeStore, plan: ScanPlan) -> tuple[str, ...]:
@@ -137,23 +161,20 @@ def _runs(store: GenotypeStore, plan: ScanPlan) -> tuple[str, ...]:
 
 
 def changes(before: Manifest, now: Manifest) -> list[str]:
-    """What makes results of ``before`` useless for ``now``, in words; empty when nothing does.
-
-    The manifests of two jobs that differ only in which traits or variants they hold share the others' results.
-    """
+    """What differs between two scans, in words."""
     told = [words for name, words in EVERYTHING.items() if before.common.get(name) != now.common.get(name)]
     if told:
         return [f"{words} changed: everything is computed again" for words in told]
-    for plural, old, new in (
-        ("strata", before.strata, now.strata),
-        ("traits", before.traits, now.traits),
-        ("runs of variants", before.runs, now.runs),
+    for plural, of_before, of_now in (
+        ("traits (values, people, their covariates)", before.all_traits, now.all_traits),
+        ("runs of variants", set(before.runs), set(now.runs)),
     ):
-        kept = len(set(new) & set(old))
-        added, gone = len(set(new)) - kept, len(set(old)) - kept
-        if added or gone:
+        kept = len(of_before & of_now)
+        if of_before != of_now:
+            added, gone = len(of_now) - kept, len(of_before) - kept
             told.append(f"{plural}: {kept:,} as before, {added:,} new or changed, {gone:,} no longer there")
-    return told
+    # What is only renamed or reordered.
+    return told or ["the order of traits, strata or variants changed"]
 
 
 @cache
@@ -163,10 +184,6 @@ def program_digest() -> str:
     sources = [path for folder in allscan.kernels.__path__ for path in sorted(Path(folder).glob("*.py"))]
     sources += [engine / name for name in ("ploidy.py", "scoring.py", "chromosomes.py")]
     return _hash(*(path.read_bytes() for path in sources))
-
-
-def _columns(matrix: NDArray[np.float64]) -> Iterable[NDArray[np.float64]]:
-    return (matrix[:, k] for k in range(matrix.shape[1]))
 
 
 def _hash(*parts: str | bytes | NDArray[Any]) -> str:

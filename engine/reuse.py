@@ -14,8 +14,6 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from allscan.engine.hits import HIT_PARTS
 from allscan.engine.manifest import MANIFEST, Manifest
 from allscan.engine.plan import ScanTask
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from allscan.engine.plan import ScanPlan
 
 COMMITS = "commits"
 """Folder of a file for each task that is finished."""
@@ -112,8 +109,11 @@ class Earlier:
         before = read_manifest(self._folder)
         self._before = before if before is not None and before.everything == now.everything else None
         if self._before is not None:
-            self._strata = {part: index for index, part in enumerate(self._before.strata)}
-            self._traits = {part: index for index, part in enumerate(self._before.traits)}
+            self._traits = {
+                part: (stratum, index)
+                for stratum, of_stratum in enumerate(self._before.traits)
+                for index, part in enumerate(of_stratum)
+            }
             self._runs = {part: index for index, part in enumerate(self._before.runs)}
             self._commits = read_commits(self._folder, self._before)
 
@@ -125,22 +125,21 @@ class Earlier:
         # A worker opens the cube itself.
         return {name: value for name, value in self.__dict__.items() if name != "_cube"}
 
-    def _trait(self, task: ScanTask, trait: int) -> int | None:
-        """Where a trait (counted from the batch's first) stands in the earlier cube, if its result is there."""
-        before = self._before
+    def _place(self, task: ScanTask, trait: int) -> tuple[int, int] | None:
+        """Stratum and trait in the earlier cube of a trait (counted from the batch's first), if its result is there."""
+        before, first = self._before, task.batch * self._now.traits_per_task
         if before is None:
             return None
-        stratum = self._strata.get(self._now.strata[task.stratum])
         run = self._runs.get(self._now.runs[task.index])
-        found = self._traits.get(self._now.traits[task.batch * self._now.traits_per_task + trait])
-        if stratum is None or run is None or found is None:
+        found = self._traits.get(self._now.traits[task.stratum][first + trait])
+        if run is None or found is None:
             return None
-        name = ScanTask(stratum, found // before.traits_per_task, run).name
+        name = ScanTask(found[0], found[1] // before.traits_per_task, run).name
         return found if name in self._commits else None
 
     def kept(self, task: ScanTask, n_traits: int) -> tuple[int, ...]:
         """Traits of a task's batch, counted from its first, whose results still hold."""
-        return tuple(trait for trait in range(n_traits) if self._trait(task, trait) is not None)
+        return tuple(trait for trait in range(n_traits) if self._place(task, trait) is not None)
 
     def take(self, task: ScanTask, kept: tuple[int, ...], columns: dict[str, NDArray[Any]]) -> int:
         """Fill in the rows of kept traits.
@@ -164,31 +163,22 @@ class Earlier:
             If the earlier results are damaged.
         """
         assert self._before is not None
-        stratum = self._strata[self._now.strata[task.stratum]]
         run = self._runs[self._now.runs[task.index]]
-        places = [place for trait in kept if (place := self._trait(task, trait)) is not None]
+        places = [place for trait in kept if (place := self._place(task, trait)) is not None]
         start = run * self._before.variants_per_task
         for name, rows in columns.items():
             variants = slice(start, start + rows.shape[1])
             # Neighbours are read together: they share files.
             for low, high in _stretches(places):
-                block = self._cube.block(name, stratum, slice(places[low], places[high - 1] + 1), variants)
+                stratum, trait = places[low]
+                block = self._cube.block(name, stratum, slice(trait, trait + high - low), variants)
                 rows[list(kept[low:high])] = block
-        commit = self._commits[ScanTask(stratum, places[0] // self._before.traits_per_task, run).name]
+        stratum, trait = places[0]
+        commit = self._commits[ScanTask(stratum, trait // self._before.traits_per_task, run).name]
         return int(commit["hidden_heterozygotes"])
 
 
-def _stretches(places: list[int]) -> list[tuple[int, int]]:
-    """Runs of consecutive numbers, as (first, one past the last) indices."""
-    cuts = np.flatnonzero(np.diff(places) != 1) + 1
-    edges = [0, *cuts.tolist(), len(places)]
-    return list(pairwise(edges))
-
-
-def count_kept(earlier: Earlier, plan: ScanPlan) -> int:
-    """Results (stratum, trait, variant) of a plan that need not be computed."""
-    return sum(
-        len(earlier.kept(task, len(range(*plan.batch_traits(task.batch).indices(plan.n_traits)))))
-        * len(plan.run_rows(task.index))
-        for task in plan.all_tasks()
-    )
+def _stretches(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs of consecutive traits of one stratum, as (first, one past the last) indices."""
+    cuts = [k for k in range(1, len(places)) if places[k] != (places[k - 1][0], places[k - 1][1] + 1)]
+    return list(pairwise([0, *cuts, len(places)]))

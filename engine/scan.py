@@ -79,6 +79,7 @@ class ScanSummary:
     trait_notes: tuple[tuple[str, str, str], ...]  # (trait, stratum, message)
     n_hits: int
     tasks_resumed: int
+    results_kept: int  # taken from an earlier scan in the same folder
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class TaskReport:
     variants: int
     hidden_heterozygotes: int
     hits: int
+    kept: int  # results that were taken from an earlier scan
 
 
 def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
@@ -106,7 +108,8 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
         hits = write_hits(output, plan, task, columns, shared.spec.hits_neg_log10_p)
         counts = np.bincount(columns["status"].ravel())
         statuses = {Status(code).name.lower(): int(count) for code, count in enumerate(counts) if count}
-        report = TaskReport(statuses, columns["status"].shape[1], hidden, hits)
+        variants = columns["status"].shape[1]
+        report = TaskReport(statuses, variants, hidden, hits, variants * len(shared.kept))
         commit = {"digest": plan.made_of.of_task(task), **report.__dict__}
         write_atomically(output / COMMITS / f"{task.name}.json", json.dumps(commit).encode())
     except OSError as error:
@@ -319,4 +322,5 @@ def _summary(
         trait_notes=tuple(notes),
         n_hits=n_hits,
         tasks_resumed=resumed,
+        results_kept=sum(report.kept for report in done.values()),
     )

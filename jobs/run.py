@@ -262,6 +262,7 @@ class _Worker:
                 memory_limit_bytes=self._planned.memory_limit_bytes,
                 tasks=self._planned.scan.n_tasks,
                 tasks_resumed=summary.tasks_resumed,
+                results_kept=summary.results_kept,
                 earlier_sessions=self._earlier,
             ),
         )

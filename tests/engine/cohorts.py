@@ -34,8 +34,13 @@ def write_cohort(
     build: str | None = "GRCh38",
     sex: NDArray[np.int8] | None = None,
     block: int = BLOCK,
+    skip: int = 0,
+    stop: int | None = None,
 ) -> Cohort:
-    """Write a store with ``contigs`` (name: number of variants), rare and common, with missing calls."""
+    """Write a store with ``contigs`` (name: number of variants), rare and common, with missing calls.
+
+    Of these variants ``skip:stop``: stores that share variants hold the same of them.
+    """
     rng = np.random.default_rng(seed)
     contigs = contigs or {"1": 150, "2": 60}
     v = sum(contigs.values())
@@ -46,6 +51,9 @@ def write_cohort(
     position = np.concatenate([np.sort(rng.choice(np.arange(1, 10**6), n, replace=False)) for n in contigs.values()])
     position = (position + 5_000_000).astype(np.int32)
     sex = rng.integers(1, 3, samples).astype(np.int8) if sex is None else sex
+    info = np.where(np.arange(v) % 5 == 0, 0.5, np.nan)
+    calls, contig, position, info = (array[skip:stop] for array in (calls, contig, position, info))
+    v = len(calls)
     create_store(
         path,
         n_variants=v,
@@ -76,7 +84,7 @@ def write_cohort(
             "variant_n_het": (calls == 1).sum(axis=1),
             "variant_n_hom_alt": (calls == 2).sum(axis=1),
             "variant_hwe_neg_log10_p": np.zeros(v),
-            "variant_info": np.where(np.arange(v) % 5 == 0, 0.5, np.nan),
+            "variant_info": info,
             "variant_n_alt": np.ones(v, np.int16),
             "variant_n_haploid": np.zeros(v, np.int32),
         },

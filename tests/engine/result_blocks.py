@@ -39,7 +39,11 @@ def make_plan(
         output_bytes=0,
         rows=None,
         manifest=Manifest(
-            {}, strata, ("",) * traits, ("",) * -(-variants // task_variants), min(task_traits, traits), task_variants
+            {},
+            (("",) * traits,) * len(strata),
+            ("",) * -(-variants // task_variants),
+            min(task_traits, traits),
+            task_variants,
         ),
     )
 

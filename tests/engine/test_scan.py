@@ -367,7 +367,7 @@ def test_commits_hold_no_person(cohort: Cohort, tmp_path: Path) -> None:
     for path, content in tree(tmp_path / "run").items():
         assert b"person" not in content, path
     commit = json.loads(next((tmp_path / "run" / "commits").iterdir()).read_text())
-    assert set(commit) == {"digest", "status_counts", "variants", "hidden_heterozygotes", "hits"}
+    assert set(commit) == {"digest", "status_counts", "variants", "hidden_heterozygotes", "hits", "kept"}
 
 
 def test_too_little_memory_is_said_before_work(cohort: Cohort) -> None:
