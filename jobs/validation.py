@@ -1,11 +1,11 @@
-"""From plain data to a JobSpec, with every refusal told by line, key, and what to do."""
+"""From plain data to a model, with every refusal told by line, key, and what to do."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from allscan.jobs.yaml_source import KeyPath, YamlDocument
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_PROBLEMS = 8
 """Problems shown of one job file; the rest is counted."""
@@ -33,14 +35,25 @@ class Problem:
 
 
 def validate_job(data: dict[str, Any], document: YamlDocument | None = None) -> JobSpec:
-    """Check plain data against the job model.
+    """Check plain data against the job model. See :func:`validate`."""
+    return validate(JobSpec, data, document, subject="the job", fix="`allscan schema` describes every key")
+
+
+def validate(
+    model: type[Model], data: dict[str, Any], document: YamlDocument | None, *, subject: str, fix: str
+) -> Model:
+    """Check plain data against a model.
 
     Parameters
     ----------
+    model
+        What the data must be.
     data
-        The job's keys.
+        The keys and values.
     document
-        The file that the data come from, for line numbers; None for a job made in Python.
+        The file that the data come from, for line numbers; None for data made in Python.
+    subject, fix
+        What the data are, and where the keys are described, for messages.
 
     Raises
     ------
@@ -48,12 +61,12 @@ def validate_job(data: dict[str, Any], document: YamlDocument | None = None) -> 
         Unknown keys (with the nearest known one), missing keys, wrong types, impossible values: all at once.
     """
     try:
-        return JobSpec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(details) for details in error.errors(include_url=False)]
+        problems = [_problem(model, details) for details in error.errors(include_url=False)]
     if document is not None:
         problems.sort(key=lambda problem: _order(document, problem.key_path))
-    raise _refusal(problems, document)
+    raise _refusal(problems, document, subject, fix)
 
 
 def locate(key_path: KeyPath, document: YamlDocument | None) -> str:
@@ -79,45 +92,47 @@ def _order(document: YamlDocument, key_path: KeyPath) -> tuple[int, int]:
     return position.line, position.column
 
 
-def _refusal(problems: list[Problem], document: YamlDocument | None) -> JobError:
+def _refusal(problems: list[Problem], document: YamlDocument | None, subject: str, fix: str) -> JobError:
     if len(problems) == 1:
         problem = problems[0]
         return JobError(problem.what, where=locate(problem.key_path, document), fix=problem.fix)
-    lines = [f"the job has {len(problems)} problems:"]
+    lines = [f"{subject} has {len(problems)} problems:"]
     lines.extend(
         f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}" for problem in problems[:MAX_PROBLEMS]
     )
     if len(problems) > MAX_PROBLEMS:
         lines.append(f"  … and {len(problems) - MAX_PROBLEMS} more")
-    where = str(document.path) if document is not None else "the job"
-    return JobError("\n".join(lines), where=where, fix="correct these keys; `allscan schema` describes every one")
+    where = str(document.path) if document is not None else subject
+    return JobError("\n".join(lines), where=where, fix=f"correct these keys; {fix}")
 
 
-def _problem(details: ErrorDetails) -> Problem:
+def _problem(model: type[BaseModel], details: ErrorDetails) -> Problem:
     key_path = _key_path(details["loc"])
     kind = details["type"]
     value = details["input"]
     context = details.get("ctx", {})
     key = str(key_path[-1]) if key_path else ""
     if kind == "extra_forbidden":
-        return Problem(f"unknown key {key!r}", key_path, _nearest(key_path))
+        return Problem(f"unknown key {key!r}", key_path, _nearest(model, key_path))
     if kind == "missing":
-        return Problem(f"the key {key_name(key_path)!r} is missing", key_path, f"add it: {_description(key_path)}")
+        return Problem(
+            f"the key {key_name(key_path)!r} is missing", key_path, f"add it: {_description(model, key_path)}"
+        )
     if kind == "value_error":
         error = context["error"]
         if isinstance(error, AllscanError):
-            return Problem(error.what, key_path, error.fix or _advice(key_path))
-        return Problem(str(error), key_path, _advice(key_path))
+            return Problem(error.what, key_path, error.fix or _advice(model, key_path))
+        return Problem(str(error), key_path, _advice(model, key_path))
     if kind == "literal_error":
         return _not_a_choice(key, value, context["expected"], key_path)
     if value is None:
         return Problem(f"{key!r} has no value", key_path, "write a value after the ':', or remove the key")
     if kind == "too_short":
-        return Problem(f"{key!r} is empty", key_path, _advice(key_path))
+        return Problem(f"{key!r} is empty", key_path, _advice(model, key_path))
     wanted = _WANTED.get(kind)
     if wanted is None:
         message = details["msg"].removeprefix("Input ")
-        return Problem(f"{key!r} is {_shown(value)}; it {message}", key_path, _advice(key_path))
+        return Problem(f"{key!r} is {_shown(value)}; it {message}", key_path, _advice(model, key_path))
     fix = f"write {wanted}"
     if kind == "string_type" and not isinstance(value, (dict, list)):
         fix = f"put it in quotes: '{_shown(value)}'"
@@ -163,37 +178,36 @@ def _key_path(location: tuple[int | str, ...]) -> KeyPath:
     return tuple(part for part in location if part != "[key]")
 
 
-def _nearest(key_path: KeyPath) -> str:
+def _nearest(model: type[BaseModel], key_path: KeyPath) -> str:
     """The nearest known key of the same section, else the section that has a key of this name."""
     unknown = str(key_path[-1])
-    section = _section(key_path[:-1])
+    section = _section(model, key_path[:-1])
     known = list(section.model_fields) if section is not None else []
     lowered = unknown.lower().replace("-", "_")
     close = difflib.get_close_matches(lowered, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    for path, name in _all_keys(JobSpec, ()):
+    for path, name in _all_keys(model, ()):
         if name == lowered:
             return f"{name!r} belongs under {key_name(path)!r}" if path else f"move {name!r} to the top level"
     return f"known keys here: {', '.join(known)}"
 
 
-def _advice(key_path: KeyPath) -> str:
-    description = _description(key_path)
+def _advice(model: type[BaseModel], key_path: KeyPath) -> str:
+    description = _description(model, key_path)
     return f"change the value: {description}" if description else "change the value"
 
 
-def _description(key_path: KeyPath) -> str:
+def _description(model: type[BaseModel], key_path: KeyPath) -> str:
     """First sentence of what a key means; empty for names that the user chose."""
-    section = _section(key_path[:-1])
+    section = _section(model, key_path[:-1])
     info = section.model_fields.get(str(key_path[-1])) if section is not None else None
     text = (info.description or "") if info is not None else ""
     return re.split(r"\. (?=[A-Z])", text)[0].rstrip(".")
 
 
-def _section(key_path: KeyPath) -> type[BaseModel] | None:
+def _section(model: type[BaseModel], key_path: KeyPath) -> type[BaseModel] | None:
     """The model of the section at a key path, stepping through mappings from names to sections."""
-    model: type[BaseModel] = JobSpec
     parts = list(key_path)
     while parts:
         info = model.model_fields.get(str(parts.pop(0)))

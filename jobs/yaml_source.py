@@ -1,4 +1,4 @@
-"""Strict YAML 1.2 for job files: plain data, and the line and column of every key.
+"""Strict YAML 1.2 for job files and tables of prices: plain data, and the line and column of every key.
 
 ruamel.yaml scans and parses; this module builds the values itself, from the parser's events, so that ``no``
 stays a word, a key is written once, nothing is ever executed, and a small file cannot unfold into a huge one.
@@ -90,14 +90,14 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise JobError(
-            f"the job file holds a control character (code {_code_point(error.character)})",
+            f"the file holds a control character (code {_code_point(error.character)})",
             where=f"{path}:{line}",
-            fix="remove it: a job file is plain UTF-8 text",
+            fix="remove it: the file is plain UTF-8 text",
         ) from error
     except MarkedYAMLError as error:
         _refuse_syntax(error, text, path)
     except YAMLError as error:
-        raise JobError(f"the job file is not YAML: {error}", where=str(path)) from error
+        raise JobError(f"the file is not YAML: {error}", where=str(path)) from error
     return YamlDocument(path=path, data=data, positions=builder.positions, text=text)
 
 
@@ -106,14 +106,14 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise JobError("there is no such job file", where=str(path), fix="check the path") from None
+        raise JobError("there is no such file", where=str(path), fix="check the path") from None
     except IsADirectoryError:
-        raise JobError("this is a folder, not a job file", where=str(path), fix="name the YAML file in it") from None
+        raise JobError("this is a folder, not a file", where=str(path), fix="name the YAML file in it") from None
     except OSError as error:
-        raise JobError(f"the job file cannot be read: {error.strerror}", where=str(path)) from error
+        raise JobError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
     if len(raw) > MAX_BYTES:
         raise JobError(
-            f"the job file is larger than {MAX_BYTES // 1024} KiB: is it a data file?",
+            f"the file is larger than {MAX_BYTES // 1024} KiB: is it a data file?",
             where=str(path),
             fix="a job file names data files; the data stand in files of their own",
         )
@@ -122,7 +122,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise JobError(
-            f"the job file is not UTF-8 text (byte 0x{raw[error.start]:02x})",
+            f"the file is not UTF-8 text (byte 0x{raw[error.start]:02x})",
             where=f"{path}:{line}",
             fix="save it as plain UTF-8 text",
         ) from error
@@ -158,7 +158,7 @@ def _refuse_syntax(error: MarkedYAMLError, text: str, path: Path) -> NoReturn:
         opened = f" opened in line {start.line + 1}" if start is not None else ""
         problem = f"a comma or the end of the bracket{opened} is missing"
         fix = "close the bracket, or put a comma between its items"
-    raise JobError(f"the job file is not YAML: {problem}", where=f"{path}:{line}:{column}", fix=fix) from error
+    raise JobError(f"the file is not YAML: {problem}", where=f"{path}:{line}:{column}", fix=fix) from error
 
 
 @dataclass
@@ -180,18 +180,18 @@ class _Builder:
             if isinstance(event, ev.StreamEndEvent):
                 break
             if first is not None:
-                self._refuse(event, "the job file holds more than one document", "one file is one job: remove '---'")
+                self._refuse(event, "the file holds more than one document", "one file is one job: remove '---'")
             first = event
             data = self._value(event, events, (), depth=1)
         if first is None or data is None:
             raise JobError(
-                "the job file is empty",
+                "the file is empty",
                 where=str(self.path),
-                fix="write at least name, genotypes, traits and output; see `allscan schema`",
+                fix="a job has at least name, genotypes, traits and output; see `allscan schema`",
             )
         if not isinstance(data, dict):
             kind = "a list" if isinstance(data, list) else "a single value"
-            self._refuse(first, f"the job file holds {kind}, not keys", "write lines like 'name: lipids'")
+            self._refuse(first, f"the file holds {kind}, not keys", "write lines like 'name: lipids'")
         return data
 
     def _value(self, event: ev.Event, events: Iterator[ev.Event], key_path: KeyPath, depth: int) -> Any:
@@ -269,7 +269,7 @@ class _Builder:
         if self._size > MAX_VALUES:
             self._refuse(
                 event,
-                f"the job file unfolds to more than {MAX_VALUES:,} values",
+                f"the file unfolds to more than {MAX_VALUES:,} values",
                 "remove the aliases (*name) that repeat each other",
             )
 

@@ -138,7 +138,7 @@ def test_nesting_up_to_the_limit_is_read() -> None:
 
 
 def test_files_that_are_no_job_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="no such job file"):
+    with pytest.raises(JobError, match="no such file"):
         read_yaml(tmp_path / "missing.yaml")
     with pytest.raises(JobError, match="folder"):
         read_yaml(tmp_path)
