@@ -66,9 +66,16 @@ class Manifest:
 
     def of_task(self, task: ScanTask) -> str:
         """Hash of one task."""
-        first = task.batch * self.traits_per_task
-        traits = self.traits[task.stratum][first : first + self.traits_per_task]
-        return _hash(self.everything, *traits, self.runs[task.index])
+        return _hash(self._batches[task.stratum][task.batch], self.runs[task.index])
+
+    @cached_property
+    def _batches(self) -> list[list[str]]:
+        """Hash of all that the tasks of a stratum and batch share."""
+        size = self.traits_per_task
+        return [
+            [_hash(self.everything, *traits[first : first + size]) for first in range(0, len(traits), size)]
+            for traits in self.traits
+        ]
 
     def to_json(self) -> str:
         """The manifest as a file of the run folder."""
