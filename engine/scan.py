@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -57,6 +59,25 @@ class TaskRunner(Protocol):
         ...
 
 
+class Stage:
+    """What a scan is at."""
+
+    NULL_MODELS = "null models"
+    SCAN = "scan"
+    HITS = "hits"
+
+
+@dataclass(frozen=True)
+class FinishedTask:
+    """A task that has just been committed."""
+
+    name: str
+    seconds: float  # on its worker
+    node: str  # name of the machine
+    variants: int
+    hits: int
+
+
 @dataclass(frozen=True)
 class ScanProgress:
     """How far a scan is."""
@@ -66,6 +87,8 @@ class ScanProgress:
     tasks_resumed: int
     variants_done: int  # variants × strata × trait batches
     variants_total: int
+    stage: str = Stage.SCAN
+    task: FinishedTask | None = None  # the one that this progress comes from
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,22 @@ class TaskReport:
     hidden_heterozygotes: int
     hits: int
     kept: int  # results that were taken from an earlier scan
+
+
+@dataclass(frozen=True)
+class TimedReport:
+    """What a task says of itself, and where and for how long it ran."""
+
+    report: TaskReport
+    seconds: float
+    node: str
+
+
+def run_timed_task(shared: ScanShared, task: ScanTask) -> TimedReport:
+    """Run a task, timed. Times and places stay out of its commit, whose bytes depend on the data alone."""
+    began = time.perf_counter()
+    report = run_task(shared, task)
+    return TimedReport(report, time.perf_counter() - began, socket.gethostname())
 
 
 def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
@@ -258,19 +297,22 @@ def run_scan(
     repeats = len(plan.strata) * plan.n_batches
     notes: list[tuple[str, str, str]] = []
 
-    def tell() -> None:
-        if on_progress:
-            variants = sum(report.variants for report in done.values())
-            on_progress(ScanProgress(len(done), plan.n_tasks, resumed, variants, plan.n_variants * repeats))
+    variants = sum(report.variants for report in done.values())
 
-    tell()
+    def tell(stage: str, task: FinishedTask | None = None) -> None:
+        if on_progress:
+            total = plan.n_variants * repeats
+            on_progress(ScanProgress(len(done), plan.n_tasks, resumed, variants, total, stage, task))
+
     for stratum, stratum_name in enumerate(plan.strata):
         for batch in range(plan.n_batches):
             traits = plan.batch_traits(batch)
             names = design.trait_names[traits]
+            tell(Stage.NULL_MODELS)
             nulls, of_batch = _batch_nulls(test, store, design, spec, stratum, np.arange(plan.n_traits)[traits], kinds)
             notes += [(names[note.trait], stratum_name, note.message) for note in of_batch]
             tasks = [task for task in plan.tasks(stratum, batch) if task.name not in done]
+            tell(Stage.SCAN)
             for kept, of_kept in _by_kept(tasks, earlier, len(names)).items():
                 computed = [trait for trait in range(len(names)) if trait not in kept]
                 if kept and computed:
@@ -279,9 +321,14 @@ def run_scan(
                 shared = ScanShared(
                     store, plan, spec, nulls, output, plan.strata, tuple(names[k] for k in computed), kept, earlier
                 )
-                for task, report in executor.run(run_task, shared, of_kept):
-                    done[task.name] = report
-                    tell()
+                for task, timed in executor.run(run_timed_task, shared, of_kept):
+                    report = done[task.name] = timed.report
+                    variants += report.variants
+                    tell(
+                        Stage.SCAN,
+                        FinishedTask(task.name, timed.seconds, timed.node, report.variants, report.hits),
+                    )
+    tell(Stage.HITS)
     try:
         parts = [task.name for task in plan.all_tasks() if done[task.name].hits]
         n_hits = compact_hits(output, ResultsCube(output), parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from allscan.engine.chromosomes import Region
 from allscan.engine.design import Design
 from allscan.engine.plan import ScanSpec, VariantFilter, plan_scan
 from allscan.engine.results import CUBE, ResultsCube
-from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
+from allscan.engine.scan import ScanProgress, ScanSummary, Stage, run_scan
 from allscan.errors import CorruptChunkError, InputError, JobChangedError, OutputError
 from allscan.kernels.association import Missing, Model, Status
 from allscan.kernels.panel import panel_bytes
@@ -188,7 +189,15 @@ def test_another_scan_in_the_same_folder_is_refused(cohort: Cohort, tmp_path: Pa
 def test_progress_counts_up_to_the_end(cohort: Cohort, tmp_path: Path) -> None:
     seen: list[ScanProgress] = []
     scan(cohort, make_design(cohort), tmp_path / "run", on_progress=seen.append)
-    assert [p.tasks_done for p in seen] == [0, 1, 2, 3, 4]
+    assert [(p.stage, p.tasks_done) for p in seen] == [
+        (Stage.NULL_MODELS, 0),
+        *((Stage.SCAN, done) for done in range(5)),
+        (Stage.HITS, 4),
+    ]
+    finished = [p.task for p in seen if p.task is not None]
+    assert len({task.name for task in finished}) == 4
+    assert sum(task.variants for task in finished) == 210
+    assert all(task.seconds > 0 and task.node == socket.gethostname() for task in finished)
     assert seen[-1].variants_done == seen[-1].variants_total == 210
 
 
