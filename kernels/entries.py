@@ -25,9 +25,10 @@ class Entries(NamedTuple):
     sample: NDArray[np.int32]  # (entries,) increasing within a variant
 
 
-ENTRY_ROWS = 2 * STRIP_ROWS
-"""Panel rows of a strip: a chunk of them fits the second-level cache. Lists are cut once for each strip, so that short
-strips cost more than they save."""
+LEAST_ROWS = 2 * STRIP_ROWS
+"""Panel rows of a strip, at least: a chunk of them fits the second-level cache."""
+ENTRIES_OF_STRIP = 24
+"""Entries of a variant in a strip, about: to begin another list costs as much as some entries do."""
 
 add_entries = intrinsic("add_entries")
 
@@ -40,6 +41,7 @@ def _sum_entries(
     data: NDArray[np.floating[Any]],
     subsets_of_sample: NDArray[np.int64],
     subset: NDArray[np.int32],
+    rows: int,
     out: NDArray[np.float64],
     subset_out: NDArray[np.float64],
 ) -> float:
@@ -56,7 +58,7 @@ def _sum_entries(
     for v in range(n_variants):
         end[v] = offset[v]
     ahead = 0.0
-    for strip_end in range(ENTRY_ROWS, n_rows + ENTRY_ROWS, ENTRY_ROWS):
+    for strip_end in range(rows, n_rows + rows, rows):
         inside = 0
         for v in range(n_variants):
             j = end[v]
@@ -67,9 +69,9 @@ def _sum_entries(
             inside += j - begin[v]
         for chunk in range(n_chunks):
             at = chunk * n_rows * lanes
-            if inside > ENTRY_ROWS // 4:
+            if inside > rows // 4:
                 # Memory is read fast in its own order, and slowly in that of the entries.
-                for row in range(strip_end - ENTRY_ROWS, min(strip_end, n_rows)):
+                for row in range(strip_end - rows, min(strip_end, n_rows)):
                     ahead += flat[at + row * lanes]
             for v in range(n_variants):
                 to = (v * n_chunks + chunk) * lanes
@@ -109,7 +111,8 @@ def sum_entries(
         The same over the listed samples that are in each subset.
     """
     v = len(entries.offset) - 1
-    chunks, _, lanes = panel.data.shape
+    chunks, n_rows, lanes = panel.data.shape
+    strips = max(1, len(entries.sample) // max(1, v * ENTRIES_OF_STRIP))
     out = np.zeros((v, chunks, lanes))
     subset_out = np.zeros((subsets.n_subsets, v, -(-subsets.n_columns // lanes), lanes))
     _sum_entries(
@@ -119,6 +122,7 @@ def sum_entries(
         panel.data,
         subsets.of_sample_start,
         subsets.of_sample,
+        max(LEAST_ROWS, GROUP * -(-n_rows // (GROUP * strips))),
         out,
         subset_out,
     )
