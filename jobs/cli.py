@@ -178,11 +178,18 @@ def check(job: Path) -> None:
 @main.command()
 @click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
 @_runtime_options
-def plan(job: Path, workers: int | None, memory: str | None) -> None:
+@click.option("--prices", type=OUTPUT_PATH, metavar="PRICES.yaml", help="Say what it costs, at these prices.")
+def plan(job: Path, workers: int | None, memory: str | None, prices: Path | None) -> None:
     """Say what a job will cost: tasks, memory, time and disk. Nothing is written."""
     from allscan.jobs.job import Job
+    from allscan.jobs.prices import estimate_cost, read_prices
 
-    click.echo(Job.from_yaml(job).with_runtime(workers=workers, memory=memory).plan())
+    prepared = Job.from_yaml(job).with_runtime(workers=workers, memory=memory)
+    table = read_prices(prices) if prices is not None else None
+    planned = prepared.plan()
+    click.echo(planned)
+    if table is not None:
+        click.echo(estimate_cost(planned, table).text())
 
 
 @main.command()

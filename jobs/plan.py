@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from allscan.engine.costs import BASE_MEMORY
 from allscan.engine.plan import ScanPlan, plan_scan
+from allscan.engine.results import CUBE_TRAITS, cube_columns
 from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
-from allscan.jobs.progress import format_bytes, format_seconds
+from allscan.jobs.progress import format_bytes, format_cpu_time, format_seconds
 from allscan.jobs.spec import parse_memory
 
 if TYPE_CHECKING:
+    from allscan.engine.plan import ScanSpec
+    from allscan.engine.store import GenotypeStore
     from allscan.jobs.check import CheckedJob
     from allscan.jobs.job import Job
 
 MEMORY_SHARE = 0.6
 """Share of the free memory that a job takes when it is not told how much it may."""
+
+
+UNBOUNDED = 1 << 62
+"""Bytes of a cluster's memory: each machine's is counted when a task is given to it, not here."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,48 +38,78 @@ class PlanReport:
     n_tasks: int
     variants_per_task: int
     traits_per_task: int
+    executor: str
     workers: int
-    workers_asked: int
+    workers_asked: int | None  # None: as many as the cluster has
     task_memory_bytes: int
-    peak_memory_bytes: int
+    shared_memory_bytes: int  # of each machine, once
+    worker_memory_bytes: int  # of each worker: a task, and on a cluster a process of its own
     memory_limit_bytes: int
-    expected_seconds: float
+    cpu_seconds: float  # of CPUs like this machine's
     output_bytes: int
+    objects_read: int  # chunks of genotypes, from disk or object storage
+    objects_written: int
     free_disk_bytes: int
     output: str
 
     def __repr__(self) -> str:
         return self.text()
 
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the workers are processes of a cluster."""
+        return self.executor != "embedded"
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Planned peak of this machine's process, or of a machine with one worker."""
+        return self.shared_memory_bytes + (1 if self.on_cluster else self.workers) * self.worker_memory_bytes
+
+    @property
+    def expected_seconds(self) -> float:
+        """Wall time of the scan: no worker can be faster than its share of whole tasks."""
+        rounds = -(-self.n_tasks // self.workers)
+        return self.cpu_seconds * rounds / self.n_tasks
+
     def text(self) -> str:
         """The plan as lines of text."""
-        fewer = f" ({self.workers_asked} asked: memory does not suffice)" if self.workers < self.workers_asked else ""
         short = "" if self.fits_disk else "  NOT ENOUGH"
         tests = self.n_variants * self.n_traits
-        peak, task, limit, disk, free = (
-            format_bytes(number)
-            for number in (
-                self.peak_memory_bytes,
-                self.task_memory_bytes,
-                self.memory_limit_bytes,
-                self.output_bytes,
-                self.free_disk_bytes,
-            )
-        )
         return "\n".join(
             [
                 f"tests       {tests:,} ({self.n_variants:,} variants × {self.n_traits:,} traits) "
                 f"in {self.n_samples:,} people",
                 f"tasks       {self.n_tasks:,} of up to {self.variants_per_task:,} variants × "
                 f"{self.traits_per_task:,} traits",
-                f"workers     {self.workers}{fewer}",
-                f"memory      {peak} at most, {task} per task; {limit} allowed",
-                f"time        about {format_seconds(self.expected_seconds)}, from the rate of one block on "
-                "one core, measured just now",
-                f"disk        {disk} for the results; {free} free{short}",
+                *(self._cluster_lines() if self.on_cluster else self._machine_lines()),
+                f"CPU time    {format_cpu_time(self.cpu_seconds)} on CPUs like this one, from the rate of one block, "
+                "measured just now",
+                f"disk        {format_bytes(self.output_bytes)} for the results; "
+                f"{format_bytes(self.free_disk_bytes)} free{short}",
                 f"output      {self.output}",
             ]
         )
+
+    def _machine_lines(self) -> list[str]:
+        asked = self.workers_asked or self.workers
+        fewer = f" ({asked} asked: memory does not suffice)" if self.workers < asked else ""
+        peak, task, limit = map(format_bytes, (self.peak_memory_bytes, self.task_memory_bytes, self.memory_limit_bytes))
+        return [
+            f"workers     {self.workers}{fewer}",
+            f"memory      {peak} at most, {task} per task; {limit} allowed",
+            f"time        about {format_seconds(self.expected_seconds)}",
+        ]
+
+    def _cluster_lines(self) -> list[str]:
+        known = self.workers_asked is not None
+        workers = f"{self.workers:,} of the cluster" if known else "all CPUs of the cluster"
+        time = f"about {format_seconds(self.expected_seconds)}" if known else "--workers N says it for N CPUs"
+        return [
+            f"workers     {workers}",
+            f"memory      {format_bytes(self.worker_memory_bytes)} for each worker and "
+            f"{format_bytes(self.shared_memory_bytes)} for each machine",
+            f"time        {time}",
+        ]
 
     @property
     def fits_disk(self) -> bool:
@@ -97,12 +135,16 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         Not even one task fits in the memory that the job may use.
     """
     runtime = job.spec.runtime
-    workers = runtime.workers if runtime.workers is not None else available_cpus()
+    on_cluster = str(runtime.executor) != "embedded"
+    workers = runtime.workers if runtime.workers is not None or on_cluster else available_cpus()
     memory = parse_memory(runtime.memory) if runtime.memory else int(MEMORY_SHARE * available_memory())
+    bound = UNBOUNDED if on_cluster else memory
     try:
-        scan = plan_scan(checked.store, checked.design, checked.spec, workers=workers, memory_bytes=memory)
+        scan = plan_scan(checked.store, checked.design, checked.spec, workers=workers or 1, memory_bytes=bound)
     except InputError as error:
         raise type(error)(error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix) from error
+    worker_memory = scan.task_memory_bytes + (BASE_MEMORY if on_cluster else 0)
+    read, written = task_objects(checked.store, checked.spec, scan)
     report = PlanReport(
         name=job.spec.name,
         n_variants=scan.n_variants,
@@ -111,17 +153,28 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         n_tasks=scan.n_tasks,
         variants_per_task=scan.variants_per_task,
         traits_per_task=scan.traits_per_task,
+        executor=str(runtime.executor),
         workers=scan.workers,
         workers_asked=workers,
         task_memory_bytes=scan.task_memory_bytes,
-        peak_memory_bytes=scan.peak_memory_bytes,
+        shared_memory_bytes=scan.shared_memory_bytes,
+        worker_memory_bytes=worker_memory,
         memory_limit_bytes=memory,
-        expected_seconds=scan.expected_seconds,
+        cpu_seconds=scan.expected_seconds * scan.workers,
         output_bytes=scan.output_bytes,
+        objects_read=read * scan.n_tasks,
+        objects_written=written * scan.n_tasks,
         free_disk_bytes=free_space(job.output),
         output=job.spec.output,
     )
     return PlannedJob(scan, memory, report)
+
+
+def task_objects(store: GenotypeStore, spec: ScanSpec, scan: ScanPlan) -> tuple[int, int]:
+    """Chunks that a task reads and writes: each is a request where they lie on object storage."""
+    read = -(-scan.variants_per_task // int(store.block_variants))
+    chunks = len(cube_columns(spec)) * -(-scan.traits_per_task // CUBE_TRAITS)
+    return read, chunks + 2  # and its hits, and its commit
 
 
 def refuse_full_disk(plan: PlanReport, done_fraction: float, where: str) -> None:

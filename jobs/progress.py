@@ -200,3 +200,15 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_cpu_time(seconds: float) -> str:
+    """``12 s``, ``3 min 05 s``, ``2.4 CPU hours``, ``12,300 CPU hours``."""
+    hours = seconds / 3600
+    return (
+        format_seconds(seconds)
+        if hours < 1
+        else f"{hours:,.1f} CPU hours"
+        if hours < 100
+        else f"{hours:,.0f} CPU hours"
+    )
