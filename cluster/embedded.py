@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from allscan.cluster.executor import Activity, RunningTask
+from allscan.cluster.threads import limit_numba_threads, one_thread
 from allscan.errors import InputError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class EmbeddedExecutor:
         function: Callable[[Shared, Task], Result],
         shared: Shared,
         tasks: Iterable[Task],
+        *,
+        memory_bytes: int = 0,  # noqa: ARG002 - the interface's; a plan for one machine has bounded the workers by it
     ) -> Iterator[tuple[Task, Result]]:
         """Yield ``(task, function(shared, task))`` in order of completion.
 
@@ -131,7 +134,7 @@ class EmbeddedExecutor:
         self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
     ) -> Iterator[tuple[Task, Result]]:
         def call(task: Task) -> Result:
-            _limit_numba_threads()
+            limit_numba_threads()
             with self._noted(task):
                 return function(shared, task)
 
@@ -206,13 +209,6 @@ def _holding_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _limit_numba_threads() -> None:
-    # numba's setting belongs to the calling thread. Not imported here: whoever runs many tasks has called a kernel.
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        numba.set_num_threads(1)
-
-
 _worker: tuple[Callable[[Any, Any], Any], Any] | None = None
 
 
@@ -236,11 +232,8 @@ def _end_with_parent() -> None:
 
 
 def _call_in_worker(task: Any) -> Any:
-    from threadpoolctl import threadpool_limits
-
     if _worker is None:
         raise RuntimeError("the worker was not started by EmbeddedExecutor")
     function, shared = _worker
-    _limit_numba_threads()
-    with threadpool_limits(limits=1):
+    with one_thread():
         return function(shared, task)

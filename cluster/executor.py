@@ -55,12 +55,25 @@ class Executor(Protocol):
         function: Callable[[Shared, Task], Result],
         shared: Shared,
         tasks: Iterable[Task],
+        *,
+        memory_bytes: int = 0,
     ) -> Iterator[tuple[Task, Result]]:
         """Yield ``(task, function(shared, task))`` as tasks finish.
 
         ``shared`` is handed to every worker once. At most a few tasks per worker are in flight, so
         ``tasks`` may be a generator over millions. The first exception of a task stops the run and is
         raised here, after the tasks in flight have ended.
+
+        Parameters
+        ----------
+        function
+            What is done with ``shared`` and a task.
+        shared
+            What every task needs; tasks do not change it.
+        tasks
+            One thread each.
+        memory_bytes
+            What one task takes beside ``shared``, as far as the plan knows; 0: nothing is known.
         """
         ...
 

@@ -54,8 +54,10 @@ R = TypeVar("R")
 class TaskRunner(Protocol):
     """What the scan asks of an executor (see ``allscan.cluster.executor.Executor``)."""
 
-    def run(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
-        """Yield ``(task, function(shared, task))`` as tasks finish."""
+    def run(
+        self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T], *, memory_bytes: int = 0
+    ) -> Iterator[tuple[T, R]]:
+        """Yield ``(task, function(shared, task))`` as tasks finish; ``memory_bytes`` is what one of them takes."""
         ...
 
 
@@ -321,7 +323,7 @@ def run_scan(
                 shared = ScanShared(
                     store, plan, spec, nulls, output, plan.strata, tuple(names[k] for k in computed), kept, earlier
                 )
-                for task, timed in executor.run(run_timed_task, shared, of_kept):
+                for task, timed in executor.run(run_timed_task, shared, of_kept, memory_bytes=plan.task_memory_bytes):
                     report = done[task.name] = timed.report
                     variants += report.variants
                     tell(

@@ -23,7 +23,7 @@ from allscan import __version__
 from allscan.engine.ingest.assembly import AssemblySettings, assemble, assembly_tasks
 from allscan.engine.ingest.fingerprints import content_checksum, describe_source
 from allscan.engine.ingest.outputs import check_output, check_space, translated
-from allscan.engine.ingest.reading import ReadSettings, read_part, read_tasks
+from allscan.engine.ingest.reading import ReadSettings, read_memory, read_part, read_tasks
 from allscan.engine.ingest.request import IngestRequest, open_request
 from allscan.engine.ingest.staging import PARTIAL, PartSummary, exclusive, load_summary, sweep
 from allscan.engine.ingest.variants import (
@@ -352,7 +352,8 @@ class _Run:
         self._resumed += resumed
         variants = sum(summary.n_variants for summary in done.values())
         self._tell(IngestProgress("read", resumed, total, resumed, variants))
-        for task, summary in self._executor.run(read_part, settings, waiting):
+        memory = read_memory(max(len(header.sample_ids) for header in request.headers))
+        for task, summary in self._executor.run(read_part, settings, waiting, memory_bytes=memory):
             done[task.source, task.number] = summary
             variants += summary.n_variants
             self._tell(IngestProgress("read", len(done), total, resumed, variants))
@@ -399,7 +400,9 @@ class _Run:
         self._resumed += resumed
         total, done, variants = resumed + len(tasks), resumed, 0
         self._tell(IngestProgress("write", done, total, resumed, variants))
-        for _, written in self._assembler.run(assemble, settings, tasks):
+        # About four times the encoded block: its segments, what is decoded of them, and the block.
+        memory = settings.block_variants * len(self._request.samples.sample_ids)
+        for _, written in self._assembler.run(assemble, settings, tasks, memory_bytes=memory):
             done += 1
             variants += written
             self._tell(IngestProgress("write", done, total, resumed, variants))

@@ -69,6 +69,12 @@ class ReadTask:
     partition: Partition
 
 
+def read_memory(n_samples: int) -> int:
+    """Bytes that a task which reads may take: a batch, what the reader holds of its file, and a segment."""
+    batch = max(BATCH_BYTES, BYTES_PER_GENOTYPE * n_samples)
+    return 2 * batch + 2 * SEGMENT_BYTES
+
+
 def read_tasks(source: Source, index: int, target_variants: int, regions: Sequence[Region]) -> list[ReadTask]:
     """Tasks of one source. Where partitions are regions of the genome, only what overlaps is read."""
     partitions: list[Partition] = []

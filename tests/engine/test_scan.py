@@ -117,7 +117,7 @@ def test_a_trait_alone_gives_the_same(cohort: Cohort, tmp_path: Path) -> None:
 class Backwards:
     """An executor that takes the tasks from the end."""
 
-    def run(self, function: Any, shared: Any, tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def run(self, function: Any, shared: Any, tasks: Iterable[Any], **_: int) -> Iterator[tuple[Any, Any]]:
         for task in reversed(list(tasks)):
             yield task, function(shared, task)
 
@@ -128,7 +128,7 @@ class Dying:
     def __init__(self, survive: int) -> None:
         self.survive = survive
 
-    def run(self, function: Any, shared: Any, tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def run(self, function: Any, shared: Any, tasks: Iterable[Any], **_: int) -> Iterator[tuple[Any, Any]]:
         for k, task in enumerate(tasks):
             if k == self.survive:
                 raise KeyboardInterrupt
