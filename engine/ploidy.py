@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from allscan.kernels.association import AssociationTest
 
 ADDED_SEX = "sex (added on chromosome X)"
+KIND_ROWS = 1 << 20  # variants that are looked at together
 
 
 class ClassNull(NamedTuple):
@@ -35,14 +36,29 @@ class ClassNull(NamedTuple):
 
 
 def store_classes(store: GenotypeStore, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Chromosome class of variants of the store, shape (variants,); PAR counts as autosome."""
+    """Chromosome class of variants of the store (ascending), shape (variants,); PAR counts as autosome."""
     classes = np.zeros(len(rows), np.uint8)
-    contig = store.variant_contig[rows]
+    if not len(rows):
+        return classes
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    contig = store.column("variant_contig", first, last)[rows - first]
+    position = store.column("variant_position", first, last)[rows - first]
     for index in np.unique(contig):
         here = contig == index
-        classes[here] = ploidy_classes(store.contigs[index], store.variant_position[rows[here]], store.reference_build)
+        classes[here] = ploidy_classes(store.contigs[index], position[here], store.reference_build)
     classes[classes == PloidyClass.PAR] = PloidyClass.AUTOSOME
     return classes
+
+
+def store_kinds(store: GenotypeStore, rows: NDArray[np.int64] | None) -> list[PloidyClass]:
+    """The chromosome classes that occur among variants (None: all), without holding all variants at a time."""
+    found: set[int] = set()
+    count = store.n_variants if rows is None else len(rows)
+    for start in range(0, count, KIND_ROWS):
+        stop = min(start + KIND_ROWS, count)
+        some = np.arange(start, stop) if rows is None else rows[start:stop]
+        found.update(np.unique(store_classes(store, some)).tolist())
+    return [PloidyClass(kind) for kind in sorted(found)]
 
 
 def fit_class_null(

@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -15,10 +14,10 @@ import numpy as np
 from allscan import errors
 from allscan.engine.arrays import read_group_attributes
 from allscan.engine.association_tests import find_test
-from allscan.engine.chromosomes import PloidyClass
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.manifest import MANIFEST, changes
-from allscan.engine.ploidy import ClassNull, fit_class_null, store_classes
+from allscan.engine.plan import ScanTask
+from allscan.engine.ploidy import ClassNull, fit_class_null, store_kinds
 from allscan.engine.results import CUBE, ResultsCube, create_cube, cube_columns, write_block
 from allscan.engine.reuse import (
     COMMITS,
@@ -32,6 +31,7 @@ from allscan.engine.reuse import (
 )
 from allscan.engine.scoring import ScanShared, score_rows
 from allscan.engine.store import write_atomically
+from allscan.engine.tally import Tally, TaskReport
 from allscan.errors import JobChangedError, OutputError
 from allscan.kernels.association import Status
 
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from allscan.engine.chromosomes import PloidyClass
     from allscan.engine.design import Design
-    from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
+    from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest, TraitNote
 
@@ -105,17 +106,6 @@ class ScanSummary:
     n_hits: int
     tasks_resumed: int
     results_kept: int  # taken from an earlier scan in the same folder
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """What a task says of itself; its commit file holds the same."""
-
-    status_counts: dict[str, int]
-    variants: int
-    hidden_heterozygotes: int
-    hits: int
-    kept: int  # results that were taken from an earlier scan
 
 
 @dataclass(frozen=True)
@@ -291,20 +281,18 @@ def run_scan(
         If a chunk of the store is damaged.
     """
     earlier = prepare_output(output, plan, store, design, spec, update=update)
-    done = {name: TaskReport(**commit) for name, commit in read_commits(output, plan.made_of).items()}
-    resumed = len(done)
+    tally = Tally(plan)
+    for name, commit in read_commits(output, plan.made_of).items():
+        tally.add(ScanTask.of_name(name), TaskReport(**commit))
+    resumed = tally.tasks
     test = find_test(spec.test)
-    rows = np.arange(store.n_variants) if plan.rows is None else plan.rows
-    kinds = [PloidyClass(k) for k in np.unique(store_classes(store, rows))]
-    repeats = len(plan.strata) * plan.n_batches
+    kinds = store_kinds(store, plan.rows)
+    total = plan.n_variants * len(plan.strata) * plan.n_batches
     notes: list[tuple[str, str, str]] = []
-
-    variants = sum(report.variants for report in done.values())
 
     def tell(stage: str, task: FinishedTask | None = None) -> None:
         if on_progress:
-            total = plan.n_variants * repeats
-            on_progress(ScanProgress(len(done), plan.n_tasks, resumed, variants, total, stage, task))
+            on_progress(ScanProgress(tally.tasks, plan.n_tasks, resumed, tally.variants, total, stage, task))
 
     for stratum, stratum_name in enumerate(plan.strata):
         for batch in range(plan.n_batches):
@@ -313,63 +301,50 @@ def run_scan(
             tell(Stage.NULL_MODELS)
             nulls, of_batch = _batch_nulls(test, store, design, spec, stratum, np.arange(plan.n_traits)[traits], kinds)
             notes += [(names[note.trait], stratum_name, note.message) for note in of_batch]
-            tasks = [task for task in plan.tasks(stratum, batch) if task.name not in done]
             tell(Stage.SCAN)
-            for kept, of_kept in _by_kept(tasks, earlier, len(names)).items():
+            for kept, tasks in _by_kept(tally.waiting(stratum, batch), earlier, len(names)).items():
                 computed = [trait for trait in range(len(names)) if trait not in kept]
-                if kept and computed:
-                    some = traits.start + np.array(computed)
-                    nulls, _ = _batch_nulls(test, store, design, spec, stratum, some, kinds)
+                if kept:
+                    some = traits.start + np.array(computed, np.int64)
+                    nulls = _batch_nulls(test, store, design, spec, stratum, some, kinds)[0] if computed else {}
                 shared = ScanShared(
                     store, plan, spec, nulls, output, plan.strata, tuple(names[k] for k in computed), kept, earlier
                 )
-                for task, timed in executor.run(run_timed_task, shared, of_kept, memory_bytes=plan.task_memory_bytes):
-                    report = done[task.name] = timed.report
-                    variants += report.variants
+                for task, timed in executor.run(run_timed_task, shared, tasks, memory_bytes=plan.task_memory_bytes):
+                    report = timed.report
+                    tally.add(task, report)
                     tell(
                         Stage.SCAN,
                         FinishedTask(task.name, timed.seconds, timed.node, report.variants, report.hits),
                     )
     tell(Stage.HITS)
     try:
-        parts = [task.name for task in plan.all_tasks() if done[task.name].hits]
-        n_hits = compact_hits(output, ResultsCube(output), parts)
+        n_hits = compact_hits(output, ResultsCube(output), tally.with_hits())
         forget_previous(output)
     except OSError as error:
         raise output_error(error, output) from error
-    return _summary(plan, done, notes, n_hits, resumed)
-
-
-def _by_kept(tasks: list[ScanTask], earlier: Earlier | None, n_traits: int) -> dict[tuple[int, ...], list[ScanTask]]:
-    """Tasks of a batch by the traits whose results need not be computed; first those that compute all."""
-    groups: dict[tuple[int, ...], list[ScanTask]] = {(): []}
-    for task in tasks:
-        groups.setdefault(earlier.kept(task, n_traits) if earlier else (), []).append(task)
-    return groups
-
-
-def _summary(
-    plan: ScanPlan,
-    done: dict[str, TaskReport],
-    notes: list[tuple[str, str, str]],
-    n_hits: int,
-    resumed: int,
-) -> ScanSummary:
-    status: Counter[str] = Counter()
-    hidden = 0
-    for task in plan.all_tasks():
-        status.update(done[task.name].status_counts)
-        hidden += done[task.name].hidden_heterozygotes if task.batch == 0 else 0
     accounting = {"variants tested": plan.n_variants}
-    if hidden:
-        accounting["heterozygous calls of males on X or Y, set to missing"] = hidden
+    if tally.hidden_heterozygotes:
+        accounting["heterozygous calls of males on X or Y, set to missing"] = tally.hidden_heterozygotes
     return ScanSummary(
         n_variants=plan.n_variants,
         n_tests=plan.n_variants * plan.n_traits * len(plan.strata),
-        status_counts={name: status[name] for name in sorted(status)},
+        status_counts=tally.status_counts,
         variant_accounting=accounting,
         trait_notes=tuple(notes),
         n_hits=n_hits,
         tasks_resumed=resumed,
-        results_kept=sum(report.kept for report in done.values()),
+        results_kept=tally.kept,
     )
+
+
+def _by_kept(
+    tasks: Iterator[ScanTask], earlier: Earlier | None, n_traits: int
+) -> dict[tuple[int, ...], Iterable[ScanTask]]:
+    """Tasks of a batch by the traits whose results need not be computed; first those that compute all."""
+    if earlier is None:
+        return {(): tasks}
+    groups: dict[tuple[int, ...], list[ScanTask]] = {(): []}
+    for task in tasks:
+        groups.setdefault(earlier.kept(task, n_traits), []).append(task)
+    return dict(groups)
