@@ -13,7 +13,7 @@ from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_classes
 from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.store import GenotypeStore, open_store
-from allscan.errors import FileFormatError, InputError, JobError
+from allscan.errors import FileFormatError, InputError, JobError, quoting_people
 from allscan.jobs.check_report import CheckReport, TraitLine
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
@@ -76,20 +76,21 @@ def check_job(job: Job) -> CheckedJob:
     store = _open_genotypes(job)
     inputs = _hash_inputs(job)
     filter_, n_in_regions = _variant_filter(job, store)
-    traits = _read_traits(job)
-    covariates = _read_covariates(job)
-    keep, exclude = (_read_lists(job, kind) for kind in ("keep", "exclude"))
     section, codes = job.spec.covariates, job.spec.samples.sex_codes
-    table = align(
-        store.sample_ids,
-        traits,
-        covariates,
-        section.formula if section is not None else None,
-        keep=keep,
-        exclude=exclude,
-        sex_column=job.spec.samples.sex,
-        sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
-    )
+    with quoting_people():
+        traits = _read_traits(job)
+        covariates = _read_covariates(job)
+        keep, exclude = (_read_lists(job, kind) for kind in ("keep", "exclude"))
+        table = align(
+            store.sample_ids,
+            traits,
+            covariates,
+            section.formula if section is not None else None,
+            keep=keep,
+            exclude=exclude,
+            sex_column=job.spec.samples.sex,
+            sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
+        )
     sex, sex_warnings = _merged_sex(table, store)
     design = Design(
         store_rows=table.store_rows,
@@ -165,7 +166,7 @@ def _open_genotypes(job: Job) -> GenotypeStore:
         raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
 
 
-def _named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     """Key path and spelling of every table and list that the job names."""
     spec = job.spec
     named: list[tuple[tuple[str | int, ...], str]] = [(("traits", "file"), spec.traits.file)]
@@ -178,7 +179,7 @@ def _named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
 
 def _hash_inputs(job: Job) -> tuple[InputFile, ...]:
     inputs = []
-    for key_path, spelled in _named_files(job):
+    for key_path, spelled in named_files(job):
         path = job.resolve(spelled)
         where = job.locate(*key_path)
         try:

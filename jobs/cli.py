@@ -6,7 +6,11 @@
     check JOB.yaml             read everything, say what would be analysed
     plan JOB.yaml              tasks, memory, time, disk
     run JOB.yaml               run, or go on
-    status DIR                 how far a run is
+    submit JOB.yaml            have a cluster run it
+    status RUN                 how far a run is
+    logs RUN                   what happened so far
+    cancel RUN                 stop a run
+    resume RUN                 go on with a run
     report DIR                 write the report again
     export DIR                 write one trait's results in another format
     simulate OUT               make a cohort with known truth
@@ -26,14 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from allscan.jobs.command import Group
+from allscan.jobs import run_commands
+from allscan.jobs.command import Group, promise, runtime_options
 from allscan.jobs.simulate_command import SimulateCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from allscan.engine.ingest.pipeline import IngestProgress
-    from allscan.engine.scan import ScanProgress
 
 OUTPUT_PATH = click.Path(path_type=Path)
 
@@ -95,7 +97,7 @@ def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
     from allscan.jobs.description import told_ingest
     from allscan.jobs.progress import Stages
 
-    _promise("stopped; finished parts are kept: give the same command again to go on")
+    promise("stopped; finished parts are kept: give the same command again to go on")
     with Stages("tasks") as stages:
 
         def show(progress: IngestProgress) -> None:
@@ -160,12 +162,6 @@ def verify(store: Path) -> None:
     click.echo(f"{store}: every chunk matches its checksum")
 
 
-def _runtime_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Run-time settings that may be given as flags; science stands in the job file."""
-    command = click.option("--memory", metavar="SIZE", help="Memory the job may use, e.g. 8GB.")(command)
-    return click.option("--workers", type=click.IntRange(1), help="Tasks at the same time.")(command)
-
-
 @main.command()
 @click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
 def check(job: Path) -> None:
@@ -177,7 +173,7 @@ def check(job: Path) -> None:
 
 @main.command()
 @click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
-@_runtime_options
+@runtime_options
 @click.option("--prices", type=OUTPUT_PATH, metavar="PRICES.yaml", help="Say what it costs, at these prices.")
 def plan(job: Path, workers: int | None, memory: str | None, prices: Path | None) -> None:
     """Say what a job will cost: tasks, memory, time and disk. Nothing is written."""
@@ -192,51 +188,8 @@ def plan(job: Path, workers: int | None, memory: str | None, prices: Path | None
         click.echo(estimate_cost(planned, table).text())
 
 
-@main.command()
-@click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
-@click.option(
-    "--update", is_flag=True, help="The job has changed: keep the results that still hold, compute the others."
-)
-@_runtime_options
-def run(job: Path, update: bool, workers: int | None, memory: str | None) -> None:
-    """Run a job, or go on with it where it was stopped."""
-    from allscan.jobs.job import Job
-    from allscan.jobs.progress import Progress
-    from allscan.jobs.run import run_job
-    from allscan.jobs.run_folder import shown_path
-
-    prepared = Job.from_yaml(job).with_runtime(workers=workers, memory=memory)
-    _promise(f"stopped; finished tasks are kept: `allscan run {job}` goes on where it was")
-    with Progress("scan", "variants") as progress:
-
-        def show(scan: ScanProgress) -> None:
-            note = f"task {scan.tasks_done:,} of {scan.tasks_total:,}"
-            if scan.tasks_resumed:
-                note += f", {scan.tasks_resumed:,} from before"
-            progress.update(scan.variants_done, scan.variants_total, note)
-
-        done = run_job(
-            prepared,
-            update=update,
-            on_checked=lambda checked: click.echo(checked.report.text()),
-            on_planned=lambda planned: click.echo(planned.report.text()),
-            on_progress=show,
-        )
-    if done.already_complete:
-        click.echo(f"{shown_path(done.folder.path)}: the run is complete already; nothing was computed")
-    click.echo(f"tests       {done.n_tests:,}")
-    click.echo(f"hits        {done.n_hits:,}")
-    click.echo(f"results     {shown_path(done.folder.results)}")
-    click.echo(f"report      {shown_path(done.report_path)}")
-
-
-@main.command()
-@click.argument("directory", type=OUTPUT_PATH, metavar="DIR")
-def status(directory: Path) -> None:
-    """Say how far a run is."""
-    from allscan.jobs.status import run_status
-
-    click.echo(run_status(directory).text())
+for _command in run_commands.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()
@@ -306,11 +259,6 @@ def schema(format_name: str) -> None:
         click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
     else:
         click.echo(markdown_reference(), nl=False)
-
-
-def _promise(interrupted: str) -> None:
-    """What Ctrl-C shall say during this command."""
-    click.get_current_context().find_root().obj["interrupted"] = interrupted
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from allscan.errors import AllscanError
+from allscan.errors import AllscanError, RunStoppedError
 from allscan.jobs.run_folder import output_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SYSTEM_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of the system that say something of the disk or the permissions, wherever they arise."""
@@ -25,6 +25,17 @@ _LESS_MEMORY = "use fewer workers (--workers) or a larger machine; finished work
 EXIT_BUG = 1
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
+
+
+def runtime_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Run-time settings that may be given as flags; science stands in the job file."""
+    command = click.option("--memory", metavar="SIZE", help="Memory the job may use, e.g. 8GB.")(command)
+    return click.option("--workers", type=click.IntRange(1), help="Tasks at the same time.")(command)
+
+
+def promise(interrupted: str) -> None:
+    """What Ctrl-C shall say during this command."""
+    click.get_current_context().find_root().obj["interrupted"] = interrupted
 
 
 class Command(click.Command):
@@ -87,8 +98,8 @@ class Group(click.Group):
         except AllscanError as error:
             if state["debug"]:
                 traceback.print_exc()
-            click.echo(f"error: {error}", err=True)
-            sys.exit(EXIT_REFUSED)
+            click.echo(f"error: {error.for_log() if 'is_log' in state else error}", err=True)
+            sys.exit(EXIT_INTERRUPTED if isinstance(error, RunStoppedError) else EXIT_REFUSED)
         except click.Abort:
             click.echo(
                 state.get("interrupted", "\nstopped; nothing half-done was left as if it were whole"),
@@ -101,7 +112,7 @@ class Group(click.Group):
             sys.exit(EXIT_REFUSED)
         except OSError as error:
             if error.errno not in SYSTEM_REFUSALS:
-                _tell_bug(error, debug=state["debug"])
+                _tell_bug(error, debug=state["debug"], is_log="is_log" in state)
                 sys.exit(EXIT_BUG)
             if state["debug"]:
                 traceback.print_exc()
@@ -113,7 +124,7 @@ class Group(click.Group):
             click.echo(f"error: this machine has too little memory: {error}\n  to do: {_LESS_MEMORY}", err=True)
             sys.exit(EXIT_REFUSED)
         except Exception as error:
-            _tell_bug(error, debug=state["debug"])
+            _tell_bug(error, debug=state["debug"], is_log="is_log" in state)
             sys.exit(EXIT_BUG)
         # click returns the code of `ctx.exit(code)`, else what the command returned: nothing, here.
         sys.exit(code or 0)
@@ -124,12 +135,12 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.find_root().obj["debug"] = True
 
 
-def _tell_bug(error: Exception, *, debug: bool) -> None:
+def _tell_bug(error: Exception, *, debug: bool, is_log: bool) -> None:
     if debug:
         traceback.print_exc()
     place = traceback.extract_tb(error.__traceback__)[-1]
     click.echo(
-        f"error: this is a bug in allscan: {type(error).__name__}: {error}\n"
+        f"error: this is a bug in allscan: {type(error).__name__}{'' if is_log else f': {error}'}\n"
         f"  where: {place.filename.rsplit('/', 1)[-1]}:{place.lineno}, in {place.name}\n"
         "  to do: run it again with --debug, and send what it prints to the developers of allscan with the\n"
         "         output of `allscan info --system`",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
@@ -14,6 +15,50 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.1
 PLAIN_SECONDS = 10.0
 BAR_CELLS = 24
+RECENT_SECONDS = 300.0
+"""Rates and the time left come from the last minutes: a cluster grows and shrinks."""
+
+
+class RecentRate:
+    """Rate of work over the last minutes, however unevenly it comes.
+
+    Parameters
+    ----------
+    clock
+        Seconds that only grow.
+    window
+        How many of them count.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, window: float = RECENT_SECONDS) -> None:
+        self._clock = clock
+        self._window = window
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def update(self, done: int) -> None:
+        """Say how much is done; what the first call says was done before."""
+        now = self._clock()
+        if len(self._seen) > 2 and now - self._seen[-2][0] < self._window / 300:
+            self._seen.pop()  # a few hundred moments tell the rate of any number of tasks
+        self._seen.append((now, done))
+        # The newest of those that are older than the window is where it begins.
+        while len(self._seen) > 2 and self._seen[1][0] <= now - self._window:
+            self._seen.popleft()
+
+    @property
+    def per_second(self) -> float | None:
+        """Units per second; None until something has been done."""
+        if len(self._seen) < 2:
+            return None
+        began, first = self._seen[0]
+        seconds = self._clock() - began
+        fresh = self._seen[-1][1] - first
+        return fresh / seconds if fresh > 0 and seconds > 0 else None
+
+    def seconds_left(self, total: int) -> float | None:
+        """How long the rest will take; None where that cannot be told."""
+        rate = self.per_second
+        return (total - self._seen[-1][1]) / rate if rate is not None else None
 
 
 class Progress:
@@ -45,6 +90,7 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._clock = clock
         self._began = clock()
+        self._rate = RecentRate(clock)
         self._first_done: int | None = None
         self._shown_at = -float("inf") if self._terminal else self._began
         self._width = 0
@@ -76,22 +122,21 @@ class Progress:
             self._first_done = done
             self._began = self._clock()
         self._last = (done, total, note)
+        self._rate.update(done)
         now = self._clock()
         if now - self._shown_at < (REDRAW_SECONDS if self._terminal else PLAIN_SECONDS):
             return
         self._shown_at = now
-        self._show(self._line(done, total, note, now))
+        self._show(self._line(done, total, note))
 
-    def _line(self, done: int, total: int, note: str, now: float) -> str:
+    def _line(self, done: int, total: int, note: str) -> str:
         fraction = done / total if total else 1.0
-        elapsed = now - self._began
-        fresh = done - (self._first_done or 0)
         parts = [f"{fraction:4.0%}", f"{done:,} of {total:,} {self._unit}"]
-        if fresh > 0 and elapsed > 0:
-            rate = fresh / elapsed
+        rate, left = self._rate.per_second, self._rate.seconds_left(total)
+        if rate is not None and left is not None:
             parts.append(f"{format_count(rate)}/s")
             if done < total:
-                parts.append(f"{format_seconds((total - done) / rate)} left")
+                parts.append(f"{format_seconds(left)} left")
         if note:
             parts.append(note)
         if self._terminal:

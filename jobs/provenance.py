@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import resource
+import secrets
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -50,16 +51,23 @@ PACKAGES = (
 class Session:
     """One process that worked on a run: what it took, to be told in the provenance."""
 
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
     started: str = field(default_factory=now)
     _wall: float = field(default_factory=time.monotonic)
     _cpu: float = field(default_factory=lambda: cpu_seconds())
 
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the session began."""
+        return round(time.monotonic() - self._wall, 3)
+
     def to_json(self, **more: Any) -> dict[str, Any]:
         """Times (UTC), seconds and bytes of this session so far."""
         return {
+            "id": self.id,
             "started": self.started,
             "finished": now(),
-            "elapsed_seconds": round(time.monotonic() - self._wall, 3),
+            "elapsed_seconds": self.elapsed_seconds,
             "cpu_seconds": round(cpu_seconds() - self._cpu, 3),
             "peak_memory_bytes": peak_memory_bytes(),
             **more,

@@ -4,43 +4,40 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.reuse import COMMITS
 from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
-from allscan.errors import AllscanError, FileFormatError
+from allscan.errors import AllscanError, FileFormatError, InputError, RunStoppedError
 from allscan.jobs.check import CheckedJob, check_job
 from allscan.jobs.plan import PlannedJob, plan_job, refuse_full_disk
+from allscan.jobs.progress import format_bytes, format_seconds
 from allscan.jobs.provenance import Session, provenance_document
 from allscan.jobs.run_folder import (
     COMPLETE,
     FAILED,
-    RUNNING,
     STOPPED,
+    SUBMITTED,
     RunFolder,
-    now,
     open_complete_run,
     refuse_changes,
     write_text,
-    writing,
 )
+from allscan.jobs.run_log import log_event, logged
+from allscan.jobs.run_state import CHECKING, PLANNING, REPORT, StateKeeper, failure_of, stopped_by_signals, this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
 
     from allscan.jobs.job import Job
 
-STATE_SECONDS = 2.0
-"""How often the state of a run is written while it works."""
+JOB_NOTE = "# As given to `allscan run`; paths are relative to the folder of the original file.\n"
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +75,7 @@ def run_job(
     job: Job,
     *,
     update: bool = False,
+    submission: str | None = None,
     on_checked: Callable[[CheckedJob], None] | None = None,
     on_planned: Callable[[PlannedJob], None] | None = None,
     on_progress: Callable[[ScanProgress], None] | None = None,
@@ -91,10 +89,12 @@ def run_job(
     update
         Where the output folder holds results of a job that has changed since, keep those that still hold and
         compute the others.
+    submission
+        The submission to a cluster that this process was started for; None where there is none.
     on_checked, on_planned
         Called when the inputs are aligned and when the scan is laid out, before it begins.
     on_progress
-        Called when the scan begins and after every finished task.
+        Called when a stage of the scan begins and after every finished task.
 
     Raises
     ------
@@ -104,27 +104,50 @@ def run_job(
         The output folder holds results of another job.
     OutputError
         The output cannot be written, or another run is writing there.
+    RunStoppedError
+        Somebody asked for it (`allscan cancel`).
     """
-    session = Session()
+    session = Session() if submission is None else Session(id=submission)
+    folder = RunFolder(job.output)
+    # Nothing is written of a new job that is refused.
+    checked = _check(job, on_checked) if folder.read_state() is None else None
+    folder.create()
+    with folder.locked(), logged(folder), stopped_by_signals() as wake:
+        before = folder.read_state()
+        if submission is not None:
+            _refuse_other_submission(folder, before, submission)
+        facts = {
+            "name": job.spec.name,
+            "base": str(job.base.resolve()),
+            "runtime": job.spec.runtime.model_dump(),
+            "update": update,
+            "science": before and before["science"],
+            "cluster": before and submission and before.get("cluster"),
+        }
+        keeper = StateKeeper(folder, session, facts, before)
+        if checked is not None:
+            keeper.spent(CHECKING, session.elapsed_seconds)
+        log_event("session_begun", "session begun", session=session.id, **this_process())
+        work = _Work(job, folder, session, keeper, before, update=update)
+        return work.do(checked, wake, on_checked, on_planned, on_progress)
+
+
+def _check(job: Job, on_checked: Callable[[CheckedJob], None] | None) -> CheckedJob:
     checked = check_job(job)
     if on_checked is not None:
         on_checked(checked)
-    folder = RunFolder(job.output)
-    folder.create()
-    with folder.locked(), _logged(folder):
-        before = folder.read_state()
-        if before is not None:
-            same = before["science"] == checked.science
-            if not update:
-                refuse_changes(before["science"], checked.science, folder.path, job.locate())
-            if same and before["state"] == COMPLETE and folder.provenance.exists() and _has_all_commits(folder, before):
-                return _finish_again(job, folder, before)
-        planned = plan_job(job, checked)
-        done = (before or {}).get("tasks_done", 0) / max(1, planned.scan.n_tasks)
-        refuse_full_disk(planned.report, done, job.locate("output"))
-        if on_planned is not None:
-            on_planned(planned)
-        return _Worker(job, folder, checked, planned, session, before, update=update).work(on_progress)
+    return checked
+
+
+def _refuse_other_submission(folder: RunFolder, before: dict[str, Any] | None, submission: str) -> None:
+    """A process that a cluster starts late must not take over a run that has been given to another since."""
+    wanted = ((before or {}).get("cluster") or {}).get("submission_id")
+    if wanted != submission or (before or {}).get("state") != SUBMITTED:
+        raise InputError(
+            f"the run does not wait for the submission {submission}",
+            where=str(folder.path),
+            fix="nothing need be done: it was stopped, or goes on elsewhere; `allscan status` tells",
+        )
 
 
 def _has_all_commits(folder: RunFolder, state: dict[str, Any]) -> bool:
@@ -162,7 +185,7 @@ def rewrite_report(path: Path, *, significance: float | None = None, lead_window
         ) from error
     given = {"significance": significance, "lead_window_kb": lead_window_kb}
     settings.update({key: value for key, value in given.items() if value is not None})
-    with folder.locked(), _logged(folder):
+    with folder.locked(), logged(folder):
         _write_report(folder, settings)
     return folder.report
 
@@ -175,72 +198,136 @@ def report_settings(job: Job) -> dict[str, Any]:
 def _write_report(folder: RunFolder, settings: dict[str, Any]) -> None:
     from allscan.jobs.report import write_report
 
+    began = time.monotonic()
     write_report(folder.path, **settings)
-    folder.write_state({**(folder.read_state() or {}), "report": settings})
-    logger.info("report written")
+    seconds = round(time.monotonic() - began, 3)
+    state = folder.read_state() or {}
+    folder.write_state({**state, "report": settings, "stages": {**state.get("stages", {}), REPORT: seconds}})
+    log_event("report_written", f"report written in {format_seconds(seconds)}", seconds=seconds)
 
 
-class _Worker:
-    """One session of a run, which keeps the state in the folder up to date."""
+class _Work:
+    """One session of a run, from the check to the report."""
 
     def __init__(
         self,
         job: Job,
         folder: RunFolder,
-        checked: CheckedJob,
-        planned: PlannedJob,
         session: Session,
+        keeper: StateKeeper,
         before: dict[str, Any] | None,
         *,
         update: bool,
     ) -> None:
         self._job = job
         self._folder = folder
-        self._checked = checked
-        self._planned = planned
         self._session = session
+        self._keeper = keeper
+        self._before = before
         self._update = update
-        self._earlier: list[dict[str, Any]] = _sessions(before)
-        self._written_at = -float("inf")
-        self._progress = ScanProgress(0, planned.scan.n_tasks, 0, 0, 0)
+        self._is_working = False
+        self._ran_on: dict[str, Any] = {}
 
-    def work(self, on_progress: Callable[[ScanProgress], None] | None) -> Run:
-        """Scan, then write what describes it, then call the run complete."""
-        for stale in (self._folder.provenance, self._folder.report):
-            # A report of before must not stand beside results that are still being made.
-            stale.unlink(missing_ok=True)
-        self._write_state(RUNNING)
-        write_text(self._folder.job_file, job_text(self._job))
-        logger.info("begun: tasks %d, workers %d", self._planned.scan.n_tasks, self._planned.scan.workers)
+    def do(
+        self,
+        checked: CheckedJob | None,
+        wake: Callable[[], None] | None,
+        on_checked: Callable[[CheckedJob], None] | None,
+        on_planned: Callable[[PlannedJob], None] | None,
+        on_progress: Callable[[ScanProgress], None] | None,
+    ) -> Run:
+        """Check, plan, scan, then write what describes it, then call the run complete."""
+        keeper = self._keeper
+        is_complete = self._before is not None and self._before["state"] == COMPLETE
         try:
-            summary = self._scan(on_progress)
-            self._describe(summary)
-        except KeyboardInterrupt:
-            self._write_state(STOPPED)
-            logger.info("stopped after %d tasks", self._progress.tasks_done)
-            raise
+            if not is_complete:
+                keeper.begin(wake)
+            if checked is None:
+                keeper.enter(CHECKING)
+                checked = _check(self._job, on_checked)
+            if not self._accepts(checked):
+                keeper.enter("")
+                return _finish_again(self._job, self._folder, self._folder.read_state() or {})
+            keeper.enter(PLANNING)
+            planned = self._plan(checked)
+            if on_planned is not None:
+                on_planned(planned)
+            if is_complete:
+                keeper.begin(wake)
+            self._is_working = True
+            summary = self._scan(checked, planned, on_progress)
+            self._describe(checked, planned, summary)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            self._stopped(stop)
         except Exception as error:
-            # Only what kind of error: the words of an error may hold more than a log should.
-            logger.error("failed after %d tasks: %s", self._progress.tasks_done, type(error).__name__)
-            self._write_failure(error)
+            self._failed(error)
             raise
-        logger.info("complete: tests %d, hits %d", summary.n_tests, summary.n_hits)
+        message = f"complete: tests {summary.n_tests}, hits {summary.n_hits}"
+        log_event("run_complete", message, tests=summary.n_tests, hits=summary.n_hits, **self._session.to_json())
         # The results are whole from here on: what keeps the report from being written does not undo them.
         _write_report(self._folder, report_settings(self._job))
         return Run(self._folder, summary.n_tests, summary.n_hits, already_complete=False)
 
-    def _scan(self, on_progress: Callable[[ScanProgress], None] | None) -> ScanSummary:
+    def _accepts(self, checked: CheckedJob) -> bool:
+        """Whether there is something to compute; refuses a job that has changed."""
+        before, science = self._before, checked.science
+        if before is None or before["science"] is None:
+            return True
+        same = before["science"] == science
+        if not self._update:
+            refuse_changes(before["science"], science, self._folder.path, self._job.locate())
+        has_results = before["state"] == COMPLETE and self._folder.provenance.exists()
+        return not (same and has_results and _has_all_commits(self._folder, before))
+
+    def _plan(self, checked: CheckedJob) -> PlannedJob:
+        planned = plan_job(self._job, checked)
+        scan = planned.scan
+        done = (self._before or {}).get("tasks_done", 0) / max(1, scan.n_tasks)
+        refuse_full_disk(planned.report, done, self._job.locate("output"))
+        memory = {
+            "task_bytes": scan.task_memory_bytes,
+            "peak_bytes": scan.peak_memory_bytes,
+            "limit_bytes": planned.memory_limit_bytes,
+        }
+        self._keeper.know(science=checked.science, memory=memory)
+        told = f"planned: tasks {scan.n_tasks}, workers {scan.workers}, memory {format_bytes(scan.peak_memory_bytes)}"
+        log_event("planned", told, tasks=scan.n_tasks, workers=scan.workers, memory=memory)
+        return planned
+
+    def _scan(
+        self, checked: CheckedJob, planned: PlannedJob, on_progress: Callable[[ScanProgress], None] | None
+    ) -> ScanSummary:
+        keeper, plan = self._keeper, planned.scan
+
         def tell(progress: ScanProgress) -> None:
-            self._progress = progress
-            if time.monotonic() - self._written_at >= STATE_SECONDS:
-                self._write_state(RUNNING)
+            if keeper.cancelled:
+                raise KeyboardInterrupt
+            keeper.update(progress)
+            keeper.enter(progress.stage)
+            if progress.task is not None:
+                task = progress.task
+                log_event(
+                    "task_done",
+                    f"task {task.name} done in {format_seconds(task.seconds)} on {task.node}",
+                    task=task.name,
+                    seconds=round(task.seconds, 3),
+                    node=task.node,
+                    variants=task.variants,
+                    hits=task.hits,
+                    done=progress.tasks_done,
+                    total=progress.tasks_total,
+                )
             if on_progress is not None:
                 on_progress(progress)
 
-        plan = self._planned.scan
+        for stale in (self._folder.provenance, self._folder.report):
+            # A report of before must not stand beside results that are still being made.
+            stale.unlink(missing_ok=True)
+        write_text(self._folder.job_file, job_text(self._job))
         executor = EmbeddedExecutor(plan.workers, "threads")
-        checked = self._checked
-        return run_scan(
+        keeper.know(executor={"name": executor.name, "workers": executor.workers})
+        keeper.watch(executor)
+        summary = run_scan(
             plan,
             checked.store,
             checked.design,
@@ -250,91 +337,76 @@ class _Worker:
             tell,
             update=self._update,
         )
+        activity = executor.activity()
+        self._ran_on = {
+            "name": executor.name,
+            "workers": executor.workers,
+            "nodes": dict(activity.nodes),
+            "retried": activity.retried,
+            "duplicated": activity.duplicated,
+        }
+        return summary
 
-    def _describe(self, summary: ScanSummary) -> None:
+    def _describe(self, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> None:
+        self._keeper.enter("")
         document = provenance_document(
             job=self._job,
-            checked=self._checked,
-            planned=self._planned,
+            checked=checked,
+            planned=planned,
             summary=summary,
             run=self._session.to_json(
-                workers=self._planned.scan.workers,
-                memory_limit_bytes=self._planned.memory_limit_bytes,
-                tasks=self._planned.scan.n_tasks,
+                workers=planned.scan.workers,
+                executor=self._ran_on,
+                memory_limit_bytes=planned.memory_limit_bytes,
+                tasks=planned.scan.n_tasks,
                 tasks_resumed=summary.tasks_resumed,
                 results_kept=summary.results_kept,
-                earlier_sessions=self._earlier,
+                stages=self._keeper.stage_seconds,
+                earlier_sessions=self._keeper.earlier_sessions,
             ),
         )
         write_text(self._folder.provenance, document)
-        self._write_state(COMPLETE, n_tests=summary.n_tests, n_hits=summary.n_hits, report=None)
+        self._keeper.end(COMPLETE, n_tests=summary.n_tests, n_hits=summary.n_hits, report=None)
 
-    def _write_failure(self, error: Exception) -> None:
+    def _stopped(self, stop: BaseException) -> NoReturn:
+        """Ctrl-C, SIGTERM, or somebody's wish; Ray turns SIGTERM into the end of the process."""
+        if self._keeper.has_begun:
+            self._keeper.end(STOPPED)
+        log_event("session_stopped", "stopped")
+        if self._keeper.cancelled:
+            raise RunStoppedError(
+                "stopped, as somebody asked with `allscan cancel`; finished tasks are kept",
+                where=str(self._folder.path),
+                fix="`allscan resume` goes on where it was",
+            ) from None
+        if isinstance(stop, SystemExit):
+            raise KeyboardInterrupt from None
+        raise stop
+
+    def _failed(self, error: Exception) -> None:
+        failure = failure_of(error)
+        words = ": ".join(str(word) for word in (failure["kind"], failure["what"]) if word)
+        log_event("session_failed", f"failed: {words}", level=logging.ERROR, error=failure)
         try:
-            self._write_state(FAILED, error=type(error).__name__)
+            waited = self._before is not None and self._before["state"] == SUBMITTED
+            if self._is_working or waited:
+                self._keeper.end(FAILED, failure=failure)
+            elif self._keeper.has_begun:
+                # Refused before anything was done: the run is what it was.
+                self._keeper.quiet()
+                if self._before is not None:
+                    self._folder.write_state(self._before)
+                else:
+                    self._folder.state_file.unlink(missing_ok=True)
         except AllscanError:
             # On a full disk the state cannot be written either; the error that led here is the one to tell.
             logger.debug("the state could not be written")
 
-    def _write_state(self, state: str, **more: Any) -> None:
-        progress = self._progress
-        self._folder.write_state(
-            {
-                "name": self._job.spec.name,
-                "state": state,
-                "process": os.getpid(),
-                "host": socket.gethostname(),
-                "updated": now(),
-                "tasks_done": progress.tasks_done,
-                "tasks_total": progress.tasks_total,
-                "tasks_resumed": progress.tasks_resumed,
-                "variants_done": progress.variants_done,
-                "variants_total": progress.variants_total,
-                "science": self._checked.science,
-                "session": self._session.to_json(),
-                "earlier_sessions": self._earlier,
-                **more,
-            }
-        )
-        self._written_at = time.monotonic()
-
-
-def _sessions(before: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Sessions that worked on this run before, oldest first."""
-    return [*before["earlier_sessions"], before["session"]] if before is not None else []
-
 
 def job_text(job: Job) -> str:
     """The job as it was given, for the run folder."""
-    note = "# As given to `allscan run`; paths are relative to the folder of the original file.\n"
-    if job.document is not None:
-        return note + job.document.text
-    # JSON is YAML: a job made in Python is written so that it can be read again.
-    return note + json.dumps(job.spec.model_dump(), indent=1, ensure_ascii=False) + "\n"
-
-
-class _LogFile(logging.FileHandler):
-    """A log that gives up quietly: when the disk is full, the run itself says so."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        pass
-
-
-@contextmanager
-def _logged(folder: RunFolder) -> Iterator[None]:
-    """Append what allscan logs to the run's log while the run works. No ids of people go there."""
-    with writing(folder.log):
-        handler = _LogFile(folder.log, encoding="utf-8")
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    package = logging.getLogger("allscan")
-    level = package.level
-    package.setLevel(logging.INFO)
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-        handler.close()
+    if job.document is None:
+        # JSON is YAML: a job made in Python is written so that it can be read again.
+        return JOB_NOTE + json.dumps(job.spec.model_dump(), indent=1, ensure_ascii=False) + "\n"
+    # A run that is resumed reads the copy in its folder.
+    return JOB_NOTE + job.document.text.removeprefix(JOB_NOTE)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATE_FORMAT = "allscan-run"
 STATE_VERSION = 1
 
+SUBMITTED = "submitted"
 RUNNING = "running"
 STOPPED = "stopped"
 FAILED = "failed"
@@ -64,8 +65,13 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """Plain log of every session."""
-        return self.path / "run.log"
+        """Log of every session, one JSON object per line."""
+        return self.path / "run.log.jsonl"
+
+    @property
+    def cancel_file(self) -> Path:
+        """Where somebody asks the process that works here to stop."""
+        return self.path / "cancel.json"
 
     @property
     def state_file(self) -> Path:

@@ -33,6 +33,10 @@ class AllscanError(Exception):
 
     exit_code = 1
 
+    quotes_people = False
+    """Whether the words may quote cells of people's tables: such an error is for the eyes of who runs the job, and for
+    no log (see :func:`quoting_people`)."""
+
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         super().__init__(what, where, fix)
         self.what = what
@@ -42,6 +46,15 @@ class AllscanError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and errors cross process boundaries.
         return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+    def for_log(self) -> AllscanError:
+        """The same error in words that a log may hold (see :attr:`quotes_people`)."""
+        if not self.quotes_people:
+            return self
+        return AllscanError(
+            "a table of people is refused; why is not written to a log, as the words may quote the table",
+            fix="run `allscan check` with the job file: it shows them",
+        )
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -102,6 +115,33 @@ class MissingDependencyError(AllscanError, ImportError):
 
 class WorkerDiedError(AllscanError, RuntimeError):
     """A worker process ended without an answer, usually for want of memory."""
+
+
+class RunStoppedError(AllscanError):
+    """The run was stopped, as somebody asked; it goes on when it is resumed."""
+
+    exit_code = 130
+
+
+class ClusterError(AllscanError, ConnectionError):
+    """A cluster cannot be reached, or refuses what it is asked."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        AllscanError.__init__(self, what, where=where, fix=fix)
+
+    __str__ = AllscanError.__str__
+
+
+@contextmanager
+def quoting_people() -> Iterator[None]:
+    """Mark the errors of this block: their words may quote cells of people's tables."""
+    try:
+        yield
+    except AllscanError as error:
+        error.quotes_people = True
+        raise
 
 
 def output_error(error: OSError, path: Path, *, again: str, elsewhere: str) -> OutputError:

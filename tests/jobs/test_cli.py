@@ -19,7 +19,23 @@ if TYPE_CHECKING:
     from click.testing import Result
     from conftest import Cohort, CommandLine
 
-JOURNEY = ["ingest", "info", "verify", "check", "plan", "run", "status", "report", "export", "simulate", "schema"]
+JOURNEY = [
+    "ingest",
+    "info",
+    "verify",
+    "check",
+    "plan",
+    "run",
+    "submit",
+    "status",
+    "logs",
+    "cancel",
+    "resume",
+    "report",
+    "export",
+    "simulate",
+    "schema",
+]
 
 
 def refused(result: Result) -> str:

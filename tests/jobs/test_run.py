@@ -21,6 +21,7 @@ from allscan.errors import CorruptChunkError, InputError, JobChangedError, Outpu
 from allscan.jobs import run as run_module
 from allscan.jobs.job import Job
 from allscan.jobs.run_folder import RunFolder
+from allscan.jobs.run_log import read_log
 from allscan.jobs.status import run_status
 
 if TYPE_CHECKING:
@@ -424,7 +425,7 @@ def test_logging_is_left_as_it_was(cohort: Cohort) -> None:
     before = (package.level, list(package.handlers))
     Job.from_yaml(cohort.job()).run()
     assert (package.level, list(package.handlers)) == before
-    log = (cohort.folder / "run" / "run.log").read_text()
-    assert "begun: tasks 10" in log
-    assert "complete: tests 1200" in log
+    events = {entry["event"]: entry for entry in read_log(RunFolder(cohort.folder / "run"))}
+    assert events["planned"]["tasks"] == 10
+    assert events["run_complete"]["tests"] == 1200
     assert run_module.logger.name == "allscan.jobs.run"
