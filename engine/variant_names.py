@@ -12,12 +12,14 @@ import pyarrow as pa
 from allscan.arrow import number_array, string_array
 from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
 from allscan.kernels.strings import HEADER, gather_strings, join_strings, split_strings
+from allscan.storage import each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from allscan.storage import Place
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class VariantNames:
         return string_array(self.contigs).take(number_array(self.contig))
 
 
-def read_strings(array: Path, shape: tuple[int, ...], rows: int, start: int, stop: int) -> pa.StringArray:
+def read_strings(array: Place, shape: tuple[int, ...], rows: int, start: int, stop: int) -> pa.StringArray:
     """Read rows of an array of strings with the codecs ``vlen-utf8``, ``zstd``, ``crc32c``.
 
     Parameters
@@ -99,8 +101,9 @@ def read_strings(array: Path, shape: tuple[int, ...], rows: int, start: int, sto
     width = int(np.prod(shape[1:], dtype=np.int64))
     rest = "/0" * (len(shape) - 1)
     parts = [string_array([])]
-    for k in range(start // rows, -(-stop // rows)):
-        strings = decode_strings(numcodecs.Zstd().decode(read_file(f"{array}/c/{k}{rest}")), rows * width)
+    chunks = range(start // rows, -(-stop // rows))
+    for k, content in zip(chunks, each(read_file, [array / f"c/{k}{rest}" for k in chunks]), strict=True):
+        strings = decode_strings(numcodecs.Zstd().decode(content), rows * width)
         low, high = max(start - k * rows, 0), min(stop - k * rows, rows)
         parts.append(strings.slice(low * width, (high - low) * width))
     return pa.concat_arrays(parts) if len(parts) != 2 else parts[1]

@@ -263,7 +263,7 @@ def write_text(path: Path, text: str) -> None:
     OutputError
         The file cannot be written.
     """
-    from allscan.engine.store import write_atomically
+    from allscan.storage import write_atomically
 
     with writing(path):
         write_atomically(path, text.encode())
