@@ -384,6 +384,7 @@ class _Work:
         raise stop
 
     def _failed(self, error: Exception) -> None:
+        self._keeper.enter("")
         failure = failure_of(error)
         words = ": ".join(str(word) for word in (failure["kind"], failure["what"]) if word)
         log_event("session_failed", f"failed: {words}", level=logging.ERROR, error=failure)
