@@ -133,7 +133,7 @@ class RunStoppedError(AllscanError):
 
 
 class ClusterError(AllscanError, ConnectionError):
-    """A cluster cannot be reached, or refuses what it is asked."""
+    """A cluster cannot be reached, refuses what it is asked, or was lost."""
 
     exit_code = 2
 
