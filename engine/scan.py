@@ -16,7 +16,7 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.manifest import MANIFEST, changes
 from allscan.engine.plan import ScanTask
-from allscan.engine.ploidy import ClassNull, fit_class_null, store_kinds
+from allscan.engine.ploidy import ClassNull, count_classes, fit_class_null
 from allscan.engine.results import CUBE, ResultsCube, create_cube, cube_columns, write_block
 from allscan.engine.reuse import (
     COMMITS,
@@ -285,7 +285,7 @@ def run_scan(
         tally.add(ScanTask.of_name(name), TaskReport(**commit))
     resumed = tally.tasks
     test = find_test(spec.test)
-    kinds = store_kinds(store, plan.rows)
+    kinds = tuple(count_classes(store, plan.rows))
     total = plan.n_variants * len(plan.strata) * plan.n_batches
     notes: list[tuple[str, str, str]] = []
 
