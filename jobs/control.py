@@ -60,7 +60,8 @@ def job_of_run(path: Path, **runtime: Any) -> tuple[Job, dict[str, Any]]:
     keys = validate_job(document.data, document).model_dump()
     keys["output"] = str(folder.path.resolve())
     keys["runtime"].update(state.get("runtime", {}))
-    return Job(validate_job(keys), Path(base), document).with_runtime(**runtime), state
+    keys["runtime"].update({key: value for key, value in runtime.items() if value is not None})
+    return Job(validate_job(keys), Path(base), document), state
 
 
 def refuse_active(status: RunStatus) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from allscan.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
@@ -62,7 +64,8 @@ class AllscanError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        return "\n".join(lines)
+        # Errors quote what stands in files.
+        return printable("\n".join(lines))
 
 
 def _rebuild(kind: type[AllscanError], what: str, where: str | None, fix: str | None) -> AllscanError:
@@ -102,15 +105,6 @@ class CorruptChunkError(FileFormatError):
     """A chunk of a store does not match its checksum; it was not used."""
 
 
-class StorageError(AllscanError):
-    """Object storage refuses, or does not answer.
-
-    Neither an ``OSError`` nor a ``ValueError``: what is not reached is not taken for damaged or absent.
-    """
-
-    exit_code = 2
-
-
 class MissingDependencyError(AllscanError, ImportError):
     """An optional package that this operation needs is not installed."""
 
@@ -133,7 +127,7 @@ class RunStoppedError(AllscanError):
 
 
 class ClusterError(AllscanError, ConnectionError):
-    """A cluster cannot be reached, refuses what it is asked, or was lost."""
+    """A cluster cannot be reached, or refuses what it is asked."""
 
     exit_code = 2
 
@@ -153,7 +147,7 @@ def quoting_people() -> Iterator[None]:
         raise
 
 
-def output_error(error: OSError, path: object, *, again: str, elsewhere: str) -> OutputError:
+def output_error(error: OSError, path: Path, *, again: str, elsewhere: str) -> OutputError:
     """What a failed write means for the user.
 
     Parameters
@@ -174,8 +168,7 @@ def output_error(error: OSError, path: object, *, again: str, elsewhere: str) ->
     where = named or str(path)
     why = error.strerror or str(error)
     if error.errno in _NO_SPACE:
-        free = f"; {size_text(free_space(path))} are free" if isinstance(path, Path) else ""
-        what, fix = f"the disk is full ({why}){free}", f"make room and {again}"
+        what, fix = f"the disk is full ({why}); {size_text(free_space(path))} are free", f"make room and {again}"
     elif error.errno == errno.EFBIG:
         what = f"the system refuses a file of this size ({why})"
         fix = f"raise the limit (ulimit -f) and {again}"
@@ -187,7 +180,7 @@ def output_error(error: OSError, path: object, *, again: str, elsewhere: str) ->
 
 
 @contextmanager
-def writing(path: object, *, again: str, elsewhere: str) -> Iterator[None]:
+def writing(path: Path, *, again: str, elsewhere: str) -> Iterator[None]:
     """Turn the system's errors about an output into what, where, and what to do (see :func:`output_error`).
 
     Raises
