@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from allscan.engine.store import create_store, default_block_variants, write_genotypes, write_variants
+from allscan.engine.store_writing import create_store, default_block_variants, write_genotypes, write_variants
 from allscan.kernels.block import Encoding, GenotypeBlock, encode_block
 from allscan.kernels.packing import pack_rows, row_bytes
 

@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import socket
-import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from allscan.cluster.executor import Activity, RunningTask
-from allscan.cluster.threads import limit_numba_threads, one_thread
+from allscan.cluster.threads import limit_libraries_to_come, limit_numba_threads, one_thread
 from allscan.errors import InputError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -215,9 +214,7 @@ _worker: tuple[Callable[[Any, Any], Any], Any] | None = None
 def _start_worker(function: Callable[[Any, Any], Any], shared: Any) -> None:
     global _worker
     _worker = (function, shared)
-    # Libraries that are not loaded yet read these when they are; the others are limited at each task.
-    for name in ("OMP", "OPENBLAS", "MKL") + (() if "numba" in sys.modules else ("NUMBA",)):
-        os.environ[f"{name}_NUM_THREADS"] = "1"
+    limit_libraries_to_come()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True, name="allscan-parent").start()
 

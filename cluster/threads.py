@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,12 @@ def limit_numba_threads() -> None:
     numba = sys.modules.get("numba")
     if numba is not None:
         numba.set_num_threads(1)
+
+
+def limit_libraries_to_come() -> None:
+    """Have libraries that this process has not loaded yet start with one thread."""
+    for name in ("OMP", "OPENBLAS", "MKL") + (() if "numba" in sys.modules else ("NUMBA",)):
+        os.environ[f"{name}_NUM_THREADS"] = "1"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ The bytes are those of the Zarr v3 specification (codecs ``bytes``, ``blosc``, `
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,20 +17,20 @@ import numcodecs
 import numcodecs.blosc
 import numpy as np
 
+from allscan.storage import opened
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from allscan.storage import Opened, Place
 
 CHECKSUM_BYTES = 4
 ZSTD_LEVEL = 1
 BLOSC_LEVEL = 5
 INNER_VALUES = 8192
 """A shard's inner chunks have at least so many values: smaller ones cost more to find than to read."""
-
-MOST_OPEN = 16
-"""Files of one worker that wait for the disk together."""
 
 _ABSENT = 2**64 - 1  # offset and size of an inner chunk that a shard does not hold
 
@@ -137,12 +136,12 @@ class ChunkLayout:
         with _one_thread():
             return with_checksum(self.codec.compressor.encode(whole))
 
-    def read(self, path: str, traits: slice, variants: slice, out: NDArray[Any]) -> None:
+    def read(self, place: Place, traits: slice, variants: slice, out: NDArray[Any]) -> None:
         """Read a part of a file.
 
         Parameters
         ----------
-        path
+        place
             The file.
         traits, variants
             The part, within the file.
@@ -156,27 +155,27 @@ class ChunkLayout:
         ChecksumError
             If its bytes are not those that were written.
         """
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            size = os.fstat(descriptor).st_size
+        with opened(place) as file:
             if not self.sharded:
-                content = _read_checked(descriptor, 0, size)
+                file.load_all()
+                content = _read_checked(file, 0, file.size)
                 out[:] = self._decode_chunk(content, self.traits)[traits, variants]
                 return
             count = self.traits // self.inner_traits
             length = 16 * count + CHECKSUM_BYTES
-            index = np.frombuffer(_read_checked(descriptor, size - length, length), "<u8").reshape(count, 2)
-            for k in range(traits.start // self.inner_traits, -(-traits.stop // self.inner_traits)):
+            file.load_end(length)
+            index = np.frombuffer(_read_checked(file, file.size - length, length), "<u8").reshape(count, 2)
+            wanted = range(traits.start // self.inner_traits, -(-traits.stop // self.inner_traits))
+            file.load([(int(index[k, 0]), int(index[k, 1])) for k in wanted if index[k, 0] != _ABSENT])
+            for k in wanted:
                 first = k * self.inner_traits
                 low, high = max(traits.start, first), min(traits.stop, first + self.inner_traits)
                 target = out[low - traits.start : high - traits.start]
                 if index[k, 0] == _ABSENT:
                     target[:] = self.fill
                     continue
-                content = _read_checked(descriptor, int(index[k, 0]), int(index[k, 1]))
+                content = _read_checked(file, int(index[k, 0]), int(index[k, 1]))
                 target[:] = self._decode_chunk(content, self.inner_traits)[low - first : high - first, variants]
-        finally:
-            os.close(descriptor)
 
     def _decode_chunk(self, content: bytes, traits: int) -> NDArray[Any]:
         chunk = np.empty((traits, self.variants), self.dtype)
@@ -189,45 +188,7 @@ class ChecksumError(ValueError):
     """The bytes of a file do not match their checksum."""
 
 
-def write_files(contents: Iterable[tuple[str, list[bytes]]]) -> None:
-    """Write files, each by temporary name and rename; they have reached the disk when this returns."""
-    waiting: list[int] = []
-    try:
-        for path, pieces in contents:
-            if len(waiting) == MOST_OPEN:
-                _sync(waiting)
-            folder, name = os.path.split(path)
-            temporary = f"{folder}/.{name}.partial"
-            waiting.append(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666))
-            content = memoryview(b"".join(pieces))
-            while content:
-                content = content[os.write(waiting[-1], content) :]
-            # The disk begins now; waiting for each file in turn would take twice as long.
-            os.posix_fadvise(waiting[-1], 0, 0, os.POSIX_FADV_DONTNEED)
-            os.replace(temporary, path)
-        _sync(waiting)
-    finally:
-        for descriptor in waiting:
-            os.close(descriptor)
-
-
-def _sync(waiting: list[int]) -> None:
-    """Wait until files have reached the disk, and close them."""
-    while waiting:
-        os.fsync(waiting[-1])
-        os.close(waiting.pop())
-
-
-def flush(path: str | Path) -> None:
-    """Wait until a file has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_file(path: str | Path) -> bytes:
+def read_file(place: Place) -> bytes:
     """Content of a file, checked, without the checksum that ends it.
 
     Raises
@@ -235,22 +196,17 @@ def read_file(path: str | Path) -> bytes:
     ChecksumError
         If its bytes are not those that were written.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return _read_checked(descriptor, 0, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
+    with opened(place) as file:
+        file.load_all()
+        return _read_checked(file, 0, file.size)
 
 
-def stored_checksum(path: str | Path) -> tuple[int, int]:
+def stored_checksum(place: Place) -> tuple[int, int]:
     """Size of a file and the checksum that ends it, which is not compared with its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        size = os.fstat(descriptor).st_size
-        end = os.pread(descriptor, CHECKSUM_BYTES, max(0, size - CHECKSUM_BYTES))
-    finally:
-        os.close(descriptor)
-    return size, int.from_bytes(end, "little")
+    with opened(place) as file:
+        file.load_end(CHECKSUM_BYTES)
+        end = file.read(max(0, file.size - CHECKSUM_BYTES), CHECKSUM_BYTES)
+        return file.size, int.from_bytes(end, "little")
 
 
 def with_checksum(content: bytes) -> list[bytes]:
@@ -258,10 +214,10 @@ def with_checksum(content: bytes) -> list[bytes]:
     return [content, google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little")]
 
 
-def _read_checked(descriptor: int, offset: int, size: int) -> bytes:
+def _read_checked(file: Opened, offset: int, size: int) -> bytes:
     """Bytes of a file without the checksum that ends them."""
-    content = os.pread(descriptor, max(size - CHECKSUM_BYTES, 0), offset)
-    checksum = os.pread(descriptor, CHECKSUM_BYTES, offset + size - CHECKSUM_BYTES)
+    content = file.read(offset, max(size - CHECKSUM_BYTES, 0))
+    checksum = file.read(offset + size - CHECKSUM_BYTES, CHECKSUM_BYTES)
     if size <= CHECKSUM_BYTES or google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little") != checksum:
         raise ChecksumError("the bytes do not match their checksum")
     return content

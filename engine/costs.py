@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from allscan.engine.ploidy import store_kinds
+from allscan.engine.ploidy import count_classes
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
 from allscan.kernels.block import take
@@ -86,7 +86,7 @@ def _null_bytes(n_samples: int, batches: Batches) -> int:
 def shared_memory(store: GenotypeStore, design: Design, batches: Batches, rows: NDArray[np.int64] | None) -> int:
     """Bytes that all tasks share: the program, the design, and null models of each chromosome class."""
     n = store.n_samples
-    classes = len(store_kinds(store, rows))
+    classes = len(count_classes(store, rows))
     fitting = n * 8 * (batches.traits + 4 * design.covariates.shape[1] + 4 * min(batches.traits, 16))
     nulls = classes * _null_bytes(n, batches)
     return int(BASE_MEMORY + nulls + fitting + 2 * design.traits.nbytes + 8 * (0 if rows is None else len(rows)))

@@ -9,10 +9,10 @@ import numpy as np
 from allscan.engine.store import GenotypeStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
     from numpy.typing import NDArray
+
+    from allscan.storage import Place
 
 # Names in the store and in the dataset. sgkit has names of its own for counts of every allele, (variants, alleles).
 VARIANT_ARRAYS = {
@@ -37,7 +37,7 @@ def _to_genotype(dosage: NDArray[np.float32]) -> NDArray[np.int8]:
     return np.stack([first, second], axis=-1)
 
 
-def open_dataset(path: str | Path) -> xr.Dataset:
+def open_dataset(path: str | Place) -> xr.Dataset:
     """Open a genotype store as an ``xarray.Dataset`` on dask arrays, decoded on access.
 
     Names and dimensions are those of VCF Zarr and sgkit: ``call_dosage`` (variants, samples) float32,

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from allscan.engine.chunk_files import flush, write_files
+from allscan.storage import ObjectPlace, each, flush, write_atomically, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from allscan.engine.plan import ScanPlan, ScanTask
     from allscan.engine.results import ResultsCube
     from allscan.engine.variant_names import VariantNames
+    from allscan.storage import Place
 
 HITS = "hits.parquet"
 """The table in the run folder, by stratum and trait, then genome order."""
@@ -28,7 +28,7 @@ _PLACE = [("stratum", "<i4"), ("trait", "<i4"), ("variant", "<i8")]  # indices i
 _DICTIONARIES = ["stratum", "trait", "contig", "ref", "effect_allele"]
 
 
-def write_hits(output: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]], least: float) -> int:
+def write_hits(output: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]], least: float) -> int:
     """Write the hits of one task as a part, if there are any; returns their number.
 
     Parameters
@@ -54,7 +54,7 @@ def write_hits(output: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str
     hits["variant"] = task.index * plan.variants_per_task + variant
     for name in hits.dtype.names[len(_PLACE) :]:
         hits[name] = values[name][trait, variant]
-    write_files([(str(_part(output, task.name)), [hits.tobytes()])])
+    write_files([(_part(output, task.name), [hits.tobytes()])])
     return len(found)
 
 
@@ -63,11 +63,11 @@ def _layout(dtypes: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
     return np.dtype(_PLACE + [(name, dtypes[name].newbyteorder("<")) for name in sorted(dtypes) if name != "status"])
 
 
-def _part(output: Path, name: str) -> Path:
+def _part(output: Place, name: str) -> Place:
     return output / HIT_PARTS / f"{name}.bin"
 
 
-def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
+def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
     """Join the parts into one table, by stratum and trait in the order of the cube, then genome order.
 
     Parameters
@@ -90,7 +90,8 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
 
     dtypes = {column.name: np.dtype(column.dtype) for column in cube.columns}
     layout = _layout(dtypes)
-    parts = [np.fromfile(_part(output, name), layout) for name in names]
+    files = [_part(output, name) for name in names]
+    parts = [np.frombuffer(content, layout) for content in each(lambda file: file.read_bytes(), files)]
     hits = np.concatenate(parts) if parts else np.empty(0, layout)
     hits = hits[np.lexsort([hits["variant"], hits["trait"], hits["stratum"]])]
     variants, of_hit = np.unique(hits["variant"], return_inverse=True)
@@ -114,10 +115,10 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
         "effect_allele": table.alt,
         "info": number_array(table.info),
     }
-    temporary = (output / HITS).with_name(f".{HITS}.partial")
-    temporary.unlink(missing_ok=True)  # whatever it is: a link would be written through
+    # An object is put when it is whole.
+    target: Any = pa.BufferOutputStream() if isinstance(output, ObjectPlace) else output / f".{HITS}.partial"
     with pq.ParquetWriter(
-        temporary,
+        target,
         schema,
         compression="zstd",
         use_dictionary=_DICTIONARIES,
@@ -133,8 +134,11 @@ def compact_hits(output: Path, cube: ResultsCube, names: Iterable[str]) -> int:
                 for field in schema
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    flush(temporary)
-    temporary.replace(output / HITS)
+    if isinstance(output, ObjectPlace):
+        write_atomically(output / HITS, target.getvalue().to_pybytes())
+    else:
+        flush(target)
+        target.replace(output / HITS)
     return len(hits)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from allscan.kernels.association import AssociationTest
 
 ADDED_SEX = "sex (added on chromosome X)"
-KIND_ROWS = 1 << 20  # variants that are looked at together
+COUNTED_ROWS = 1 << 20  # variants that are looked at together
 
 
 class ClassNull(NamedTuple):
@@ -50,15 +51,16 @@ def store_classes(store: GenotypeStore, rows: NDArray[np.int64]) -> NDArray[np.u
     return classes
 
 
-def store_kinds(store: GenotypeStore, rows: NDArray[np.int64] | None) -> list[PloidyClass]:
-    """The chromosome classes that occur among variants (None: all), without holding all variants at a time."""
-    found: set[int] = set()
+def count_classes(store: GenotypeStore, rows: NDArray[np.int64] | None = None) -> dict[PloidyClass, int]:
+    """How many variants (None: of all) are of each class; not all of them are held at a time."""
+    found: Counter[int] = Counter()
     count = store.n_variants if rows is None else len(rows)
-    for start in range(0, count, KIND_ROWS):
-        stop = min(start + KIND_ROWS, count)
+    for start in range(0, count, COUNTED_ROWS):
+        stop = min(start + COUNTED_ROWS, count)
         some = np.arange(start, stop) if rows is None else rows[start:stop]
-        found.update(np.unique(store_classes(store, some)).tolist())
-    return [PloidyClass(kind) for kind in sorted(found)]
+        kinds, numbers = np.unique(store_classes(store, some), return_counts=True)
+        found.update(dict(zip(kinds.tolist(), numbers.tolist(), strict=True)))
+    return {PloidyClass(kind): found[kind] for kind in sorted(found)}
 
 
 def fit_class_null(

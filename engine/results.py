@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,15 +17,16 @@ from allscan.engine.arrays import (
     write_group,
 )
 from allscan.engine.association_tests import find_test
-from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec, write_files
+from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec
 from allscan.engine.manifest import RESULTS_VERSION
 from allscan.engine.store import VariantTable
 from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings, take_strings
-from allscan.errors import CorruptChunkError, FileFormatError, InputError
+from allscan.errors import AllscanError, CorruptChunkError, FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
+from allscan.storage import is_remote, place_of, write_files, zarr_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     import xarray as xr
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
+    from allscan.storage import Place
 
 R = TypeVar("R")
 
@@ -95,7 +96,7 @@ def _plan_layout(name: str, dtype: np.dtype[Any], plan: ScanPlan) -> ChunkLayout
     return column_layout(name, dtype, traits, max(1, min(plan.variants_per_task, plan.n_variants)))
 
 
-def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
+def create_cube(path: Place, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
     """Lay out an empty cube, with the variants' names copied from the store."""
     path.mkdir()
     columns = cube_columns(spec)
@@ -110,10 +111,11 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
             codecs=layout.codecs,
             attributes={"description": column.description, "unit": column.unit},
         )
-        for stratum in range(len(design.strata)):
-            for chunk in range(-(-plan.n_traits // layout.traits)):
-                (path / column.name / "c" / str(stratum) / str(chunk)).mkdir(parents=True)
-    _write_names(path, plan, store, design)
+        folders = [f"c/{g}/{t}" for g in range(len(design.strata)) for t in range(-(-plan.n_traits // layout.traits))]
+        for folder in () if is_remote(path) else folders:
+            (path / column.name / folder).mkdir(parents=True)
+    _describe_names(path, plan, store, design)
+    write_files(_name_files(path, plan, store, design))
     # Written last: a cube without these attributes is one whose creation was interrupted.
     write_group(
         path,
@@ -132,15 +134,25 @@ def create_cube(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design
     )
 
 
-def _write_names(path: Path, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
-    """Names of strata, traits and contigs, and the tested variants' columns of the store."""
-    for name, texts in (("stratum", design.strata), ("trait", design.trait_names), ("contig_id", store.contigs)):
-        dimension = "contig" if name == "contig_id" else name
-        size = max(1, len(texts))
-        write_array(path / name, dtype=None, shape=(len(texts),), chunks=(size,), dimensions=(dimension,))
-        _write_chunk(path / name, "0", encode_strings_chunk(arrow.string_array(texts), size))
-    rows = plan.variants_per_task * max(1, NAME_ROWS // plan.variants_per_task)
-    chunk = min(rows, plan.n_variants)
+def _name_lists(store: GenotypeStore, design: Design) -> dict[str, tuple[str, Sequence[str]]]:
+    """Arrays of names that are not the variants': dimension, and names."""
+    return {
+        "stratum": ("stratum", design.strata),
+        "trait": ("trait", design.trait_names),
+        "contig_id": ("contig", store.contigs),
+    }
+
+
+def _name_rows(plan: ScanPlan) -> int:
+    """Variants of a chunk of names."""
+    return plan.variants_per_task * max(1, NAME_ROWS // plan.variants_per_task)
+
+
+def _describe_names(path: Place, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
+    """Arrays of the names of strata, traits and contigs, and of the tested variants' columns of the store."""
+    for name, (dimension, texts) in _name_lists(store, design).items():
+        write_array(path / name, dtype=None, shape=(len(texts),), chunks=(max(1, len(texts)),), dimensions=(dimension,))
+    chunk = min(_name_rows(plan), plan.n_variants)
     for name, dtype in _NUMBERS.items():
         write_array(path / name, dtype=dtype, shape=(plan.n_variants,), chunks=(chunk,), dimensions=("variant",))
     write_array(path / "variant_id", dtype=None, shape=(plan.n_variants,), chunks=(chunk,), dimensions=("variant",))
@@ -151,30 +163,40 @@ def _write_names(path: Path, plan: ScanPlan, store: GenotypeStore, design: Desig
         chunks=(chunk, 2),
         dimensions=("variant", "allele"),
     )
+
+
+def _name_files(
+    path: Place, plan: ScanPlan, store: GenotypeStore, design: Design
+) -> Iterator[tuple[Place, list[bytes]]]:
+    """The files of these arrays."""
+
+    def file(name: str, chunk: str, content: list[bytes]) -> tuple[Place, list[bytes]]:
+        place = path / f"{name}/c/{chunk}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place, content
+
+    for name, (_, texts) in _name_lists(store, design).items():
+        yield file(name, "0", encode_strings_chunk(arrow.string_array(texts), max(1, len(texts))))
+    rows = _name_rows(plan)
+    chunk = min(rows, plan.n_variants)
     for index, start in enumerate(range(0, plan.n_variants, rows)):
         stop = min(start + rows, plan.n_variants)
         selected = np.arange(start, stop) if plan.rows is None else plan.rows[start:stop]
         first, last = int(selected[0]), int(selected[-1]) + 1
         for name, dtype in _NUMBERS.items():
             values = store.column(name, first, last)[selected - first].astype(dtype, copy=False)
-            _write_chunk(path / name, str(index), encode_numbers_chunk(values, chunk))
+            yield file(name, str(index), encode_numbers_chunk(values, chunk))
         for name, width in (("variant_id", 1), ("variant_allele", 2)):
             strings = store.strings(name, first, last)
             if last - first > len(selected):
                 of_selected = ((selected - first)[:, None] * width + np.arange(width)).ravel()
                 strings = strings.take(arrow.number_array(of_selected))
             place = str(index) if width == 1 else f"{index}/0"
-            _write_chunk(path / name, place, encode_strings_chunk(strings, chunk * width))
+            yield file(name, place, encode_strings_chunk(strings, chunk * width))
 
 
-def _write_chunk(array: Path, place: str, content: list[bytes]) -> None:
-    file = array / "c" / place
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_files([(str(file), content)])
-
-
-def write_block(path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]) -> None:
-    """Write the arrays of one task; they have reached the disk when this returns.
+def write_block(path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]) -> None:
+    """Write the arrays of one task; they are in their place for good when this returns.
 
     Parameters
     ----------
@@ -189,15 +211,15 @@ def write_block(path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str,
 
 
 def _task_files(
-    path: Path, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]
-) -> Iterator[tuple[str, list[bytes]]]:
+    path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[Place, list[bytes]]]:
     first = plan.batch_traits(task.batch).start
     for name, rows in values.items():
         layout = _plan_layout(name, rows.dtype, plan)
         for start in range(0, len(rows), layout.traits):
             chunk = (first + start) // layout.traits
             yield (
-                f"{path}/{name}/c/{task.stratum}/{chunk}/{task.index}",
+                path / f"{name}/c/{task.stratum}/{chunk}/{task.index}",
                 layout.encode(rows[start : start + layout.traits]),
             )
 
@@ -205,14 +227,16 @@ def _task_files(
 class ResultsCube:
     """The results of a run, opened for reading."""
 
-    def __init__(self, path: str | Path) -> None:
-        folder = Path(path)
+    def __init__(self, path: str | Place) -> None:
+        folder = place_of(path)
         self.path = folder / CUBE if (folder / CUBE).exists() else folder
-        if not self.path.exists():
-            raise InputError("there are no results here", where=str(path), fix="give the output folder of a run")
         try:
             self.attrs = read_group_attributes(self.path)
         except (OSError, ValueError) as error:
+            if not self.path.exists():
+                raise InputError(
+                    "there are no results here", where=str(path), fix="give the output folder of a run"
+                ) from None
             raise FileFormatError(
                 "this folder holds no results of a scan", where=str(path), fix="give the output folder of a run"
             ) from error
@@ -236,7 +260,7 @@ class ResultsCube:
         self._layouts: dict[str, ChunkLayout] = {}
 
     @classmethod
-    def open(cls, path: str | Path) -> ResultsCube:
+    def open(cls, path: str | Place) -> ResultsCube:
         """Open the results in a run folder (or the cube itself)."""
         return cls(path)
 
@@ -255,6 +279,8 @@ class ResultsCube:
     def _checked(self, name: str, read: Callable[[], R]) -> R:
         try:
             return read()
+        except AllscanError:
+            raise
         except Exception as error:
             raise CorruptChunkError(
                 f"a chunk of the results cannot be read: {error}",
@@ -320,7 +346,7 @@ class ResultsCube:
             inside, target = _overlap(traits, t * layout.traits, layout.traits)
             for v in range(variants.start // layout.variants, -(-variants.stop // layout.variants)):
                 part, columns = _overlap(variants, v * layout.variants, layout.variants)
-                path = f"{self.path}/{column}/c/{stratum}/{t}/{v}"
+                path = self.path / f"{column}/c/{stratum}/{t}/{v}"
                 self._checked(column, partial(layout.read, path, inside, part, out[target, columns]))
         return out
 
@@ -362,7 +388,7 @@ def _overlap(wanted: slice, first: int, size: int) -> tuple[slice, slice]:
     return slice(low - first, high - first), slice(low - wanted.start, high - wanted.start)
 
 
-def open_results(path: str | Path) -> xr.Dataset:
+def open_results(path: str | Place) -> xr.Dataset:
     """Open the results of a run as a lazy ``xarray.Dataset``.
 
     Parameters
@@ -381,7 +407,7 @@ def open_results(path: str | Path) -> xr.Dataset:
     import zarr
 
     cube = ResultsCube(path)
-    group = zarr.open_group(cube.path, mode="r")
+    group = zarr.open_group(zarr_store(cube.path), mode="r")
     dims = ("stratum", "trait", "variant")
     data = {
         column.name: xr.Variable(

@@ -9,7 +9,6 @@ lost.
 from __future__ import annotations
 
 import json
-import shutil
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,12 @@ from allscan.engine.hits import HIT_PARTS
 from allscan.engine.manifest import MANIFEST, Manifest
 from allscan.engine.plan import ScanTask
 from allscan.engine.results import CUBE, ResultsCube
+from allscan.storage import ObjectPlace, copy_tree, each, remove_tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from allscan.storage import Place
 
 COMMITS = "commits"
 """Folder of a file for each task that is finished."""
@@ -31,7 +30,7 @@ PREVIOUS = "previous"
 _MOVING = ".previous.partial"
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Place) -> Manifest | None:
     """What the results in a folder are made of, or None where there are none.
 
     Raises
@@ -46,30 +45,34 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def read_commits(folder: Path, manifest: Manifest) -> dict[str, dict[str, Any]]:
+def read_commits(folder: Place, manifest: Manifest) -> dict[str, dict[str, Any]]:
     """What the finished tasks of a folder say of themselves, by name; those of another scan are left out."""
     commits = {}
-    for path in (folder / COMMITS).glob("s*-b*-v*.json"):
-        try:
-            commit = json.loads(path.read_bytes())
-            holds = commit.pop("digest", None) == manifest.of_task(ScanTask.of_name(path.stem))
-        except (ValueError, TypeError, AttributeError, IndexError):
-            continue  # not a commit of ours: its task is computed
-        if holds:
+    paths: list[Place] = list((folder / COMMITS).glob("s*-b*-v*.json"))
+    for path, content in zip(paths, each(lambda path: path.read_bytes(), paths), strict=True):
+        commit = json.loads(content)
+        if commit.pop("digest", None) == manifest.of_task(ScanTask.of_name(path.stem)):
             commits[path.stem] = commit
     return commits
 
 
-def set_aside(output: Path) -> None:
+def set_aside(output: Place) -> None:
     """Move the results of a folder to ``previous/``; may be interrupted and called again.
 
     Where there is a ``previous/`` already, an update was cut short by another: what it had made so far goes.
     """
+    # The list comes last: where it is, everything is.
     names = (CUBE, COMMITS, MANIFEST)
-    if (output / PREVIOUS).exists():
-        for name in (*names, HIT_PARTS):
-            _remove(output / name)
+    if not has_previous(output):
+        remove_tree(output / PREVIOUS)  # the rest of one that was forgotten
+    if isinstance(output, ObjectPlace) and not has_previous(output):
+        for name in names:
+            copy_tree(output / name, output / PREVIOUS / name)
+    if has_previous(output):
+        for name in (CUBE, COMMITS, HIT_PARTS, MANIFEST):
+            remove_tree(output / name)
         return
+    assert not isinstance(output, ObjectPlace)
     moving = output / _MOVING
     moving.mkdir(exist_ok=True)
     for name in names:
@@ -79,21 +82,21 @@ def set_aside(output: Path) -> None:
     moving.rename(output / PREVIOUS)
 
 
-def is_being_set_aside(output: Path) -> bool:
+def is_being_set_aside(output: Place) -> bool:
     """Whether :func:`set_aside` was interrupted."""
     return (output / _MOVING).exists()
 
 
-def forget_previous(output: Path) -> None:
+def has_previous(output: Place) -> bool:
+    """Whether there are results of an earlier scan."""
+    return (output / PREVIOUS / MANIFEST).exists()
+
+
+def forget_previous(output: Place) -> None:
     """Remove what an update no longer needs."""
-    shutil.rmtree(output / PREVIOUS, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    # From here on it counts as gone, whatever interrupts the rest.
+    (output / PREVIOUS / MANIFEST).unlink(missing_ok=True)
+    remove_tree(output / PREVIOUS)
 
 
 class Earlier:
@@ -107,7 +110,7 @@ class Earlier:
         What the scan at work is made of.
     """
 
-    def __init__(self, output: Path, now: Manifest) -> None:
+    def __init__(self, output: Place, now: Manifest) -> None:
         self._folder = output / PREVIOUS
         self._now = now
         before = read_manifest(self._folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import time
 from dataclasses import dataclass
@@ -17,27 +16,26 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.manifest import MANIFEST, changes
 from allscan.engine.plan import ScanTask
-from allscan.engine.ploidy import ClassNull, fit_class_null, store_kinds
+from allscan.engine.ploidy import ClassNull, count_classes, fit_class_null
 from allscan.engine.results import CUBE, ResultsCube, create_cube, cube_columns, write_block
 from allscan.engine.reuse import (
     COMMITS,
-    PREVIOUS,
     Earlier,
     forget_previous,
+    has_previous,
     is_being_set_aside,
     read_commits,
     read_manifest,
     set_aside,
 )
 from allscan.engine.scoring import ScanShared, score_rows
-from allscan.engine.store import write_atomically
 from allscan.engine.tally import Tally, TaskReport
 from allscan.errors import JobChangedError, OutputError
 from allscan.kernels.association import Status
+from allscan.storage import remove_tree, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest, TraitNote
+    from allscan.storage import Place
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -168,7 +167,7 @@ def _task_columns(shared: ScanShared, task: ScanTask) -> tuple[dict[str, NDArray
     return columns, hidden
 
 
-def output_error(error: OSError, output: Path) -> OutputError:
+def output_error(error: OSError, output: Place) -> OutputError:
     """Say what a failed write means."""
     return errors.output_error(
         error,
@@ -179,7 +178,7 @@ def output_error(error: OSError, output: Path) -> OutputError:
 
 
 def prepare_output(
-    output: Path, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec, *, update: bool = False
+    output: Place, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec, *, update: bool = False
 ) -> Earlier | None:
     """Create the results cube, or accept the one of the same scan.
 
@@ -217,17 +216,17 @@ def prepare_output(
         if _cube_digest(cube) != plan.made_of.digest:
             # Its creation was interrupted, or there is none: nothing was committed.
             for folder in (cube, output / COMMITS, output / HIT_PARTS):
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
             (output / COMMITS).mkdir()
             (output / HIT_PARTS).mkdir()
             write_atomically(output / MANIFEST, plan.made_of.to_json().encode())
             create_cube(cube, plan, store, design, spec)
     except OSError as error:
         raise output_error(error, output) from error
-    return Earlier(output, plan.made_of) if (output / PREVIOUS).exists() else None
+    return Earlier(output, plan.made_of) if has_previous(output) else None
 
 
-def _cube_digest(cube: Path) -> str | None:
+def _cube_digest(cube: Place) -> str | None:
     """Which scan a cube is of; None where there is none, or its creation was interrupted."""
     try:
         digest = read_group_attributes(cube).get("digest")
@@ -259,7 +258,7 @@ def run_scan(
     design: Design,
     spec: ScanSpec,
     executor: TaskRunner,
-    output: Path,
+    output: Place,
     on_progress: Callable[[ScanProgress], None] | None = None,
     *,
     update: bool = False,
@@ -286,7 +285,7 @@ def run_scan(
         tally.add(ScanTask.of_name(name), TaskReport(**commit))
     resumed = tally.tasks
     test = find_test(spec.test)
-    kinds = store_kinds(store, plan.rows)
+    kinds = tuple(count_classes(store, plan.rows))
     total = plan.n_variants * len(plan.strata) * plan.n_batches
     notes: list[tuple[str, str, str]] = []
 

@@ -16,7 +16,6 @@ from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest
     from allscan.kernels.block import GenotypeBlock
+    from allscan.storage import Place
 
 SCORED_VARIANTS = 1024
 """Variants held as packed calls or dosages whose products are taken together: tables of sums pay for many of them."""
@@ -41,7 +41,7 @@ class ScanShared(NamedTuple):
     plan: ScanPlan
     spec: ScanSpec
     nulls: dict[int, ClassNull | None]  # by PloidyClass
-    output: Path
+    output: Place
     strata: tuple[str, ...]
     traits: tuple[str, ...]  # of the batch, those that are computed
     kept: tuple[int, ...] = ()  # traits of the batch that are taken from earlier results

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numcodecs
 import numpy as np
 
-from allscan.engine.arrays import StoredArray, encode_numbers_chunk, read_group_attributes, write_array
+from allscan.engine.arrays import StoredArray, read_group_attributes
 from allscan.engine.chunk_files import CHECKSUM_BYTES, stored_checksum
-from allscan.engine.zstd import decompress
-from allscan.errors import CorruptChunkError, FileFormatError, InputError, OutputError
+from allscan.errors import AllscanError, CorruptChunkError, FileFormatError, InputError, StorageError
 from allscan.kernels.block import dosages
-from allscan.kernels.packing import row_bytes
-from allscan.kernels.wire import HEADER, from_bytes, to_bytes
+from allscan.kernels.wire import from_bytes
+from allscan.storage import each, is_remote, place_of, zarr_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import pyarrow as pa
     import zarr
     from numpy.typing import NDArray
 
     from allscan.kernels.block import GenotypeBlock
+    from allscan.storage import Place
 
 FORMAT = "allscan-genotypes"
 FORMAT_VERSION = 1
-
-# Level 3 saves less than one percent and takes twice as long to write (measured: docs/reference/store.md).
-ZSTD_LEVEL = 1
-# A negative level leaves literals uncoded and decompresses in half the time. It is taken in small cohorts, whose
-# stores are small whatever is done, where it costs at most this factor: strong LD makes long matches.
-QUICK_ZSTD_LEVEL = -1
-QUICK_FACTOR = 4 / 3
-QUICK_SAMPLES = 4096
 BLOCK_CHECKSUMS = "block_checksum"
-METADATA_BLOCKS = 16
-"""Genotype blocks whose variants share one chunk of each variant array."""
-
-MAX_BLOCK_VARIANTS = 4096
-MIN_BLOCK_VARIANTS = 64
-BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -76,6 +58,8 @@ VARIANT_COLUMNS = (
     VariantColumn("variant_n_alt", "int16", "ALT alleles of the site this row was split from; 1: not split"),
     VariantColumn("variant_n_haploid", "int32", "Samples with a haploid call, held as 0 or 2"),
 )
+OTHER_ARRAYS = ("sample_id", "sample_sex", "contig_id", "contig_length", "variant_allele")
+"""Arrays of a store beside genotypes and columns of variants."""
 
 
 @dataclass(frozen=True)
@@ -97,166 +81,34 @@ class VariantTable:
         return f"{self.contig[variant]}:{self.position[variant]}:{self.ref[variant]}:{self.alt[variant]}"
 
 
-def default_block_variants(n_samples: int) -> int:
-    """Variants of a block: a power of two that keeps a block of packed calls below 16 MiB."""
-    variants = MAX_BLOCK_VARIANTS
-    while variants > MIN_BLOCK_VARIANTS and variants * n_samples > 4 * BLOCK_BYTES:
-        variants //= 2
-    return variants
+def block_file(path: Place, index: int) -> Place:
+    """The file of a block of genotypes."""
+    return path / f"call_dosage/c/{index}/0"
 
 
-def create_store(
-    path: Path,
-    *,
-    n_variants: int,
-    sample_ids: NDArray[np.object_],
-    sample_sex: NDArray[np.int8],
-    contigs: tuple[str, ...],
-    contig_lengths: tuple[int, ...],
-    block_variants: int,
-    attributes: Mapping[str, Any],
-) -> None:
-    """Lay out an empty store: every array, no genotype yet.
+def read_block_checksums(path: Place, n_blocks: int) -> NDArray[np.int64]:
+    """Size and CRC-32C of each genotype chunk as it is stored, shape (blocks, 2); -1 where there is none."""
+    checksums = list(each(_checksum_if_there, [block_file(path, index) for index in range(n_blocks)]))
+    return np.array(checksums, np.int64).reshape(n_blocks, 2)
 
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written.
-    """
-    import zarr
-    from zarr.codecs import Crc32cCodec, ZstdCodec
 
-    from allscan.engine.codec import GenotypeCodec
-
-    n_samples = len(sample_ids)
+def _checksum_if_there(file: Place) -> tuple[int, int]:
     try:
-        group = zarr.create_group(path, zarr_format=3, overwrite=False)
-    except (OSError, zarr.errors.ContainsGroupError) as error:
-        raise OutputError(f"cannot create the store: {error}", where=str(path)) from error
-    group.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "block_variants": block_variants})
-    group.attrs.update(attributes)
-    checked = (ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec())
-
-    def array(name: str, dtype: str, shape: tuple[int, ...], chunks: tuple[int, ...], dims: tuple[str, ...]) -> Any:
-        return group.create_array(
-            name,
-            shape=shape,
-            dtype=dtype,
-            chunks=tuple(max(1, c) for c in chunks),
-            compressors=checked,
-            dimension_names=dims,
-            # A chunk full of zeros must exist all the same: an absent chunk is a damaged store.
-            config={"write_empty_chunks": True},
-        )
-
-    array("sample_id", "string", (n_samples,), (n_samples,), ("samples",))[:] = sample_ids
-    array("sample_sex", "int8", (n_samples,), (n_samples,), ("samples",))[:] = sample_sex
-    array("contig_id", "string", (len(contigs),), (len(contigs),), ("contigs",))[:] = np.array(contigs, object)
-    array("contig_length", "int64", (len(contigs),), (len(contigs),), ("contigs",))[:] = np.array(contig_lengths)
-    rows = block_variants * METADATA_BLOCKS
-    for column in VARIANT_COLUMNS:
-        created = array(column.name, column.dtype, (n_variants,), (rows,), ("variants",))
-        created.attrs["description"] = column.description
-    alleles = array("variant_allele", "string", (n_variants, 2), (rows, 2), ("variants", "alleles"))
-    alleles.attrs["description"] = "REF and ALT; ALT is the counted allele"
-    group.create_array(
-        "call_dosage",
-        shape=(n_variants, n_samples),
-        dtype="float32",
-        fill_value=float("nan"),
-        chunks=(block_variants, max(1, n_samples)),
-        serializer=GenotypeCodec(),
-        compressors=checked,
-        dimension_names=("variants", "samples"),
-    ).attrs["description"] = "Expected copies of ALT, 0 to 2; NaN is missing"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def most_bytes(n_variants: int, n_samples: int) -> int:
-    """Bytes that a block can take before compression, whatever its content.
-
-    A variant is a row of calls, or a list of carriers, each with a gap of at most five bytes and two bits for its call.
-    """
-    return HEADER.size + n_variants * (16 + row_bytes(n_samples) + 6 * n_samples)
-
-
-def write_genotypes(path: Path, index: int, block: GenotypeBlock) -> int:
-    """Write block ``index`` of a store; returns its bytes on disk."""
-    content = to_bytes(block)
-    compressed = numcodecs.Zstd(level=ZSTD_LEVEL).encode(content)
-    if block.n_samples <= QUICK_SAMPLES:
-        quick = numcodecs.Zstd(level=QUICK_ZSTD_LEVEL).encode(content)
-        if len(quick) <= QUICK_FACTOR * len(compressed):
-            compressed = quick
-    checksum = google_crc32c.value(bytes(compressed)).to_bytes(CHECKSUM_BYTES, "little")
-    write_atomically(path / "call_dosage" / "c" / str(index) / "0", bytes(compressed) + checksum)
-    return len(compressed) + CHECKSUM_BYTES
-
-
-def read_block_checksums(path: Path, n_blocks: int) -> NDArray[np.int64]:
-    """Size and CRC-32C of each genotype chunk as it is on the disk, shape (blocks, 2); -1 where there is none."""
-    checksums = np.full((n_blocks, 2), -1, np.int64)
-    for index in range(n_blocks):
-        with suppress(FileNotFoundError):
-            checksums[index] = stored_checksum(path / "call_dosage" / "c" / str(index) / "0")
-    return checksums
-
-
-def write_block_checksums(path: Path, n_blocks: int) -> None:
-    """Keep the checksums of all genotype chunks in one array, once they are written."""
-    checksums = read_block_checksums(path, n_blocks)
-    write_array(
-        path / BLOCK_CHECKSUMS,
-        dtype=checksums.dtype,
-        shape=checksums.shape,
-        chunks=checksums.shape,
-        dimensions=("blocks", "size_and_crc32c"),
-        attributes={"description": "Bytes of each chunk of call_dosage, and the CRC-32C that ends it"},
-    )
-    content = b"".join(encode_numbers_chunk(checksums.ravel(), checksums.size))
-    write_atomically(path / BLOCK_CHECKSUMS / "c" / "0" / "0", content)
-
-
-def write_variants(path: Path, start: int, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write a run of variants' columns, ``variant_allele`` (variants, 2) among them.
-
-    ``start`` must be a multiple of ``block_variants × METADATA_BLOCKS``, and the run as long as that or end
-    the store, so that every chunk is written once.
-    """
-    import zarr
-
-    group = zarr.open_group(path, mode="r+")
-    for name, values in columns.items():
-        array = group[name]
-        assert isinstance(array, zarr.Array)
-        # The setting is not kept in the metadata: a chunk of zeros would be left out.
-        array.with_config({"write_empty_chunks": True})[start : start + len(values)] = values
+        return stored_checksum(file)
+    except FileNotFoundError:
+        return -1, -1
 
 
 class GenotypeStore:
     """An opened store: variants × samples, read by blocks. Picklable; safe to read from many threads."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            raise InputError("there is no such genotype store", where=str(path), fix="check the path")
+    def __init__(self, path: str | Place) -> None:
+        self.path = place_of(path)
         try:
             self.attrs = read_group_attributes(self.path)
         except (OSError, ValueError) as error:
+            if not self.path.exists():
+                raise InputError("there is no such genotype store", where=str(path), fix="check the path") from None
             raise FileFormatError(
                 "this is not a genotype store",
                 where=str(path),
@@ -279,7 +131,7 @@ class GenotypeStore:
         self.block_variants = int(self.attrs["block_variants"])
         self.n_blocks = -(-self.n_variants // self.block_variants)
 
-    def __reduce__(self) -> tuple[type[GenotypeStore], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[GenotypeStore], tuple[Place]]:
         return (GenotypeStore, (self.path,))
 
     def __repr__(self) -> str:
@@ -290,7 +142,7 @@ class GenotypeStore:
         """The store as the Zarr library sees it."""
         import zarr
 
-        return zarr.open_group(self.path, mode="r")
+        return zarr.open_group(zarr_store(self.path), mode="r")
 
     def array(self, name: str) -> zarr.Array[Any]:
         """An array of the store as the Zarr library sees it."""
@@ -362,6 +214,8 @@ class GenotypeStore:
         array = self._stored(name)
         try:
             return read_strings(self.path / name, array.shape, array.chunks[0], start, stop)
+        except AllscanError:
+            raise
         except Exception as error:
             raise self._unreadable(name, error) from error
 
@@ -391,7 +245,7 @@ class GenotypeStore:
         CorruptChunkError
             If the chunk is absent, or its bytes are not those that were written.
         """
-        path = self.path / "call_dosage" / "c" / str(index) / "0"
+        path = block_file(self.path, index)
         start, stop = self.block_range(index)
         where = f"{path} (variants {start} to {stop - 1})"
         fix = "restore the file from a copy, or ingest the genotypes again; nothing of this chunk was used"
@@ -402,12 +256,7 @@ class GenotypeStore:
         body, checksum = memoryview(content)[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
         if google_crc32c.value(bytes(body)) != int.from_bytes(checksum, "little"):
             raise CorruptChunkError("a chunk of the genotype store does not match its checksum", where=where, fix=fix)
-        try:
-            block = from_bytes(decompress(body, most_bytes(stop - start, self.n_samples)))
-        except (ValueError, RuntimeError) as error:
-            raise CorruptChunkError(
-                f"a chunk of the genotype store cannot be read: {error}", where=where, fix=fix
-            ) from error
+        block = from_bytes(numcodecs.Zstd().decode(body))
         if (block.n_variants, block.n_samples) != (stop - start, self.n_samples):
             raise CorruptChunkError(
                 f"a chunk holds {block.n_variants} variants × {block.n_samples} samples, "
@@ -429,7 +278,7 @@ class GenotypeStore:
     @cached_property
     def block_checksums(self) -> NDArray[np.int64]:
         """Size and CRC-32C of each genotype chunk as it was written, shape (blocks, 2); -1 where it is not known."""
-        if (self.path / BLOCK_CHECKSUMS).exists():
+        if (self.path / BLOCK_CHECKSUMS / "zarr.json").exists():
             return self._read(BLOCK_CHECKSUMS)
         return read_block_checksums(self.path, self.n_blocks)
 
@@ -442,8 +291,10 @@ class GenotypeStore:
         for name in ("sample_id", "variant_position", "variant_contig", "variant_allele_count"):
             digest.update(str(self._stored(name).shape).encode())
         digest.update("\x00".join(self.sample_ids).encode())
-        digest.update(self.column("variant_position").tobytes())
-        digest.update(self.column("variant_allele_count").tobytes())
+        if content["content_checksum"] is None:
+            # Not made by an ingest, which hashes all of it.
+            digest.update(self.column("variant_position").tobytes())
+            digest.update(self.column("variant_allele_count").tobytes())
         return digest.hexdigest()[:32]
 
 
@@ -456,7 +307,7 @@ class DamagedChunk:
     reason: str
 
 
-def verify_store(path: str | Path, on_progress: Callable[[int, int], None] | None = None) -> tuple[DamagedChunk, ...]:
+def verify_store(path: str | Place, on_progress: Callable[[int, int], None] | None = None) -> tuple[DamagedChunk, ...]:
     """Read every chunk of a store, compare it with its checksum, and name the ones that are damaged.
 
     Parameters
@@ -467,29 +318,30 @@ def verify_store(path: str | Path, on_progress: Callable[[int, int], None] | Non
         Called with chunks done and chunks in all.
     """
     store = GenotypeStore(path)
+    names = [*OTHER_ARRAYS, *(column.name for column in VARIANT_COLUMNS)]
+    if (store.path / BLOCK_CHECKSUMS / "zarr.json").exists():
+        names.append(BLOCK_CHECKSUMS)
     damaged = []
-    names = [name for name, _ in store.group.arrays() if name != "call_dosage"]
     total, done = store.n_blocks + len(names), 0
     for name in sorted(names):
-        array = store.array(name)
-        rows = array.chunks[0]
-        for k in range(-(-array.shape[0] // rows)):
-            chunk = "/".join([str(k), *["0"] * (array.ndim - 1)])
-            if not (store.path / name / "c" / chunk).exists():
-                damaged.append(DamagedChunk(name, chunk, "missing"))
-                continue
-            try:
-                array[k * rows : (k + 1) * rows]
-            except Exception as error:  # whatever zarr or a codec raises, the chunk is not readable
-                damaged.append(DamagedChunk(name, chunk, str(error)))
+        damaged += _damage_of(store.path, name)
         done += 1
         if on_progress:
             on_progress(done, total)
-    for index in range(store.n_blocks):
+
+    def damage(index: int) -> str | None:
         try:
             store.read_block(index)
-        except (CorruptChunkError, ValueError, RuntimeError) as error:
-            reason = error.what if isinstance(error, CorruptChunkError) else str(error)
+        except StorageError:
+            raise
+        except CorruptChunkError as error:
+            return error.what
+        except (ValueError, RuntimeError) as error:
+            return str(error)
+        return None
+
+    for index, reason in enumerate(each(damage, range(store.n_blocks), side_by_side=is_remote(store.path), most=4)):
+        if reason is not None:
             damaged.append(DamagedChunk("call_dosage", f"{index}/0", reason))
         done += 1
         if on_progress:
@@ -497,7 +349,29 @@ def verify_store(path: str | Path, on_progress: Callable[[int, int], None] | Non
     return tuple(damaged)
 
 
-def open_store(path: str | Path) -> GenotypeStore:
+def _damage_of(path: Place, name: str) -> list[DamagedChunk]:
+    """Damaged chunks of one array that is not of genotypes."""
+    try:
+        array = StoredArray(path / name)
+    except (OSError, ValueError) as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
+        return [DamagedChunk(name, "zarr.json", reason)]
+    rest = ["0"] * (len(array.shape) - 1)
+    damaged = []
+    for k in range(-(-array.shape[0] // array.chunks[0])):
+        chunk = "/".join([str(k), *rest])
+        try:
+            array.read(k * array.chunks[0], (k + 1) * array.chunks[0])
+        except FileNotFoundError:
+            damaged.append(DamagedChunk(name, chunk, "missing"))
+        except StorageError:
+            raise
+        except Exception as error:  # whatever a codec raises, the chunk is not readable
+            damaged.append(DamagedChunk(name, chunk, str(error)))
+    return damaged
+
+
+def open_store(path: str | Place) -> GenotypeStore:
     """Open a genotype store.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from allscan.jobs.machine import available_cpus
+from allscan.jobs.executors import ExecutorName, ingest_executors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from allscan.engine.ingest.variants import OnDuplicate
     from allscan.engine.simulation.cohort import SimulationProgress, SimulationReport
     from allscan.engine.simulation.options import SimulationOptions
-
-SMALL_INPUT = 4 << 20
-"""Bytes of genotype files that one worker reads sooner than two processes start (about a second each)."""
 
 
 def ingest(
@@ -37,6 +34,8 @@ def ingest(
     sample_file: str | Path | None = None,
     on_duplicate: OnDuplicate = "error",
     workers: int | None = None,
+    executor: ExecutorName | None = None,
+    address: str | None = None,
     overwrite: bool = False,
     on_progress: Callable[[IngestProgress], None] | None = None,
 ) -> IngestReport:
@@ -67,7 +66,11 @@ def ingest(
     on_duplicate
         ``"error"``, ``"first"`` or ``"keep"`` for variants of the same place and alleles.
     workers
-        Processes at the same time; None: one per CPU.
+        Tasks at the same time; None: one per CPU, or on Ray as many as the cluster has room for.
+    executor, address
+        ``"ray"`` reads and writes on the Ray cluster at ``address``, as in a job file (``runtime``); files and store
+        must be visible to its nodes under the same paths. None: ``"ray"`` where there is an address, else in this
+        machine's processes.
     overwrite
         Replace a store that is there.
     on_progress
@@ -79,43 +82,36 @@ def ingest(
         The files are refused; the message names file, place and what to do.
     OutputError
         The store cannot be written, or is there already.
+    ClusterError
+        The Ray cluster cannot be reached, or was lost.
     """
-    from allscan.cluster.embedded import EmbeddedExecutor
     from allscan.engine.ingest import pipeline
 
-    workers = workers if workers is not None else available_cpus()
     files = [sources] if isinstance(sources, str | Path) else list(sources)
-    # Readers spend their time in Python or hold the interpreter lock: one process each. A single worker
-    # needs no process of its own, and a small file is read before one has started.
-    alone = workers == 1 or _bytes(files) < SMALL_INPUT
-    executor = EmbeddedExecutor(1, "threads") if alone else EmbeddedExecutor(workers, "processes")
-    return pipeline.ingest(
-        files,
-        out,
-        executor=executor,
-        assembler=EmbeddedExecutor(workers, "threads"),
-        regions=list(regions) if regions else None,
-        keep_samples=_sample_ids(keep_samples),
-        exclude_samples=_sample_ids(exclude_samples),
-        min_allele_count=min_allele_count,
-        max_allele_count=max_allele_count,
-        build=build,
-        contigs=contigs,
-        on_duplicate=on_duplicate,
-        reader_options={
-            "field": field,
-            "pass_only": pass_only,
-            "ref_first": ref_first,
-            "sample_file": sample_file,
-        },
-        overwrite=overwrite,
-        on_progress=on_progress,
-    )
-
-
-def _bytes(files: list[str | Path]) -> int:
-    """Size of the files that are files; a folder (VCF Zarr) counts as large."""
-    return sum(Path(file).stat().st_size if Path(file).is_file() else SMALL_INPUT for file in files)
+    name = executor or ("ray" if address else "embedded")
+    with ingest_executors(name, address, workers, files) as (reader, assembler):
+        return pipeline.ingest(
+            files,
+            out,
+            executor=reader,
+            assembler=assembler,
+            regions=list(regions) if regions else None,
+            keep_samples=_sample_ids(keep_samples),
+            exclude_samples=_sample_ids(exclude_samples),
+            min_allele_count=min_allele_count,
+            max_allele_count=max_allele_count,
+            build=build,
+            contigs=contigs,
+            on_duplicate=on_duplicate,
+            reader_options={
+                "field": field,
+                "pass_only": pass_only,
+                "ref_first": ref_first,
+                "sample_file": sample_file,
+            },
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
 
 
 def _sample_ids(given: str | Path | Iterable[str] | None) -> list[str] | None:

@@ -9,9 +9,10 @@ import numpy as np
 
 import allscan
 from allscan.engine.association_tests import find_test
-from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_classes, same_contig
+from allscan.engine.chromosomes import PloidyClass, parse_region
 from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
+from allscan.engine.ploidy import count_classes
 from allscan.engine.store import GenotypeStore, open_store
 from allscan.errors import FileFormatError, InputError, JobError, quoting_people
 from allscan.jobs.check_report import CheckReport, TraitLine
@@ -235,13 +236,8 @@ def _merged_sex(table: AnalysisTable, store: GenotypeStore) -> tuple[NDArray[np.
 
 
 def _count_sex_linked(store: GenotypeStore) -> int:
-    count = 0
-    for index, contig in enumerate(store.contigs):
-        if any(same_contig(contig, name) for name in ("X", "Y")):
-            positions = store.variant_position[store.variant_contig == index]
-            classes = ploidy_classes(contig, positions, store.reference_build)
-            count += int(np.isin(classes, (PloidyClass.X, PloidyClass.Y)).sum())
-    return count
+    counts = count_classes(store)
+    return sum(counts.get(kind, 0) for kind in (PloidyClass.X, PloidyClass.Y))
 
 
 def _sex_chromosome_warnings(n_sex_linked: int, sex: NDArray[np.int8], store: GenotypeStore) -> tuple[str, ...]:
@@ -295,14 +291,6 @@ def _told_filters(job: Job) -> tuple[str, ...]:
 
 def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
     spec = job.spec
-    if ":" in spec.test.name and job.document is not None:
-        # To import a module is to run it, and whoever runs a job file did not write the module's name.
-        raise JobError(
-            f"the test {spec.test.name!r} names a module: a job file may name installed tests only",
-            where=job.locate("test"),
-            fix="install the test's package (entry point group allscan.association_tests) and write the test's name, "
-            "or run the job from Python: Job.from_dict",
-        )
     try:
         test = find_test(spec.test.name)
     except InputError as error:

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from allscan.printable import printable
-
 if TYPE_CHECKING:
     from allscan.phenotypes.model import SampleCount
 
@@ -72,7 +70,7 @@ class CheckReport:
             *_labelled("notes", list(self.notes)),
             *_labelled("warnings", list(self.warnings)),
         ]
-        return printable("\n".join(lines))
+        return "\n".join(lines)
 
     def _sample_lines(self, examples: bool) -> list[str]:
         lines = []

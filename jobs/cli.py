@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allscan.jobs import run_commands
-from allscan.jobs.command import Group, promise, runtime_options
+from allscan.jobs.command import Group, cluster_options, promise, runtime_options
 from allscan.jobs.simulate_command import SimulateCommand
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def main() -> None:
     help="What to do with two variants of the same place and alleles.",
 )
 @click.option("--any-contig", is_flag=True, help="Take contigs that are not human and that no header declares.")
-@click.option("--workers", type=click.IntRange(1), help="Processes at the same time.  [default: one per CPU]")
+@click.option("--workers", type=click.IntRange(1), help="Tasks at the same time.  [default: one per CPU]")
+@cluster_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT.zarr.")
 def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
     """Make a genotype store of PLINK, BGEN, VCF or VCF Zarr files.
@@ -175,12 +176,12 @@ def check(job: Path) -> None:
 @click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
 @runtime_options
 @click.option("--prices", type=OUTPUT_PATH, metavar="PRICES.yaml", help="Say what it costs, at these prices.")
-def plan(job: Path, workers: int | None, memory: str | None, prices: Path | None) -> None:
+def plan(job: Path, prices: Path | None, **runtime: Any) -> None:
     """Say what a job will cost: tasks, memory, time and disk. Nothing is written."""
     from allscan.jobs.job import Job
     from allscan.jobs.prices import estimate_cost, read_prices
 
-    prepared = Job.from_yaml(job).with_runtime(workers=workers, memory=memory)
+    prepared = Job.from_yaml(job).with_runtime(**runtime)
     table = read_prices(prices) if prices is not None else None
     planned = prepared.plan()
     click.echo(planned)

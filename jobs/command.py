@@ -27,9 +27,18 @@ EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 
 
+def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Where tasks run."""
+    command = click.option(
+        "--address", metavar="WHERE", help="Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT; implies ray."
+    )(command)
+    return click.option("--executor", type=click.Choice(["embedded", "ray"]), help="Where tasks run.")(command)
+
+
 def runtime_options(command: Callable[..., None]) -> Callable[..., None]:
     """Run-time settings that may be given as flags; science stands in the job file."""
     command = click.option("--memory", metavar="SIZE", help="Memory the job may use, e.g. 8GB.")(command)
+    command = cluster_options(command)
     return click.option("--workers", type=click.IntRange(1), help="Tasks at the same time.")(command)
 
 

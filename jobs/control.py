@@ -60,8 +60,7 @@ def job_of_run(path: Path, **runtime: Any) -> tuple[Job, dict[str, Any]]:
     keys = validate_job(document.data, document).model_dump()
     keys["output"] = str(folder.path.resolve())
     keys["runtime"].update(state.get("runtime", {}))
-    keys["runtime"].update({key: value for key, value in runtime.items() if value is not None})
-    return Job(validate_job(keys), Path(base), document), state
+    return Job(validate_job(keys), Path(base), document).with_runtime(**runtime), state
 
 
 def refuse_active(status: RunStatus) -> None:

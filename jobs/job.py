@@ -83,7 +83,14 @@ class Job:
         """Where a key stands, for messages: file, line, column and key."""
         return locate(key_path, self.document)
 
-    def with_runtime(self, *, workers: int | None = None, memory: str | None = None) -> Job:
+    def with_runtime(
+        self,
+        *,
+        workers: int | None = None,
+        memory: str | None = None,
+        executor: str | None = None,
+        address: str | None = None,
+    ) -> Job:
         """The same job with other run-time settings; None leaves one as it is.
 
         Raises
@@ -91,9 +98,14 @@ class Job:
         JobError
             A setting is impossible.
         """
-        given = {key: value for key, value in (("workers", workers), ("memory", memory)) if value is not None}
+        settings: dict[str, Any] = {"workers": workers, "memory": memory, "executor": executor, "address": address}
+        given = {key: value for key, value in settings.items() if value is not None}
         if not given:
             return self
+        if executor == "embedded":
+            given["address"] = None  # whatever the job file names
+        elif address is not None:
+            given["executor"] = "ray"
         keys = self.spec.model_dump()
         keys["runtime"].update(given)
         return Job(validate_job(keys), self.base, self.document)

@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.reuse import COMMITS
 from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
 from allscan.errors import AllscanError, FileFormatError, InputError, RunStoppedError
 from allscan.jobs.check import CheckedJob, check_job
+from allscan.jobs.executors import scan_executor
 from allscan.jobs.plan import PlannedJob, plan_job, refuse_full_disk
 from allscan.jobs.progress import format_bytes, format_seconds
 from allscan.jobs.provenance import Session, provenance_document
@@ -324,27 +324,27 @@ class _Work:
             # A report of before must not stand beside results that are still being made.
             stale.unlink(missing_ok=True)
         write_text(self._folder.job_file, job_text(self._job))
-        executor = EmbeddedExecutor(plan.workers, "threads")
-        keeper.know(executor={"name": executor.name, "workers": executor.workers})
-        keeper.watch(executor)
-        summary = run_scan(
-            plan,
-            checked.store,
-            checked.design,
-            checked.spec,
-            executor,
-            self._folder.path,
-            tell,
-            update=self._update,
-        )
-        activity = executor.activity()
-        self._ran_on = {
-            "name": executor.name,
-            "workers": executor.workers,
-            "nodes": dict(activity.nodes),
-            "retried": activity.retried,
-            "duplicated": activity.duplicated,
-        }
+        with scan_executor(self._job.spec.runtime, plan) as executor:
+            keeper.know(executor={"name": executor.name, "workers": executor.workers})
+            keeper.watch(executor)
+            summary = run_scan(
+                plan,
+                checked.store,
+                checked.design,
+                checked.spec,
+                executor,
+                self._folder.path,
+                tell,
+                update=self._update,
+            )
+            activity = executor.activity()
+            self._ran_on = {
+                "name": executor.name,
+                "workers": executor.workers,
+                "nodes": dict(activity.nodes),
+                "retried": activity.retried,
+                "duplicated": activity.duplicated,
+            }
         return summary
 
     def _describe(self, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> None:
@@ -384,6 +384,7 @@ class _Work:
         raise stop
 
     def _failed(self, error: Exception) -> None:
+        self._keeper.enter("")
         failure = failure_of(error)
         words = ": ".join(str(word) for word in (failure["kind"], failure["what"]) if word)
         log_event("session_failed", f"failed: {words}", level=logging.ERROR, error=failure)

@@ -78,6 +78,7 @@ class StateKeeper:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self.has_begun = False  # whether the folder says that this session works
         self.cancelled = False
 
     @property
@@ -102,14 +103,14 @@ class StateKeeper:
         wake
             Interrupts the work when somebody wants the run stopped; None where the work asks :attr:`cancelled`.
         """
+        self.has_begun = True
         self.write(RUNNING)
+        if is_cancelled(self._folder, self._session.id):
+            # A cluster can start a process long after it was given the run.
+            self.cancelled = True
+            raise KeyboardInterrupt
         self._thread = threading.Thread(target=self._keep, args=(wake,), name="allscan-state", daemon=True)
         self._thread.start()
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the folder says that this session works."""
-        return self._thread is not None
 
     def know(self, **facts: Any) -> None:
         """Add to what the state says."""
@@ -128,7 +129,7 @@ class StateKeeper:
         if before:
             took = time.monotonic() - since
             self._seconds[before] = self._seconds.get(before, 0.0) + took
-            log_event("stage_ended", f"{before}: done in {format_seconds(took)}", stage=before, seconds=round(took, 3))
+            log_event("stage_ended", f"{before}: {format_seconds(took)}", stage=before, seconds=round(took, 3))
         self._stage = (stage, time.time(), time.monotonic())
         if stage:
             log_event("stage_begun", f"{stage}: begun", stage=stage, **fields)

@@ -6,9 +6,9 @@ The parser, the JSON schema, the reference page and the resolved job in the prov
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from allscan.engine.chromosomes import parse_region
 
@@ -24,11 +24,8 @@ ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 PrecisionName = Literal["auto", "float32", "float64"]
 
-LONGEST_TEXT = 20_000
-"""Characters; the longest text of a job is its formula, whose parser stops there too."""
-
 _MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B?|B)\s*", re.IGNORECASE)
-MOST_MEMORY = 2**60
+_ADDRESS = re.compile(r"ray://[^\s/:@]+(:[0-9]{1,5})?|[^\s/:@]+:[0-9]{1,5}")
 _MEMORY_UNITS = {
     "": 1,
     "k": 10**3,
@@ -52,11 +49,8 @@ def parse_memory(text: str) -> int:
     """
     match = _MEMORY.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text[:40]!r} is not an amount of memory; write a number and a unit, e.g. 8GB or 16GiB")
-    size = float(match[1]) * _MEMORY_UNITS[match[2].lower().removesuffix("b")]
-    if size > MOST_MEMORY:
-        raise ValueError("that is more memory than any machine has")
-    amount = int(size)
+        raise ValueError(f"{text!r} is not an amount of memory; write a number and a unit, e.g. 8GB or 16GiB")
+    amount = int(float(match[1]) * _MEMORY_UNITS[match[2].lower().removesuffix("b")])
     if amount < 64 * 2**20:
         raise ValueError(f"{text!r} is too little memory: at least 64MB is needed")
     return amount
@@ -115,11 +109,15 @@ def _check_memory(value: Any) -> Any:
     return value
 
 
+def _check_address(value: str | None) -> str | None:
+    if value is not None and value not in ("auto", "local") and not _ADDRESS.fullmatch(value):
+        raise ValueError(f"{value!r} is no address of a Ray cluster: write local, auto, HOST:PORT or ray://HOST:PORT")
+    return value
+
+
 def _check_text(value: str) -> str:
     if not value.strip():
         raise ValueError("the text is empty")
-    if len(value) > LONGEST_TEXT:
-        raise ValueError(f"the text has {len(value):,} characters; stay below {LONGEST_TEXT:,}")
     if not value.isprintable():
         raise ValueError("the text holds a line break or control character")
     return value
@@ -333,15 +331,33 @@ class RuntimeSection(Section):
     """Where and how the job runs. These keys change no result; `--workers` and `--memory` win over them."""
 
     workers: int | None = Field(
-        default=None, ge=1, le=4096, description="Tasks at the same time. Left out: one per CPU."
+        default=None,
+        ge=1,
+        le=4096,
+        description="Tasks at the same time. Left out: one per CPU, or on Ray as many as the cluster has room for.",
     )
     memory: Annotated[Text | None, BeforeValidator(_check_memory)] = Field(
         default=None,
         description="Memory the job may use, e.g. `8GB` or `16GiB`. Left out: 60 % of what is free at first.",
     )
-    executor: Literal["embedded"] = Field(
-        default="embedded", description="Where tasks run: `embedded`, in this machine."
+    executor: Literal["embedded", "ray"] = Field(
+        default="embedded",
+        description="Where tasks run: `embedded`, in this machine's program; `ray`, on a Ray cluster.",
     )
+    address: Annotated[Text | None, AfterValidator(_check_address)] = Field(
+        default=None,
+        description=(
+            "Ray cluster: `local` starts one on this machine that ends with the run; `auto` joins the one that "
+            "`RAY_ADDRESS` names or that runs on this machine; `HOST:PORT` or `ray://HOST:PORT`. Left out: `auto`."
+        ),
+        examples=["local", "10.0.0.5:6379"],
+    )
+
+    @model_validator(mode="after")
+    def _address_is_of_ray(self) -> Self:
+        if self.address is not None and self.executor != "ray":
+            raise ValueError("an address is that of a Ray cluster: set `executor: ray` too, or leave it out")
+        return self
 
 
 class JobSpec(Section):

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import allscan
-from allscan.engine.store import create_store, write_genotypes
+from allscan.engine.store_writing import create_store, write_genotypes
 from allscan.jobs.cli import main as command_line
 from allscan.kernels.block import CARRIER_DENSITY, EXACT_STEPS, Encoding, encode_block
 from allscan.kernels.wire import to_bytes

@@ -16,6 +16,11 @@ def test_every_source_folder_is_packaged() -> None:
     rooms = [p.parent for p in ROOT.glob("*/__init__.py")]
     inits = [init for room in rooms for init in room.rglob("__init__.py")]
     folders = {"allscan." + ".".join(p.parent.relative_to(ROOT).parts) for p in inits}
+    folders |= {
+        f"allscan.{p.parent.name}"
+        for p in (ROOT / "src" / "allscan").glob("*/__init__.py")
+        if not p.parent.is_symlink()
+    }
     assert folders | {"allscan"} == set(MAP["packages"])
 
 

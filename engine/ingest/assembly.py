@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allscan.engine.ingest.staging import NUMBER_COLUMNS, STRING_COLUMNS, PartReader
-from allscan.engine.store import METADATA_BLOCKS, write_atomically, write_genotypes, write_variants
+from allscan.engine.store_writing import METADATA_BLOCKS, write_genotypes, write_variants
 from allscan.kernels.block import concatenate, take
+from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -45,14 +45,10 @@ from allscan.engine.ingest.variants import (
     sort_segments,
     store_contigs,
 )
-from allscan.engine.store import (
-    BLOCK_CHECKSUMS,
-    create_store,
-    open_store,
-    write_atomically,
-    write_block_checksums,
-)
+from allscan.engine.store import BLOCK_CHECKSUMS, open_store
+from allscan.engine.store_writing import create_store, write_block_checksums
 from allscan.errors import AllscanError, InputError
+from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from allscan.engine.chromosomes import Region, normalise_build, parse_region, sa
 from allscan.engine.ingest.fingerprints import digest, source_identity
 from allscan.engine.ingest.samples import SampleSelection, select_samples
 from allscan.engine.ingest.sources import open_source
-from allscan.engine.store import default_block_variants
+from allscan.engine.store_writing import default_block_variants
 from allscan.errors import InputError
 
 if TYPE_CHECKING:

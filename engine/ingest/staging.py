@@ -20,9 +20,9 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from allscan.engine.store import write_atomically
 from allscan.errors import CorruptChunkError, OutputError
 from allscan.kernels.wire import from_bytes, to_bytes
+from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from allscan.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
@@ -64,8 +62,7 @@ class AllscanError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        # Errors quote what stands in files.
-        return printable("\n".join(lines))
+        return "\n".join(lines)
 
 
 def _rebuild(kind: type[AllscanError], what: str, where: str | None, fix: str | None) -> AllscanError:
@@ -105,6 +102,15 @@ class CorruptChunkError(FileFormatError):
     """A chunk of a store does not match its checksum; it was not used."""
 
 
+class StorageError(AllscanError):
+    """Object storage refuses, or does not answer.
+
+    Neither an ``OSError`` nor a ``ValueError``: what is not reached is not taken for damaged or absent.
+    """
+
+    exit_code = 2
+
+
 class MissingDependencyError(AllscanError, ImportError):
     """An optional package that this operation needs is not installed."""
 
@@ -127,7 +133,7 @@ class RunStoppedError(AllscanError):
 
 
 class ClusterError(AllscanError, ConnectionError):
-    """A cluster cannot be reached, or refuses what it is asked."""
+    """A cluster cannot be reached, refuses what it is asked, or was lost."""
 
     exit_code = 2
 
@@ -147,7 +153,7 @@ def quoting_people() -> Iterator[None]:
         raise
 
 
-def output_error(error: OSError, path: Path, *, again: str, elsewhere: str) -> OutputError:
+def output_error(error: OSError, path: object, *, again: str, elsewhere: str) -> OutputError:
     """What a failed write means for the user.
 
     Parameters
@@ -168,7 +174,8 @@ def output_error(error: OSError, path: Path, *, again: str, elsewhere: str) -> O
     where = named or str(path)
     why = error.strerror or str(error)
     if error.errno in _NO_SPACE:
-        what, fix = f"the disk is full ({why}); {size_text(free_space(path))} are free", f"make room and {again}"
+        free = f"; {size_text(free_space(path))} are free" if isinstance(path, Path) else ""
+        what, fix = f"the disk is full ({why}){free}", f"make room and {again}"
     elif error.errno == errno.EFBIG:
         what = f"the system refuses a file of this size ({why})"
         fix = f"raise the limit (ulimit -f) and {again}"
@@ -180,7 +187,7 @@ def output_error(error: OSError, path: Path, *, again: str, elsewhere: str) -> O
 
 
 @contextmanager
-def writing(path: Path, *, again: str, elsewhere: str) -> Iterator[None]:
+def writing(path: object, *, again: str, elsewhere: str) -> Iterator[None]:
     """Turn the system's errors about an output into what, where, and what to do (see :func:`output_error`).
 
     Raises

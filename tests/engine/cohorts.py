@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allscan.engine.design import Design
-from allscan.engine.store import GenotypeStore, create_store, write_genotypes, write_variants
+from allscan.engine.store import GenotypeStore
+from allscan.engine.store_writing import create_store, write_genotypes, write_variants
 from allscan.kernels.block import encode_block
 
 BLOCK = 64

@@ -11,7 +11,8 @@ import xarray as xr
 import zarr
 
 import allscan
-from allscan.engine.store import VARIANT_COLUMNS, GenotypeStore, create_store, default_block_variants, verify_store
+from allscan.engine.store import VARIANT_COLUMNS, GenotypeStore, verify_store
+from allscan.engine.store_writing import create_store, default_block_variants
 from allscan.errors import CorruptChunkError, FileFormatError, InputError, OutputError
 from tests.engine.cohorts import BLOCK, Cohort, write_cohort
 

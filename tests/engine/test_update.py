@@ -140,7 +140,7 @@ def test_a_changed_genotype_costs_its_run_of_variants(tmp_path: Path, scored: li
     one = write_cohort(tmp_path / "one.zarr", contigs={"1": 256})
     design = make_design(one)
     update(one, design, tmp_path / "run")
-    from allscan.engine.store import write_genotypes
+    from allscan.engine.store_writing import write_genotypes
     from allscan.kernels.block import encode_block
 
     calls = one.calls[64:128].copy()

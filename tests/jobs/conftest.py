@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from allscan.engine.store import create_store, write_genotypes, write_variants
+from allscan.engine.store_writing import create_store, write_genotypes, write_variants
 from allscan.jobs.cli import main
 from allscan.kernels.block import encode_block
 

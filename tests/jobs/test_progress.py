@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from allscan.jobs.progress import Progress, Stages, format_bytes, format_count, format_seconds
+from allscan.jobs.progress import Progress, RecentRate, Stages, format_bytes, format_count, format_seconds
 
 
 class Clock:
@@ -132,3 +132,21 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_sizes(size: float, text: str) -> None:
     assert format_bytes(size) == text
+
+
+def test_the_rate_is_that_of_the_last_minutes() -> None:
+    clock = Clock()
+    rate = RecentRate(clock, window=60.0)
+    assert rate.per_second is None
+    for _ in range(100):  # 100 s at 1/s, of which the first 1,000,000 are of before
+        rate.update(1_000_000 + int(clock.time) - 100)
+        clock.time += 1
+    for step in range(1000):  # 100 s at 100/s, in small steps
+        rate.update(1_000_100 + 10 * step)
+        clock.time += 0.1
+    assert rate.per_second == pytest.approx(100, rel=0.02)
+    assert rate.seconds_left(1_010_090 + 1000) == pytest.approx(10, rel=0.02)
+    clock.time += 60  # nothing comes: it sinks
+    assert rate.per_second == pytest.approx(50, rel=0.02)
+    clock.time += 3600
+    assert (rate.per_second or 0) < 2
