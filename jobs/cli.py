@@ -15,6 +15,7 @@
     export DIR                 write one trait's results in another format
     simulate OUT               make a cohort with known truth
     schema                     describe the job file
+    deployment NAME            a file that starts a cluster
 
 Everything that a command needs is imported when it runs: `allscan --help` must answer at once.
 """
@@ -260,6 +261,20 @@ def schema(format_name: str) -> None:
         click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
     else:
         click.echo(markdown_reference(), nl=False)
+
+
+@main.command()
+@click.argument("name", required=False, metavar="[NAME]")
+def deployment(name: str | None) -> None:
+    """Print a file that starts a cluster, to be filled in; without NAME, which files there are."""
+    from allscan.cluster.deployment import FILES, deployment_file
+
+    if name is None:
+        click.echo("\n".join(f"{known:<12}{file:<17} {purpose}" for known, (file, purpose) in FILES.items()))
+    elif name in FILES:
+        click.echo(deployment_file(name), nl=False)
+    else:
+        raise click.BadParameter(f"{name!r} is none of {', '.join(FILES)}", param_hint="NAME")
 
 
 if __name__ == "__main__":
