@@ -147,7 +147,7 @@ def slurm() -> Iterator[Slurm]:
             daemon = subprocess.Popen(
                 words,
                 env=environment,
-                stdout=(folder / f"{number}.out").open("wb"),
+                stdout=stack.enter_context((folder / f"{number}.out").open("wb")),
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -184,11 +184,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def processes_of(text: str) -> list[str]:
-    return [
-        process.info["name"]
-        for process in psutil.process_iter(["name", "cmdline"])
-        if text in str(process.info["cmdline"])
-    ]
+    running = psutil.process_iter(["name", "cmdline"])
+    return [process.info["name"] for process in running if text in str(process.info["cmdline"])]
 
 
 def test_a_job_is_queued_again_when_its_time_is_up_and_ends_with_the_same_bytes(slurm: Slurm, tmp_path: Path) -> None:
