@@ -48,7 +48,7 @@ test: lint types contracts check-docs pytest ## Everything that a change must pa
 lint: $(TEST_VENV)/.installed ## Style of the code and of the shell scripts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run examples/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run examples/*.sh cluster/deploy/*.sh; fi
 
 .PHONY: types
 types: $(TEST_VENV)/.installed ## mypy --strict
