@@ -7,6 +7,7 @@ dimension. For these, starting the library takes longer than reading; the files 
 from __future__ import annotations
 
 import json
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import numcodecs
 import numpy as np
 
 from allscan.engine.chunk_files import CRC32C, ZSTD, ZSTD_LEVEL, bytes_codec, fill_value, read_file, with_checksum
+from allscan.engine.names import MOST_TEXT, refuse_controls
+from allscan.engine.zstd import decompress
 from allscan.storage import each, is_remote
 
 if TYPE_CHECKING:
@@ -157,9 +160,11 @@ class StoredArray:
 
     def _chunk(self, index: int) -> NDArray[Any]:
         path = self._path.joinpath("c", str(index), *["0"] * (len(self.shape) - 1))
-        content = numcodecs.Zstd().decode(read_file(path))
-        if self._dtype.kind == "O":
+        is_text = self._dtype.kind == "O"
+        content = decompress(read_file(path), MOST_TEXT if is_text else math.prod(self.chunks) * self._dtype.itemsize)
+        if is_text:
             values = np.asarray(numcodecs.VLenUTF8().decode(content))
+            refuse_controls("".join(values))
         else:
             values = np.frombuffer(content, self._dtype)
         return values.reshape(self.chunks)

@@ -53,8 +53,9 @@ def find_test(name: str) -> AssociationTest:
     module, _, attribute = home.partition(":")
     try:
         test = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"the association test {name!r} cannot be loaded: {error}", where=home) from error
+    except Exception as error:  # whatever the package raises as it is imported
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"the association test {name!r} cannot be loaded: {why}", where=home) from error
     if not isinstance(test, AssociationTest):
         raise InputError(f"{home} is not an AssociationTest but a {type(test).__name__}", where=home)
     return test

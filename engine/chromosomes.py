@@ -181,6 +181,9 @@ def ploidy_classes(contig: str, positions: NDArray[np.integer], build: str | Non
     return classes
 
 
+LONGEST_POSITION = 20
+"""Digits."""
+
 _REGION = re.compile(r"(?P<contig>.+?)(?::(?P<start>[\d,]+)(?:(?P<dash>-)(?P<end>[\d,]*))?)?")
 
 
@@ -214,6 +217,6 @@ def parse_region(text: str) -> Region:
 
 def _position(digits: str, text: str) -> int:
     number = digits.replace(",", "")
-    if not number or int(number) > Region("").end:
-        raise InputError(f"{digits!r} in region {text!r} is not a position", fix="write CONTIG:START-END")
+    if not number or len(number) > LONGEST_POSITION or int(number) > Region("").end:
+        raise InputError(f"{digits[:40]!r} in region {text[:80]!r} is not a position", fix="write CONTIG:START-END")
     return int(number)

@@ -117,6 +117,8 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
     }
     # An object is put when it is whole.
     target: Any = pa.BufferOutputStream() if isinstance(output, ObjectPlace) else output / f".{HITS}.partial"
+    if not isinstance(output, ObjectPlace):
+        target.unlink(missing_ok=True)  # whatever it is: a link would be written through
     with pq.ParquetWriter(
         target,
         schema,

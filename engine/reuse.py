@@ -50,8 +50,12 @@ def read_commits(folder: Place, manifest: Manifest) -> dict[str, dict[str, Any]]
     commits = {}
     paths: list[Place] = list((folder / COMMITS).glob("s*-b*-v*.json"))
     for path, content in zip(paths, each(lambda path: path.read_bytes(), paths), strict=True):
-        commit = json.loads(content)
-        if commit.pop("digest", None) == manifest.of_task(ScanTask.of_name(path.stem)):
+        try:
+            commit = json.loads(content)
+            holds = commit.pop("digest", None) == manifest.of_task(ScanTask.of_name(path.stem))
+        except (ValueError, TypeError, AttributeError, IndexError):
+            continue  # not a commit of ours: its task is computed
+        if holds:
             commits[path.stem] = commit
     return commits
 

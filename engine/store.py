@@ -8,14 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
-import numcodecs
 import numpy as np
 
 from allscan.engine.arrays import StoredArray, read_group_attributes
 from allscan.engine.chunk_files import CHECKSUM_BYTES, stored_checksum
+from allscan.engine.zstd import decompress
 from allscan.errors import AllscanError, CorruptChunkError, FileFormatError, InputError, StorageError
 from allscan.kernels.block import dosages
-from allscan.kernels.wire import from_bytes
+from allscan.kernels.packing import row_bytes
+from allscan.kernels.wire import HEADER, from_bytes
 from allscan.storage import each, is_remote, place_of, zarr_store
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ class VariantTable:
 def block_file(path: Place, index: int) -> Place:
     """The file of a block of genotypes."""
     return path / f"call_dosage/c/{index}/0"
+
+
+def most_bytes(n_variants: int, n_samples: int) -> int:
+    """Bytes that a block can take before compression, whatever its content.
+
+    A variant is a row of calls, or a list of carriers, each with a gap of at most five bytes and two bits for its call.
+    """
+    return HEADER.size + n_variants * (16 + row_bytes(n_samples) + 6 * n_samples)
 
 
 def read_block_checksums(path: Place, n_blocks: int) -> NDArray[np.int64]:
@@ -256,7 +265,12 @@ class GenotypeStore:
         body, checksum = memoryview(content)[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
         if google_crc32c.value(bytes(body)) != int.from_bytes(checksum, "little"):
             raise CorruptChunkError("a chunk of the genotype store does not match its checksum", where=where, fix=fix)
-        block = from_bytes(numcodecs.Zstd().decode(body))
+        try:
+            block = from_bytes(decompress(body, most_bytes(stop - start, self.n_samples)))
+        except (ValueError, RuntimeError) as error:
+            raise CorruptChunkError(
+                f"a chunk of the genotype store cannot be read: {error}", where=where, fix=fix
+            ) from error
         if (block.n_variants, block.n_samples) != (stop - start, self.n_samples):
             raise CorruptChunkError(
                 f"a chunk holds {block.n_variants} variants × {block.n_samples} samples, "

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from allscan.arrow import number_array, string_array
 from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
+from allscan.engine.names import MOST_TEXT, refuse_controls
+from allscan.engine.zstd import decompress
 from allscan.kernels.strings import HEADER, gather_strings, join_strings, split_strings
 from allscan.storage import each
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.storage import Place
+
+
+ASCII_DELETE = 127
+"""The last character of ASCII, and a control character."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,18 @@ def read_strings(array: Place, shape: tuple[int, ...], rows: int, start: int, st
     parts = [string_array([])]
     chunks = range(start // rows, -(-stop // rows))
     for k, content in zip(chunks, each(read_file, [array / f"c/{k}{rest}" for k in chunks]), strict=True):
-        strings = decode_strings(numcodecs.Zstd().decode(content), rows * width)
+        strings = decode_strings(decompress(content, MOST_TEXT), rows * width)
+        _refuse_controls(strings)
         low, high = max(start - k * rows, 0), min(stop - k * rows, rows)
         parts.append(strings.slice(low * width, (high - low) * width))
     return pa.concat_arrays(parts) if len(parts) != 2 else parts[1]
+
+
+def _refuse_controls(strings: pa.StringArray) -> None:
+    data = buffers(strings)[1]
+    # Names are ASCII but for a few, and its control characters are quickly looked for in bytes.
+    if len(data) and (data.min() < ord(" ") or data.max() >= ASCII_DELETE):
+        refuse_controls(data.tobytes().decode("utf-8"))
 
 
 def encode_strings_chunk(strings: pa.StringArray, size: int) -> list[bytes]:
@@ -123,7 +137,7 @@ def encode_strings(strings: pa.StringArray, size: int) -> NDArray[np.uint8]:
     return content
 
 
-def decode_strings(content: bytes, size: int) -> pa.StringArray:
+def decode_strings(content: bytes | memoryview, size: int) -> pa.StringArray:
     """Strings of ``size`` values as ``vlen-utf8``.
 
     Raises

@@ -291,6 +291,14 @@ def _told_filters(job: Job) -> tuple[str, ...]:
 
 def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
     spec = job.spec
+    if ":" in spec.test.name and job.document is not None:
+        # To import a module is to run it, and whoever runs a job file did not write the module's name.
+        raise JobError(
+            f"the test {spec.test.name!r} names a module: a job file may name installed tests only",
+            where=job.locate("test"),
+            fix="install the test's package (entry point group allscan.association_tests) and write the test's name, "
+            "or run the job from Python: Job.from_dict",
+        )
     try:
         test = find_test(spec.test.name)
     except InputError as error:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from allscan.printable import printable
+
 if TYPE_CHECKING:
     from allscan.phenotypes.model import SampleCount
 
@@ -70,7 +72,7 @@ class CheckReport:
             *_labelled("notes", list(self.notes)),
             *_labelled("warnings", list(self.warnings)),
         ]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _sample_lines(self, examples: bool) -> list[str]:
         lines = []

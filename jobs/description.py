@@ -11,6 +11,7 @@ from allscan.engine.store import open_store
 from allscan.jobs.machine import available_memory, describe_system, machine_warnings
 from allscan.jobs.progress import format_bytes
 from allscan.jobs.provenance import software_versions
+from allscan.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +105,7 @@ class StoreDescription:
         ]
         lines += [f"source      {told_source(source)}" for source in self.attributes.get("sources", ())]
         lines += [f"note        {note}" for note in self.attributes.get("notes", ())]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def _frequency_classes(frequency: NDArray[np.float64]) -> dict[str, int]:

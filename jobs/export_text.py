@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allscan.errors import InputError
 from allscan.jobs.export_cells import Cells, joined, lines, p_value_text, text
 from allscan.jobs.result_source import degrees_of_freedom, own_columns
 from allscan.kernels.summary import chi_square
@@ -27,6 +28,8 @@ PLINK_COLUMNS = (
 
 TEST_LABELS = {"additive": "ADD", "dominant": "DOM", "recessive": "REC", "genotypic": "GENO_2DF"}
 """PLINK 2's and REGENIE's names of the genetic models."""
+
+SPACE = ord(" ")
 
 # Columns that both layouts have a place for; a test's other columns are written beside them.
 _PLACED = frozenset({"beta", "standard_error", "neg_log10_p"})
@@ -57,8 +60,21 @@ class RegenieText:
         self.needs = _NEEDED | frozenset(self._others)
 
     def body(self, rows: Rows) -> memoryview:
-        """Lines of some variants."""
+        """Lines of some variants.
+
+        Raises
+        ------
+        InputError
+            If spaces separate the columns, and a name holds one.
+        """
         y = rows.column("neg_log10_p")
+        if self.separator == " " and any(
+            SPACE in names.data for names in (rows.contigs, rows.variant_ids, rows.refs, rows.alts)
+        ):
+            raise InputError(
+                "a name of a contig, variant or allele holds a space, and spaces separate REGENIE's columns",
+                fix="export to a name that ends in .gz, whose columns are separated by tabs",
+            )
         columns = [
             rows.contigs,
             text(rows.table.position),

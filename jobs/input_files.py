@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,16 @@ class InputFile:
 
 
 def hash_input(role: str, path: Path, spelled: str) -> InputFile:
-    """Hash the content of an input: of a file, or of all files of a folder of Parquet parts."""
+    """Hash the content of an input: of a file, or of all files of a folder of Parquet parts.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a device or a pipe.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A device may never end.
+        raise OSError(errno.EINVAL, "it is neither a file nor a folder", str(path))
     digest = hashlib.sha256()
     size = 0
     parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

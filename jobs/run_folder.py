@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,15 @@ RUNNING = "running"
 STOPPED = "stopped"
 FAILED = "failed"
 COMPLETE = "complete"
+
+STATES = (SUBMITTED, RUNNING, STOPPED, FAILED, COMPLETE)
+
+_STATE_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("name", "state", "updated"), str),
+    **dict.fromkeys(("tasks_done", "tasks_total", "variants_done", "variants_total"), int),
+    **dict.fromkeys(("science", "session"), (dict, type(None))),  # a job that is submitted has none yet
+    "earlier_sessions": list,
+}
 
 _AGAIN = "run the job again: it goes on where it stopped"
 _ELSEWHERE = "name a folder that you may write to, and where no file is in the way, under `output`"
@@ -106,6 +116,13 @@ class RunFolder:
                 where=str(self.state_file),
                 fix="use that version, or name a new folder under `output`",
             )
+        damaged = [name for name, kind in _STATE_FIELDS.items() if not isinstance(state.get(name), kind)]
+        if damaged or state["state"] not in STATES:
+            raise InputError(
+                f"the state of the run is damaged: see {', '.join(damaged) or 'state'}",
+                where=str(self.state_file),
+                fix="remove the run folder and run the job again",
+            )
         return state
 
     def write_state(self, state: Mapping[str, Any]) -> None:
@@ -129,7 +146,7 @@ class RunFolder:
                     where=str(self.path),
                     fix="name a new folder under `output`",
                 )
-            probe = self.path / f".probe-{os.getpid()}"
+            probe = self.path / f".probe-{uuid.uuid4().hex}"
             probe.write_bytes(b"allscan")
             probe.unlink()
 
@@ -151,7 +168,7 @@ class RunFolder:
         """
         lock_file = self.path / "run.lock"
         with writing(lock_file):
-            handle = lock_file.open("a+")
+            handle = os.fdopen(not_through_links(str(lock_file), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+")
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,6 +195,11 @@ class RunFolder:
         except OSError:
             return False
         return False
+
+
+def not_through_links(path: str, flags: int) -> int:
+    """Open a file that is none of somebody else's: an ``opener`` that refuses symbolic links."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def open_run_folder(path: Path) -> tuple[RunFolder, dict[str, Any]]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from allscan.jobs.run_folder import writing
+from allscan.jobs.run_folder import not_through_links, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,6 +77,8 @@ def logged(folder: RunFolder) -> Iterator[None]:
         The log cannot be opened.
     """
     with writing(folder.log):
+        # Made here, as logging would follow a link that leads out of the folder.
+        open(folder.log, "a", opener=not_through_links).close()
         handler = _LogFile(folder.log, encoding="utf-8")
     handler.setFormatter(_JsonLine())
     package = logging.getLogger("allscan")

@@ -24,8 +24,12 @@ ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 PrecisionName = Literal["auto", "float32", "float64"]
 
+LONGEST_TEXT = 20_000
+"""Characters; the longest text of a job is its formula, whose parser stops there too."""
+
 _MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B?|B)\s*", re.IGNORECASE)
 _ADDRESS = re.compile(r"ray://[^\s/:@]+(:[0-9]{1,5})?|[^\s/:@]+:[0-9]{1,5}")
+MOST_MEMORY = 2**60
 _MEMORY_UNITS = {
     "": 1,
     "k": 10**3,
@@ -49,8 +53,11 @@ def parse_memory(text: str) -> int:
     """
     match = _MEMORY.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not an amount of memory; write a number and a unit, e.g. 8GB or 16GiB")
-    amount = int(float(match[1]) * _MEMORY_UNITS[match[2].lower().removesuffix("b")])
+        raise ValueError(f"{text[:40]!r} is not an amount of memory; write a number and a unit, e.g. 8GB or 16GiB")
+    size = float(match[1]) * _MEMORY_UNITS[match[2].lower().removesuffix("b")]
+    if size > MOST_MEMORY:
+        raise ValueError("that is more memory than any machine has")
+    amount = int(size)
     if amount < 64 * 2**20:
         raise ValueError(f"{text!r} is too little memory: at least 64MB is needed")
     return amount
@@ -118,6 +125,8 @@ def _check_address(value: str | None) -> str | None:
 def _check_text(value: str) -> str:
     if not value.strip():
         raise ValueError("the text is empty")
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"the text has {len(value):,} characters; stay below {LONGEST_TEXT:,}")
     if not value.isprintable():
         raise ValueError("the text holds a line break or control character")
     return value

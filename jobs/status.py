@@ -20,6 +20,7 @@ from allscan.jobs.run_folder import (
     shown_path,
 )
 from allscan.jobs.run_state import sessions_of
+from allscan.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +99,7 @@ class RunStatus:
             lines.append(f"hits        {self.n_hits:,}")
             written = self.folder.report.exists()
             lines.append(f"report      {shown_path(self.folder.report) if written else 'not written'}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON has it; described in docs/reference/run-log.md."""

@@ -63,10 +63,11 @@ def validate(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(model, details) for details in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
     if document is not None:
-        problems.sort(key=lambda problem: _order(document, problem.key_path))
-    raise _refusal(problems, document, subject, fix)
+        found.sort(key=lambda details: _order(document, _key_path(details["loc"])))
+    # A damaged file has problems by the ten thousand, and each takes a search for what was meant.
+    raise _refusal([_problem(model, details) for details in found[:MAX_PROBLEMS]], len(found), document, subject, fix)
 
 
 def locate(key_path: KeyPath, document: YamlDocument | None) -> str:
@@ -92,16 +93,14 @@ def _order(document: YamlDocument, key_path: KeyPath) -> tuple[int, int]:
     return position.line, position.column
 
 
-def _refusal(problems: list[Problem], document: YamlDocument | None, subject: str, fix: str) -> JobError:
-    if len(problems) == 1:
+def _refusal(problems: list[Problem], count: int, document: YamlDocument | None, subject: str, fix: str) -> JobError:
+    if count == 1:
         problem = problems[0]
         return JobError(problem.what, where=locate(problem.key_path, document), fix=problem.fix)
-    lines = [f"{subject} has {len(problems)} problems:"]
-    lines.extend(
-        f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}" for problem in problems[:MAX_PROBLEMS]
-    )
-    if len(problems) > MAX_PROBLEMS:
-        lines.append(f"  … and {len(problems) - MAX_PROBLEMS} more")
+    lines = [f"{subject} has {count} problems:"]
+    lines.extend(f"  {locate(problem.key_path, document)}: {problem.what}; {problem.fix}" for problem in problems)
+    if count > len(problems):
+        lines.append(f"  … and {count - len(problems)} more")
     where = str(document.path) if document is not None else subject
     return JobError("\n".join(lines), where=where, fix=f"correct these keys; {fix}")
 

@@ -26,6 +26,11 @@ MAX_DEPTH = 32
 MAX_VALUES = 100_000
 """Values after aliases are unfolded: 5,000 traits with five options each fit four times."""
 
+LONGEST_KEY = 1000
+"""Characters; a message repeats a key that is wrong."""
+LONGEST_INTEGER = 64
+"""Digits; a longer one stays text, which no key takes for a number. Python cannot write out one of 4,300."""
+
 KeyPath = tuple[str | int, ...]
 
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -231,6 +236,8 @@ class _Builder:
             key = self._text(key_event)
             if not key:
                 self._refuse(key_event, "a key is empty", "write a name before the ':'")
+            if len(key) > LONGEST_KEY:
+                self._refuse(key_event, f"a key has {len(key):,} characters", f"stay below {LONGEST_KEY:,}")
             if key in mapping:
                 self._refuse(
                     key_event,
@@ -308,12 +315,15 @@ def _scalar(event: ev.ScalarEvent, text: str) -> Any:
         return True
     if _FALSE.fullmatch(text):
         return False
-    if _INT.fullmatch(text):
-        return _integer(text)
-    if _OCTAL.fullmatch(text):
-        return int(text[2:], 8)
-    if _HEX.fullmatch(text):
-        return int(text[2:], 16)
+    if len(text) <= LONGEST_INTEGER:
+        if _INT.fullmatch(text):
+            return int(text)
+        if _OCTAL.fullmatch(text):
+            return int(text[2:], 8)
+        if _HEX.fullmatch(text):
+            return int(text[2:], 16)
+    elif _INT.fullmatch(text):
+        return text
     if _FLOAT.fullmatch(text):
         return float(text)
     if infinity := _INFINITY.fullmatch(text):
@@ -321,8 +331,3 @@ def _scalar(event: ev.ScalarEvent, text: str) -> Any:
     if _NAN.fullmatch(text):
         return float("nan")
     return text
-
-
-def _integer(text: str) -> int | str:
-    # Python refuses to convert integers of more than 4,300 digits; no key takes one, so it may stay text.
-    return int(text) if len(text) <= 64 else text

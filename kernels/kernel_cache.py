@@ -4,15 +4,18 @@ Numba has a cache of its own. It notices a change of the file that holds a kerne
 kernel that is called from another file: after an update of allscan, a wrong number. It ignores code that lies in a
 folder that cannot be written, such as an installation made by another user, and fails where no folder can be.
 Here compiled code is valid for the sources of all kernels, for one version of Python and numba and for one kind of CPU;
-it is taken from every folder that can be read and kept in the first that can be written, or not at all.
+it is taken from every folder that can be read and kept in the first that can be written, or not at all. Folders and
+files that others may write are passed over: compiled code is code.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import os
 import pickle
+import stat
 import sys
 import uuid
 from functools import cache, cached_property
@@ -58,13 +61,13 @@ class KernelCache:
         name = self._name(signature, target)
         for folder in self._folders:
             try:
-                content = (folder / name).read_bytes()
+                content = _read_trusted(folder / name, self._source)
             except OSError:
                 continue
             head, body = content[: 2 * _DIGEST_BYTES], content[2 * _DIGEST_BYTES :]
             if head == self._stamp + hashlib.sha256(body).digest():
                 # Checked, because LLVM does not survive damaged code.
-                return _rebuild(target, *pickle.loads(body))  # noqa: S301 - our own files
+                return _rebuild(target, *pickle.loads(body))  # noqa: S301 - only this user, root, or an author of the sources wrote it
         _start_compiler()
         return None
 
@@ -77,7 +80,10 @@ class KernelCache:
         name = self._name(signature, compiled.target_context)
         for folder in self._folders:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                # Others may read the code, and nobody change it, whatever the umask.
+                folder.mkdir(0o755, parents=True, exist_ok=True)
+                if not _is_trusted(folder.stat(), self._source):
+                    continue
                 _write(folder / name, content)
             except OSError:
                 continue
@@ -85,7 +91,7 @@ class KernelCache:
 
     @cached_property
     def _folders(self) -> tuple[Path, ...]:
-        source = Path(self._function.__code__.co_filename)
+        source = self._source
         if not source.exists() or self._function.__closure__:
             # Made in a notebook, or with values of its own: the sources do not say all of it.
             return ()
@@ -99,8 +105,11 @@ class KernelCache:
     @cached_property
     def _stamp(self) -> bytes:
         """What the code is valid for, beside what the file's name says."""
-        source = Path(self._function.__code__.co_filename).read_bytes()
-        return hashlib.sha256(sources_digest() + source).digest()
+        return hashlib.sha256(sources_digest() + self._source.read_bytes()).digest()
+
+    @property
+    def _source(self) -> Path:
+        return Path(self._function.__code__.co_filename)
 
     def _name(self, signature: Any, target: Any) -> str:
         # A later version of the sources overwrites the file; another machine or version of numba has its own.
@@ -119,11 +128,39 @@ def sources_digest() -> bytes:
     return digest.digest()
 
 
+def _read_trusted(path: Path, source: Path) -> bytes:
+    """Content of a file that only those can have written who may run code here anyway.
+
+    To load compiled code is to run it, as ``ssh`` runs what a configuration says, and looks at its owner first.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or others may write it, or to its folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(descriptor, "rb") as file:
+        if not (_is_trusted(os.fstat(descriptor), source) and _is_trusted(path.parent.stat(), source)):
+            raise PermissionError(errno.EPERM, "others may have written it", str(path))
+        return file.read()
+
+
+def _is_trusted(found: os.stat_result, source: Path) -> bool:
+    """Whether nobody may write a file or folder but this user, root, and those who may write the kernels' sources."""
+    home = source.parent.stat()
+    group_may = home.st_mode & stat.S_IWGRP and found.st_gid == home.st_gid
+    allowed = (stat.S_IWGRP if group_may else 0) | (home.st_mode & stat.S_IWOTH)
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid in (0, os.geteuid(), source.stat().st_uid) and not writable & ~allowed
+
+
 def _write(path: Path, content: bytes) -> None:
     """Write a file so that whoever else runs sees all of it or nothing."""
     temporary = path.with_name(f".{uuid.uuid4().hex}{SUFFIX}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

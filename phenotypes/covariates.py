@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 500
 """Categories of one covariate: more are ids, dates or free text."""
+
+MOST_COLUMNS = 2_000
+"""Columns of the matrix: the indicators of an interaction of categories are as many as their levels multiplied."""
 
 INTERCEPT = "intercept"
 
@@ -110,12 +114,27 @@ def design_matrix(
             columns_of.append(_evaluated(factor, columns, rows, evaluated))
     warnings.extend(columns[name].warning for name in formula.variables if columns[name].warning)
 
+    _refuse_columns(formula, labels)
     coded = _coded(formula, labels)
     if coded is None:
         values, names = _by_formulaic(formula, columns_of, labels)
     else:
         values, names = _multiplied(coded, columns_of), tuple(_named(column, formula, labels) for column in coded)
     return CovariateDesign(values, names, tuple(notes), tuple(warnings))
+
+
+def _refuse_columns(formula: CovariateFormula, labels: Sequence[Sequence[str]]) -> None:
+    """Refuse a matrix that would be too wide, before it is made."""
+    widths = [prod(max(1, len(labels[number])) for number in term) for term in formula.terms]
+    if sum(widths) <= MOST_COLUMNS:
+        return
+    widest = formula.terms[widths.index(max(widths))]
+    term = ":".join(formula.factors[number].text for number in widest)
+    raise InputError(
+        f"the covariates take {sum(widths):,} columns, {max(widths):,} of them for {term[:80]!r}",
+        where="covariate formula",
+        fix=f"stay below {MOST_COLUMNS:,}: leave out interactions of categories, or join rare levels",
+    )
 
 
 Coded = tuple[tuple[int, int | None], ...]

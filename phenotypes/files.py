@@ -24,6 +24,7 @@ from allscan.phenotypes.lines import (
     rows_with_lines,
 )
 from allscan.phenotypes.names import listed
+from allscan.printable import control_character
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -317,6 +318,13 @@ def _checked_names(names: Iterable[str], where: str) -> tuple[str, ...]:
                 where=where,
                 fix="name every column; an unnamed first one is often a row index (pandas: index=False, "
                 "R: row.names = FALSE), an unnamed last one a separator too many",
+            )
+        found = control_character(name)
+        if found is not None:
+            raise InputError(
+                f"the name of column {position} holds a control character ({found})",
+                where=where,
+                fix="rename it: names are shown in reports and on the screen",
             )
     seen: dict[str, int] = {}
     for position, name in enumerate(cleaned, 1):

@@ -239,7 +239,7 @@ class _Parser:
             else:
                 pieces.append(token.text)
         source = " ".join(pieces)
-        shown = self._formula[tokens[0].start : tokens[-1].end] if tokens else "{}"
+        shown = _shortened(self._formula[tokens[0].start : tokens[-1].end]) if tokens else "{}"
         parsed = expression.parse(f"({source}){power}" if power else source, names, where=self._where(), shown=shown)
         if not parsed.variables:
             raise self._error(f"{shown!r} uses no column", "use at least one column in every term")
@@ -256,7 +256,7 @@ class _Parser:
         base = self._tokens[self._at]
         stop = self._closing(self._at + 1)
         inside = [token.text for token in self._tokens[self._at + 2 : stop]]
-        shown = self._formula[base.start : self._tokens[stop].end]
+        shown = _shortened(self._formula[base.start : self._tokens[stop].end])
         if not re.fullmatch(r"\d{1,6}(:\d{1,6})?", "".join(inside)):
             raise self._error(f"{shown!r} is no range of columns", f"write {base.text}[1:20]", base.start)
         first, last = int(inside[0]), int(inside[-1])
@@ -265,7 +265,7 @@ class _Parser:
         self._at = stop + 1
         power = self._power()
         self._limited(last - first + 1)
-        pattern = re.compile(rf"{re.escape(base.text)}[_.-]?0*(\d+)", re.IGNORECASE)
+        pattern = re.compile(rf"{re.escape(base.text)}[_.-]?(\d{{1,18}})", re.IGNORECASE)
         found: dict[int, list[str]] = {}
         for name in self._columns:
             if match := pattern.fullmatch(name):
@@ -298,7 +298,7 @@ class _Parser:
         """``C(site)`` or ``C(site, "A")``."""
         stop = self._closing(self._at + 1)
         inside = self._tokens[self._at + 2 : stop]
-        shown = self._formula[self._tokens[self._at].start : self._tokens[stop].end]
+        shown = _shortened(self._formula[self._tokens[self._at].start : self._tokens[stop].end])
         self._at = stop + 1
         named = inside[2:3] and inside[1].text == "," and inside[2].kind in ("text", "number", "name")
         if (
@@ -413,8 +413,11 @@ class _Parser:
     def _where(self, start: int | None = None) -> str:
         source = f" (columns of {self._source})" if self._source else ""
         near = self._formula if start is None else self._formula[start:]
-        shown = near if len(near) <= 60 else f"{near[:59]}…"
-        return f"covariate formula, at {shown!r}{source}"
+        return f"covariate formula, at {_shortened(near)!r}{source}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _joined(parts: list[_Part]) -> _Part:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BLOCK_BYTES = 1 << 20
-LONGEST_HEADER = 1 << 26
+LONGEST_LINE = 1 << 26
+"""Bytes; a compressed file of a few bytes can hold a line that fills the memory."""
 NEWLINE = ord("\n")
 
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
@@ -85,7 +86,7 @@ def read_bytes(path: Path, stream: BinaryIO, size: int) -> bytes:
 def read_line(path: Path, stream: BinaryIO) -> bytes:
     """One line of a table's stream, with its end."""
     try:
-        return stream.readline(LONGEST_HEADER)
+        return stream.readline(LONGEST_LINE)
     except (OSError, pa.ArrowInvalid) as error:
         raise _damaged(path, error) from error
 
@@ -138,6 +139,12 @@ class CheckedLines(io.RawIOBase):
             data = self._rest + block
             end = data.rfind(b"\n") + 1 if block else len(data)
             self._rest = data[end:]
+            if len(self._rest) > LONGEST_LINE:
+                raise FileFormatError(
+                    f"a line is longer than {LONGEST_LINE >> 20} MiB: this is no table",
+                    where=self._where(data, end),
+                    fix="give a table of people, one on each line",
+                )
             self._ready = memoryview(self._checked(data[:end]))
         size = min(len(target), len(self._ready))
         target[:size] = self._ready[:size]

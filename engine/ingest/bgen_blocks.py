@@ -42,7 +42,11 @@ def decompress(data: bytes, compression: int) -> bytes:
     size = int.from_bytes(data[:4], "little")
     try:
         if compression == 1:
-            block = zlib.decompress(data[4:])
+            decompressor = zlib.decompressobj()
+            # One byte more than is said, so that a longer block is seen and does not fill the memory.
+            block = decompressor.decompress(data[4:], size + 1)
+            if not decompressor.eof and len(block) <= size:
+                raise zlib.error("the stream is incomplete")
         else:
             import pyarrow as pa
 

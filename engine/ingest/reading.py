@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from allscan.engine.ingest.batch import Partition, ReadCounts, VariantBatch
 from allscan.engine.ingest.staging import NUMBER_COLUMNS, STRING_COLUMNS, PartSummary, PartWriter, Stretch
 from allscan.engine.ingest.statistics import VariantStatistics, variant_statistics
 from allscan.engine.ingest.tables import OrderCheck
-from allscan.errors import InputError
+from allscan.errors import FileFormatError, InputError
 from allscan.kernels.block import concatenate, encode_block, take
+from allscan.printable import control_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +138,22 @@ class _Collector:
         self._n_variants = 0
         self._bytes = 0
 
+    def _refuse_controls(self, batch: VariantBatch) -> None:
+        columns = (batch.contig, batch.variant_id, batch.ref, batch.alt)
+        if control_character("".join(chain.from_iterable(columns))) is None:
+            return
+        for *names, position in zip(*columns, batch.position.tolist(), strict=True):
+            found = control_character("".join(names))
+            if found is not None:
+                raise FileFormatError(
+                    f"the names of the variant at position {position} hold a control character ({found})",
+                    where=self._header.path,
+                    fix="rename it: contigs, ids and alleles are plain text",
+                )
+
     def add(self, batch: VariantBatch) -> None:
         self._counts.add(READ, batch.n_variants)
+        self._refuse_controls(batch)
         self._order.check(
             batch.contig, batch.position.astype(np.int64), lambda row: f"variant {variant_key(batch, row)}"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from allscan.engine.ingest.alleles import as_objects
 from allscan.errors import FileFormatError, InputError
+from allscan.printable import control_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,5 +95,10 @@ def unique_samples(ids: Sequence[str], where: str) -> NDArray[np.object_]:
     if "" in ids:
         raise InputError(
             f"sample {list(ids).index('') + 1} has an empty id", where=where, fix="give every sample an id"
+        )
+    if control_character("".join(ids)) is not None:
+        row = next(row for row, name in enumerate(ids, start=1) if control_character(name) is not None)
+        raise InputError(
+            f"the id of sample {row} holds a control character", where=where, fix="give samples ids of plain text"
         )
     return as_objects(ids)

@@ -144,6 +144,14 @@ class VczSource:
             yield builder.take()
 
     def _check_arrays(self, arrays: dict[str, zarr.Array[Any]], group: zarr.Group) -> None:
+        for name, array in arrays.items():
+            # To unpickle is to run what the store's author wrote; not every version of numcodecs refuses.
+            if any(getattr(codec, "codec_id", "") == "pickle" for codec in (*array.filters, *array.compressors)):
+                raise FileFormatError(
+                    f"{name} holds pickled Python objects, which are not read",
+                    where=str(self._path),
+                    fix="write the store with bio2zarr (vcf2zarr) or sgkit, strings as vlen-utf8",
+                )
         if "allscan.genotypes" in str(group.metadata.to_dict()) or "call_dosage" in arrays:
             raise InputError(
                 f"{self._path.name} holds call_dosage: it is a genotype store already",

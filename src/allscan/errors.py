@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from allscan.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -62,7 +64,8 @@ class AllscanError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        return "\n".join(lines)
+        # Errors quote what stands in files.
+        return printable("\n".join(lines))
 
 
 def _rebuild(kind: type[AllscanError], what: str, where: str | None, fix: str | None) -> AllscanError:

@@ -61,7 +61,7 @@ def write_files(contents: Iterable[tuple[Place, list[bytes]]]) -> None:
         if len(waiting) == MOST_OPEN:
             _sync(waiting)
         temporary = path.with_name(f".{path.name}.partial")
-        waiting.append(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
+        waiting.append(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666))
         content = memoryview(b"".join(pieces))
         while content:
             content = content[os.write(waiting[-1], content) :]
