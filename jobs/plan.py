@@ -135,7 +135,7 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         Not even one task fits in the memory that the job may use.
     """
     runtime = job.spec.runtime
-    on_cluster = str(runtime.executor) != "embedded"
+    on_cluster = runtime.executor != "embedded"
     workers = runtime.workers if runtime.workers is not None or on_cluster else available_cpus()
     memory = parse_memory(runtime.memory) if runtime.memory else int(MEMORY_SHARE * available_memory())
     bound = UNBOUNDED if on_cluster else memory
@@ -153,7 +153,7 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         n_tasks=scan.n_tasks,
         variants_per_task=scan.variants_per_task,
         traits_per_task=scan.traits_per_task,
-        executor=str(runtime.executor),
+        executor=runtime.executor,
         workers=scan.workers,
         workers_asked=workers,
         task_memory_bytes=scan.task_memory_bytes,

@@ -107,6 +107,8 @@ def test_the_autoscaler_takes_the_file(cloud: str) -> None:
 
     config = prepare_config(autoscaler(cloud))
     validate_config(config)
+    # Ray fills in commands of its own, which install packages, where a file leaves them out.
+    assert config["head_setup_commands"] == config["worker_setup_commands"] == []
     wrong = {**config, "max_wrokers": 3}
     with pytest.raises(jsonschema.ValidationError):
         validate_config(wrong)
@@ -157,6 +159,40 @@ def test_what_is_asked_of_aws_are_parameters_that_ec2_has() -> None:
     assert "InstanceMarketOptions" not in types["head"]["node_config"]
     assert any(command.startswith("sudo shutdown -P +") for command in config["initialization_commands"])
     assert config["provider"]["cache_stopped_nodes"] is False
+
+
+def test_ray_starts_machines_on_an_imitation_of_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    from moto import mock_aws
+    from ray.autoscaler._private.aws.config import bootstrap_aws
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from ray.autoscaler._private.util import prepare_config
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes the key of ssh there
+    (tmp_path / ".ssh").mkdir()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "imitation")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        ec2 = boto3.client("ec2")
+        image = ec2.describe_images()["Images"][0]["ImageId"]
+        text = (DEPLOY / "aws.yaml").read_text().replace("ACCOUNT", "123456789012")
+        filled = yaml.safe_load(text.replace("ami-00000000000000000", image))
+        for name in ("allscan-head", "allscan-worker"):
+            boto3.client("iam").create_instance_profile(InstanceProfileName=name)
+        config = bootstrap_aws(prepare_config(filled))
+        provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+        for name, kind in config["available_node_types"].items():
+            tags = {"ray-node-type": name, "ray-user-node-type": name, "ray-launch-config": "x"}
+            provider.create_node(kind["node_config"], {**tags, "ray-node-name": name}, 1)
+        started = [one for found in ec2.describe_instances()["Reservations"] for one in found["Instances"]]
+    by_type = {one["InstanceType"]: one for one in started}
+    assert set(by_type) == {"m7i.xlarge", "m7i.4xlarge"}
+    assert by_type["m7i.4xlarge"]["InstanceLifecycle"] == "spot"
+    assert "InstanceLifecycle" not in by_type["m7i.xlarge"]
+    assert all(one["MetadataOptions"]["HttpTokens"] == "required" for one in started)
+    assert by_type["m7i.xlarge"]["IamInstanceProfile"]["Arn"].endswith("/allscan-head")
+    assert by_type["m7i.4xlarge"]["IamInstanceProfile"]["Arn"].endswith("/allscan-worker")
 
 
 def test_what_is_asked_of_gcp_are_fields_that_compute_engine_has() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -195,6 +196,22 @@ def test_plan_says_what_a_job_costs(cohort: Cohort, allscan_cli: CommandLine, re
     refused = allscan_cli("plan", job, "--prices", job)
     assert refused.exit_code == 2
     assert "the table of prices has" in refused.stderr
+
+
+def test_a_cluster_is_planned_before_it_exists(
+    cohort: Cohort, allscan_cli: CommandLine, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # where nobody answers
+    words = ("plan", cohort.job(), "--executor", "ray", "--prices", repository / "examples" / "prices.yaml")
+    sized = allscan_cli(*words, "--workers", "1000")
+    assert sized.exit_code == 0, sized.stderr
+    assert "1,000 of the cluster" in sized.stdout
+    # 16 CPUs a machine.
+    assert re.search(r"gcp n2d-standard-16 +16 +63 ", sized.stdout)
+    assert "gcp e2-standard-4 on demand as the head" in sized.stdout
+    whole = allscan_cli(*words)
+    assert "all CPUs of the cluster" in whole.stdout
+    assert re.search(r"gcp n2d-standard-16 +16 +1 ", whole.stdout)
 
 
 def test_requests_are_chunks_read_and_files_written(cohort: Cohort) -> None:
