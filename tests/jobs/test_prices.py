@@ -202,7 +202,8 @@ def test_a_cluster_is_planned_before_it_exists(
     cohort: Cohort, allscan_cli: CommandLine, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # where nobody answers
-    words = ("plan", cohort.job(), "--executor", "ray", "--prices", repository / "examples" / "prices.yaml")
+    job = cohort.job(runtime={"executor": "ray"})
+    words = ("plan", job, "--prices", repository / "examples" / "prices.yaml")
     sized = allscan_cli(*words, "--workers", "1000")
     assert sized.exit_code == 0, sized.stderr
     assert "1,000 of the cluster" in sized.stdout
