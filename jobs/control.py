@@ -133,7 +133,7 @@ def _wait(path: Path, until: Callable[[RunStatus], bool], seconds: float | None)
 
 
 def _stop_on_cluster(folder: RunFolder, cluster: dict[str, Any]) -> RunStatus:
-    from allscan.jobs.cluster_jobs import ClusterJobs
+    from allscan.cluster.ray_jobs import ClusterJobs
 
     jobs = ClusterJobs(cluster["address"])
     jobs.stop(cluster["submission_id"])
@@ -166,7 +166,7 @@ def driver_output(path: Path) -> str | None:
     cluster = state.get("cluster")
     if not cluster:
         return None
-    from allscan.jobs.cluster_jobs import ClusterJobs
+    from allscan.cluster.ray_jobs import ClusterJobs
 
     return ClusterJobs(cluster["address"]).output(cluster["submission_id"])
 

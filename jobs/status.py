@@ -25,7 +25,7 @@ from allscan.printable import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from allscan.jobs.cluster_jobs import ClusterJob
+    from allscan.cluster.ray_jobs import ClusterJob
 
 STATUS_VERSION = 1
 
@@ -228,7 +228,7 @@ def _ask_cluster(state: dict[str, Any]) -> tuple[ClusterJob | None, str]:
     cluster = state.get("cluster")
     if not cluster:
         return None, ""
-    from allscan.jobs.cluster_jobs import ClusterJobs
+    from allscan.cluster.ray_jobs import ClusterJobs
 
     try:
         job = ClusterJobs(cluster["address"]).look(cluster["submission_id"])

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allscan.cluster.ray_jobs import ClusterJobs
 from allscan.errors import InputError
 from allscan.jobs.check import check_job, named_files
-from allscan.jobs.cluster_jobs import ClusterJobs
 from allscan.jobs.run import job_text
 from allscan.jobs.run_folder import COMPLETE, RUNNING, SUBMITTED, RunFolder, now, refuse_changes, write_text
 from allscan.jobs.run_state import sessions_of
@@ -62,14 +62,18 @@ def submit_job(
     """
     cluster = ClusterJobs(address)
     folder = RunFolder(Path(job.output).resolve())
-    _refuse_unless_idle(folder)
+    before = _idle_state(folder)
     unseen = tuple(_unseen(job))
     checked = check_job(job) if check and not unseen else None
     folder.create()
     submission = f"allscan-{now().replace('-', '').replace(':', '')}-{secrets.token_hex(3)}"
     with folder.locked():
-        # Another one may have been quicker.
-        before = _refuse_unless_idle(folder)
+        if folder.read_state() != before:
+            raise InputError(
+                "somebody else has started the run just now",
+                where=str(folder.path),
+                fix=f"`allscan status {folder.path}` shows how far it is",
+            )
         _refuse_needless(folder, before, checked.science if checked else None, job, update=update)
         folder.write_state(_submitted(job, before, cluster.address, submission, update=update))
         job_before = folder.job_file.read_bytes() if folder.job_file.exists() else None
@@ -110,7 +114,7 @@ def _unseen(job: Job) -> list[str]:
     return [f"{key}: {path}" for key, path in _paths(job).items() if key != "output" and not path.exists()]
 
 
-def _refuse_unless_idle(folder: RunFolder) -> dict[str, Any] | None:
+def _idle_state(folder: RunFolder) -> dict[str, Any] | None:
     """State of a run on which nobody works now, or None where there is no run."""
     state = folder.read_state()
     if state is None:

@@ -305,12 +305,12 @@ def test_a_process_of_a_submission_that_is_no_longer_wanted_does_nothing(
     assert folder.state_file.read_bytes() == before
     seen = run_status(folder.path)
     assert seen.state == SUBMITTED
-    assert "the cluster cannot be asked: nobody answers" in seen.text()
+    assert "the cluster cannot be asked: no Ray cluster answers" in seen.text()
 
 
 def test_a_wish_to_stop_that_comes_before_the_process_is_heeded(cohort: Cohort, allscan_cli: CommandLine) -> None:
     folder = submitted(cohort)
-    with pytest.raises(ConnectionError, match="nobody answers"):
+    with pytest.raises(ConnectionError, match="no Ray cluster answers"):
         cancel_run(folder.path)
     stopped = allscan_cli("resume", folder.path, "--submission", "allscan-1")
     assert stopped.exit_code == 130

@@ -1,23 +1,20 @@
-"""The jobs of a Ray cluster, asked over its job server: to start, look at and stop the process that drives a run."""
+"""Processes that drive work from within a Ray cluster: started, looked at and stopped through its job server."""
 
 from __future__ import annotations
 
 import os
 import re
-import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from allscan.cluster.ray_cluster import probe
 from allscan.errors import ClusterError, JobError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-CONNECT_SECONDS = 5.0
-"""How long a job server may take to answer the first time; Ray itself would wait for minutes."""
 
 DEFAULT_PORT = 8265
 
@@ -58,21 +55,24 @@ class ClusterJobs:
 
     def __init__(self, address: str) -> None:
         self.address = checked_address(address)
-        _probe(self.address)
+        parts = urlsplit(self.address)
+        probe(parts.hostname or "", parts.port or 443)
+        try:
+            # Ray's client takes these where they are installed.
+            import aiohttp  # noqa: F401
+            import requests  # noqa: F401
+            from ray.job_submission import JobSubmissionClient
+        except ImportError as error:
+            raise MissingDependencyError(
+                "Ray is not installed here with what it takes to talk to a cluster",
+                fix='pip install "allscan[ray]"',
+            ) from error
+        headers = _token_header()
         # Ray takes these rather than the address that it is given.
         hidden = {name: os.environ.pop(name) for name in _ADDRESS_VARIABLES if name in os.environ}
         try:
-            from ray.job_submission import JobSubmissionClient
-
             with self._asking():
-                self._client: Any = JobSubmissionClient(self.address, headers=_token_header())
-        except (ImportError, RuntimeError) as error:
-            if "ray[default]" not in str(error) and not isinstance(error, ImportError):
-                raise
-            raise MissingDependencyError(
-                "Ray is not installed here with what it takes to talk to a cluster",
-                fix="pip install 'allscan[ray]'",
-            ) from error
+                self._client: Any = JobSubmissionClient(self.address, headers=headers)
         finally:
             os.environ.update(hidden)
 
@@ -117,9 +117,16 @@ class ClusterJobs:
     @contextmanager
     def _asking(self) -> Iterator[None]:
         import requests
+        from ray.exceptions import AuthenticationError
 
         try:
             yield
+        except AuthenticationError:
+            raise ClusterError(
+                "the cluster refuses the token, or none was found",
+                where=self.address,
+                fix="set RAY_AUTH_TOKEN_PATH to the file that holds the token of this cluster",
+            ) from None
         except (ConnectionError, requests.RequestException) as error:
             raise ClusterError(
                 "the job server of the cluster does not answer",
@@ -127,17 +134,9 @@ class ClusterJobs:
                 fix="check that the cluster runs, and the tunnel or port-forward to it",
             ) from error
         except RuntimeError as error:
-            # Ray's client knows one kind of error for everything that the server says.
-            if type(error).__name__ == "AuthenticationError":
-                raise ClusterError(
-                    "the cluster refuses the token, or none was found",
-                    where=self.address,
-                    fix="set RAY_AUTH_TOKEN_PATH to the file that holds the token of this cluster",
-                ) from None
+            # What the server says otherwise comes as this, with the status in the words.
             if "status code 404" in str(error):
                 raise _UnknownJobError from None
-            if "ray[default]" in str(error):
-                raise
             raise ClusterError(f"the cluster refuses: {_first_line(str(error))}", where=self.address) from None
 
 
@@ -176,18 +175,6 @@ def checked_address(address: str) -> str:
 
 def _default_port(scheme: str) -> str:
     return "" if scheme == "https" else f":{DEFAULT_PORT}"
-
-
-def _probe(address: str) -> None:
-    parts = urlsplit(address)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or 443), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ClusterError(
-            f"nobody answers at the address of the cluster: {error.strerror or error}",
-            where=address,
-            fix="check that the cluster runs, and the tunnel or port-forward to its dashboard",
-        ) from error
 
 
 def _token_header() -> dict[str, str]:
