@@ -35,6 +35,7 @@ JOURNEY = [
     "export",
     "simulate",
     "schema",
+    "deployment",
 ]
 
 
