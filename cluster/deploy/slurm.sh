@@ -72,18 +72,21 @@ finish() {
     status=$?
     trap - EXIT
     trap '' TERM INT USR1
-    if running "$driver"; then
-        kill -TERM "$driver"
-        wait "$driver" || true
-    fi
-    for step in ${steps[@]+"${steps[@]}"}; do
-        running "$step" && kill -TERM "$step"
-    done
-    for step in ${steps[@]+"${steps[@]}"}; do
-        wait "$step" || true
-    done
     rm -f "$token"
-    timeout 30 srun --overlap --nodes="${#nodes[@]}" --ntasks-per-node=1 rm -rf "$scratch" || true
+    for one in "$driver" ${steps[@]+"${steps[@]}"}; do
+        running "$one" && kill -TERM "$one"
+    done
+    # A cancelled job has half a minute before Slurm kills what is left of it, this script too.
+    for _ in {1..40}; do
+        alive=
+        for one in "$driver" ${steps[@]+"${steps[@]}"}; do
+            running "$one" && alive=$one
+        done
+        [[ -n $alive ]] || break
+        sleep 0.5
+    done
+    timeout 5 srun --overlap --nodes="${#nodes[@]}" --ntasks-per-node=1 rm -rf "$scratch" 2>/dev/null || true
+    rm -rf "$scratch"
     if $requeue; then
         echo "allscan: the time of this job is nearly up; it is queued again and goes on where it was"
         scontrol requeue "$SLURM_JOB_ID"
