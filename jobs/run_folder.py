@@ -6,12 +6,13 @@ import fcntl
 import json
 import os
 import socket
+import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from allscan import errors
 from allscan.errors import InputError, JobChangedError, OutputError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 STATE_FORMAT = "allscan-run"
 STATE_VERSION = 1
+
+LOOKS = 10
+LOOK_SECONDS = 0.02
 
 SUBMITTED = "submitted"
 RUNNING = "running"
@@ -171,7 +175,7 @@ class RunFolder:
             handle = os.fdopen(not_through_links(str(lock_file), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+")
         with handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(handle)
             except BlockingIOError:
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
@@ -195,6 +199,19 @@ class RunFolder:
         except OSError:
             return False
         return False
+
+
+def _lock(handle: IO[str]) -> None:
+    """Take the lock of a run, also from under those who only look whether it is held, and hold it for a moment."""
+    for chance in range(LOOKS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if chance == LOOKS - 1:
+                raise
+            time.sleep(LOOK_SECONDS)
+        else:
+            return
 
 
 def not_through_links(path: str, flags: int) -> int:

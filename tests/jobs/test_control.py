@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from allscan.errors import CorruptChunkError, InputError, RunStoppedError
+from allscan.jobs import run_folder as run_folder_module
 from allscan.jobs import status as status_module
 from allscan.jobs.control import cancel_run, job_of_run
 from allscan.jobs.job import Job
@@ -221,6 +223,19 @@ def test_a_process_that_gives_no_sign_of_life_is_told(cohort: Cohort, monkeypatc
     assert run_status(folder.path).state == KILLED
     folder.write_state({**state, "state": RUNNING, "updated": now()})
     assert run_status(folder.path).state == RUNNING
+
+
+def test_who_looks_does_not_keep_a_run_from_beginning(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(Job.from_yaml(cohort.job()).output)
+    folder.create()
+    with folder.locked():
+        pass
+    looker = (folder.path / "run.lock").open()
+    fcntl.flock(looker, fcntl.LOCK_SH)  # as one who asks whether the run is locked does, for a moment
+    monkeypatch.setattr(run_folder_module.time, "sleep", lambda _: looker.close())
+    with folder.locked():
+        assert looker.closed
+        assert folder.is_locked()
 
 
 def test_the_reason_of_a_failure_is_told(cohort: Cohort, allscan_cli: CommandLine) -> None:
