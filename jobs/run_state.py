@@ -18,6 +18,7 @@ from allscan.errors import AllscanError
 from allscan.jobs.progress import RecentRate, format_seconds
 from allscan.jobs.run_folder import RUNNING, RunFolder, now
 from allscan.jobs.run_log import log_event
+from allscan.storage import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ STATE_SECONDS = 2.0
 """How often the state is written; it is a sign of life, too."""
 CANCEL_SECONDS = 0.5
 """How often the process looks whether it shall stop."""
+REMOTE_FACTOR = 5
+"""How much seldomer both are done in object storage, where every request is paid."""
 MOST_RUNNING = 200
 """Running tasks that the state names; the others are counted."""
 
@@ -191,7 +194,8 @@ class StateKeeper:
 
     def _keep(self, wake: Callable[[], None] | None) -> None:
         written = time.monotonic()
-        while not self._over.wait(CANCEL_SECONDS):
+        factor = REMOTE_FACTOR if is_remote(self._folder.path) else 1
+        while not self._over.wait(factor * CANCEL_SECONDS):
             try:
                 if not self.cancelled and is_cancelled(self._folder, self._session.id):
                     self.cancelled = True
@@ -199,7 +203,7 @@ class StateKeeper:
                     self.write(RUNNING)
                     if wake is not None:
                         wake()
-                if time.monotonic() - written >= STATE_SECONDS:
+                if time.monotonic() - written >= factor * STATE_SECONDS:
                     self.write(RUNNING)
                     written = time.monotonic()
             except (AllscanError, OSError) as error:

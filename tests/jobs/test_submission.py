@@ -22,7 +22,7 @@ import pytest
 from allscan.cluster.ray_cluster import private_environment, write_token
 from allscan.cluster.ray_jobs import checked_address
 from allscan.errors import JobError
-from allscan.jobs.control import cancel_run
+from allscan.jobs import control
 from allscan.jobs.job import Job
 from allscan.jobs.run_folder import COMPLETE, FAILED, RUNNING, STOPPED, SUBMITTED, RunFolder
 from allscan.jobs.run_log import read_log
@@ -197,7 +197,9 @@ def test_a_run_is_submitted_cancelled_killed_and_resumed(
     assert "running already" in allscan(head, "submit", job, "--cluster", head.address).stderr
     assert "session begun" in allscan(head, "logs", folder).stdout
 
-    stopped = cancel_run(folder, lambda message: hold.unlink(missing_ok=True) if "stopping" in message else None)
+    stopped = control.cancel_run(
+        folder, lambda message: hold.unlink(missing_ok=True) if "stopping" in message else None
+    )
     assert stopped.status.state == STOPPED
     done = stopped.status.tasks_done
     assert 4 <= done < 10
@@ -213,6 +215,16 @@ def test_a_run_is_submitted_cancelled_killed_and_resumed(
     assert "killed" in status.stdout
     assert run_status(folder).state == KILLED
 
+    # A process that does not react is stopped by the cluster.
+    assert allscan(head, "resume", folder).returncode == 0
+    seen = wait_for(lambda: (s := run_status(folder)).state == RUNNING and s.n_running and s)
+    os.kill(int(seen.process.split()[1]), signal.SIGSTOP)
+    monkeypatch.setattr(control, "NOTICE_SECONDS", 1.0)
+    waited: list[str] = []
+    stopped = control.cancel_run(folder, waited.append)
+    assert waited == ["asked the run to stop", "asking the cluster to stop it"]
+    assert stopped.status.state == STOPPED
+
     hold.unlink()
     assert allscan(head, "resume", folder).returncode == 0
     followed = allscan(head, "logs", folder, "--follow", "--json")
@@ -220,11 +232,11 @@ def test_a_run_is_submitted_cancelled_killed_and_resumed(
     assert content(folder) == whole
     entries = [json.loads(line) for line in followed.stdout.splitlines()]
     assert entries == read_log(RunFolder(folder))
-    assert [entry["event"] for entry in entries].count("session_begun") == 3
+    assert [entry["event"] for entry in entries].count("session_begun") == 4
     document = json.loads((folder / "provenance.json").read_text())["run"]
     assert document["executor"]["name"] == "ray"
     assert sum(document["executor"]["nodes"].values()) == 1
-    assert len(document["earlier_sessions"]) == 2
+    assert len(document["earlier_sessions"]) == 3
     complete = allscan(head, "submit", job, "--cluster", head.address)
     assert complete.returncode == 2
     assert "complete already" in complete.stderr
@@ -245,7 +257,7 @@ def test_a_process_that_cannot_begin_is_told(head: Head, cohort: Cohort, monkeyp
     assert status.state == FAILED
     assert "ended before it began to work" in status.text()
     assert "no-such-python" in allscan(head, "logs", folder).stdout
-    assert cancel_run(folder).was == FAILED
+    assert control.cancel_run(folder).was == FAILED
     # A process that does begin finds that the table is not there.
     assert allscan(head, "resume", folder).returncode == 0
     wait_for(lambda: not run_status(folder).is_active)
