@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from allscan.jobs.executors import ExecutorName, ingest_executors
+from allscan.storage import ObjectPlace, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
     from allscan.engine.ingest.variants import OnDuplicate
     from allscan.engine.simulation.cohort import SimulationProgress, SimulationReport
     from allscan.engine.simulation.options import SimulationOptions
+    from allscan.storage import Place
 
 
 def ingest(
     sources: str | Path | Sequence[str | Path],
-    out: str | Path,
+    out: str | Place,
     *,
     regions: Iterable[str] | None = None,
-    keep_samples: str | Path | Iterable[str] | None = None,
-    exclude_samples: str | Path | Iterable[str] | None = None,
+    keep_samples: str | Place | Iterable[str] | None = None,
+    exclude_samples: str | Place | Iterable[str] | None = None,
     min_allele_count: float | None = None,
     max_allele_count: float | None = None,
     build: str | None = None,
@@ -37,6 +39,7 @@ def ingest(
     executor: ExecutorName | None = None,
     address: str | None = None,
     overwrite: bool = False,
+    staging: str | Path | None = None,
     on_progress: Callable[[IngestProgress], None] | None = None,
 ) -> IngestReport:
     """Make a genotype store of PLINK, BGEN, VCF or VCF Zarr files of the same people.
@@ -48,7 +51,7 @@ def ingest(
     sources
         One file, or several (usually one for each chromosome).
     out
-        The store to make.
+        The store to make: a folder, or a place in object storage.
     regions
         ``"22"`` or ``"22:16000000-17000000"`` (bp, 1-based, both ends included); None: everything.
     keep_samples, exclude_samples
@@ -73,6 +76,9 @@ def ingest(
         machine's processes.
     overwrite
         Replace a store that is there.
+    staging
+        Folder of this machine in which a store for object storage is made before it is put there; None: the working
+        directory.
     on_progress
         Called after each task.
 
@@ -87,7 +93,8 @@ def ingest(
     """
     from allscan.engine.ingest import pipeline
 
-    files = [sources] if isinstance(sources, str | Path) else list(sources)
+    given = [sources] if isinstance(sources, str | Path) else list(sources)
+    files: list[str | Path] = [local_path(source, "copy the genotype files to a disk first") for source in given]
     name = executor or ("ray" if address else "embedded")
     with ingest_executors(name, address, workers, files) as (reader, assembler):
         return pipeline.ingest(
@@ -110,14 +117,15 @@ def ingest(
                 "sample_file": sample_file,
             },
             overwrite=overwrite,
+            staging=None if staging is None else Path(staging),
             on_progress=on_progress,
         )
 
 
-def _sample_ids(given: str | Path | Iterable[str] | None) -> list[str] | None:
+def _sample_ids(given: str | Place | Iterable[str] | None) -> list[str] | None:
     if given is None:
         return None
-    if not isinstance(given, str | Path):
+    if not isinstance(given, str | Path | ObjectPlace):
         return list(given)
     from allscan.phenotypes.tables import read_sample_list
 

@@ -26,19 +26,21 @@ import gc
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from allscan.jobs import run_commands
-from allscan.jobs.command import Group, cluster_options, promise, runtime_options
+from allscan.jobs.command import PLACE, Group, LocalPathType, cluster_options, promise, runtime_options
 from allscan.jobs.simulate_command import SimulateCommand
 
 if TYPE_CHECKING:
-    from allscan.engine.ingest.pipeline import IngestProgress
+    from pathlib import Path
 
-OUTPUT_PATH = click.Path(path_type=Path)
+    from allscan.engine.ingest.pipeline import IngestProgress
+    from allscan.storage import Place
+
+LOCAL_PATH = LocalPathType("copy the file to this machine, and name the copy")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,10 +63,10 @@ def main() -> None:
 
 @main.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
-@click.argument("out", type=OUTPUT_PATH, metavar="OUT.zarr")
+@click.argument("out", type=PLACE, metavar="OUT.zarr")
 @click.option("--region", "regions", multiple=True, metavar="CHR[:START-END]", help="Only this region; repeatable.")
-@click.option("--keep", type=OUTPUT_PATH, metavar="FILE", help="Only the samples listed in FILE.")
-@click.option("--exclude", type=OUTPUT_PATH, metavar="FILE", help="Not the samples listed in FILE.")
+@click.option("--keep", type=PLACE, metavar="FILE", help="Only the samples listed in FILE.")
+@click.option("--exclude", type=PLACE, metavar="FILE", help="Not the samples listed in FILE.")
 @click.option("--min-allele-count", type=float, metavar="N", help="Only variants with at least N minor alleles.")
 @click.option("--max-allele-count", type=float, metavar="N", help="Only variants with at most N minor alleles.")
 @click.option("--build", metavar="NAME", help="Reference genome, e.g. GRCh38, where the files do not tell.")
@@ -77,7 +79,7 @@ def main() -> None:
 )
 @click.option("--pass-only", is_flag=True, help="VCF: only sites whose FILTER is PASS or missing.")
 @click.option("--ref-last", is_flag=True, help="BGEN: the last allele is the reference, not the first.")
-@click.option("--sample-file", type=OUTPUT_PATH, metavar="FILE", help="BGEN: the .sample file.")
+@click.option("--sample-file", type=LOCAL_PATH, metavar="FILE", help="BGEN: the .sample file.")
 @click.option(
     "--on-duplicate",
     type=click.Choice(["error", "keep", "first"]),
@@ -89,7 +91,13 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(1), help="Tasks at the same time.  [default: one per CPU]")
 @cluster_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT.zarr.")
-def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
+@click.option(
+    "--staging",
+    type=LOCAL_PATH,
+    metavar="DIR",
+    help="OUT in object storage: the folder to make it in before.  [default: the working directory]",
+)
+def ingest(out: Place, sources: tuple[str, ...], **options: Any) -> None:
     """Make a genotype store of PLINK, BGEN, VCF or VCF Zarr files.
 
     Several files, such as one per chromosome, make one store. An ingest that was stopped goes on where it
@@ -111,7 +119,7 @@ def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
             stages.update(progress.phase, progress.tasks_done, progress.tasks_total, note)
 
         report = api.ingest(
-            [Path(source) for source in sources],
+            list(sources),
             out,
             keep_samples=options.pop("keep"),
             exclude_samples=options.pop("exclude"),
@@ -124,10 +132,10 @@ def ingest(out: Path, sources: tuple[str, ...], **options: Any) -> None:
 
 
 @main.command()
-@click.argument("store", type=OUTPUT_PATH, required=False, metavar="[OUT.zarr]")
+@click.argument("store", type=PLACE, required=False, metavar="[OUT.zarr]")
 @click.option("--system", is_flag=True, help="Describe this machine and the installed software.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(store: Path | None, system: bool, as_json: bool) -> None:
+def info(store: Place | None, system: bool, as_json: bool) -> None:
     """Describe a genotype store, or this machine."""
     from allscan.jobs.description import StoreDescription, describe_machine
 
@@ -141,8 +149,8 @@ def info(store: Path | None, system: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("store", type=OUTPUT_PATH, metavar="OUT.zarr")
-def verify(store: Path) -> None:
+@click.argument("store", type=PLACE, metavar="OUT.zarr")
+def verify(store: Place) -> None:
     """Check every checksum of a genotype store.
 
     The exit code is 2 when a chunk is damaged; each one is named.
@@ -165,8 +173,8 @@ def verify(store: Path) -> None:
 
 
 @main.command()
-@click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
-def check(job: Path) -> None:
+@click.argument("job", type=PLACE, metavar="JOB.yaml")
+def check(job: Place) -> None:
     """Read everything a job names and say what would be analysed. Nothing is written."""
     from allscan.jobs.job import Job
 
@@ -174,10 +182,10 @@ def check(job: Path) -> None:
 
 
 @main.command()
-@click.argument("job", type=OUTPUT_PATH, metavar="JOB.yaml")
+@click.argument("job", type=PLACE, metavar="JOB.yaml")
 @runtime_options
-@click.option("--prices", type=OUTPUT_PATH, metavar="PRICES.yaml", help="Say what it costs, at these prices.")
-def plan(job: Path, prices: Path | None, **runtime: Any) -> None:
+@click.option("--prices", type=LOCAL_PATH, metavar="PRICES.yaml", help="Say what it costs, at these prices.")
+def plan(job: Place, prices: Path | None, **runtime: Any) -> None:
     """Say what a job will cost: tasks, memory, time and disk. Nothing is written."""
     from allscan.jobs.job import Job
     from allscan.jobs.prices import estimate_cost, read_prices
@@ -195,7 +203,7 @@ for _command in run_commands.COMMANDS:
 
 
 @main.command()
-@click.argument("directory", type=OUTPUT_PATH, metavar="DIR")
+@click.argument("directory", type=PLACE, metavar="DIR")
 @click.option(
     "--significance",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -206,7 +214,7 @@ for _command in run_commands.COMMANDS:
     type=click.FloatRange(0, min_open=True),
     help="Half-width (kb) of the window with one lead variant.  [default: the job's]",
 )
-def report(directory: Path, significance: float | None, lead_window_kb: float | None) -> None:
+def report(directory: Place, significance: float | None, lead_window_kb: float | None) -> None:
     """Write the report of a complete run again."""
     from allscan.jobs.run import rewrite_report
 
@@ -214,7 +222,7 @@ def report(directory: Path, significance: float | None, lead_window_kb: float | 
 
 
 @main.command()
-@click.argument("directory", type=OUTPUT_PATH, metavar="DIR")
+@click.argument("directory", type=PLACE, metavar="DIR")
 @click.option("--trait", required=True, metavar="T", help="The trait.")
 @click.option(
     "--format",
@@ -225,14 +233,14 @@ def report(directory: Path, significance: float | None, lead_window_kb: float | 
 )
 @click.option(
     "--out",
-    type=OUTPUT_PATH,
+    type=LocalPathType("an export is written to a disk; copy it from there"),
     required=True,
     metavar="FILE",
     help="The file to write; .gz is bgzipped and indexed.",
 )
 @click.option("--stratum", default="all", show_default=True, metavar="S", help="The stratum.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
-def export(directory: Path, trait: str, format_name: str, out: Path, stratum: str, overwrite: bool) -> None:
+def export(directory: Place, trait: str, format_name: str, out: Path, stratum: str, overwrite: bool) -> None:
     """Write one trait's results in the format of another program."""
     from allscan.jobs.export import export as write_export
     from allscan.jobs.run_folder import open_complete_run

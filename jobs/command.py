@@ -13,9 +13,12 @@ import click
 
 from allscan.errors import AllscanError, RunStoppedError
 from allscan.jobs.run_folder import output_error
+from allscan.storage import local_path, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from allscan.storage import Place
 
 SYSTEM_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of the system that say something of the disk or the permissions, wherever they arise."""
@@ -45,6 +48,32 @@ def runtime_options(command: Callable[..., None]) -> Callable[..., None]:
 def promise(interrupted: str) -> None:
     """What Ctrl-C shall say during this command."""
     click.get_current_context().find_root().obj["interrupted"] = interrupted
+
+
+class PlaceType(click.ParamType):  # type: ignore[type-arg] # generic from some version on
+    """A path, or a URL of object storage."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:  # noqa: ARG002
+        """Parse an argument; a URL that holds a credential is refused."""
+        return place_of(value)
+
+
+class LocalPathType(click.ParamType):  # type: ignore[type-arg] # as above
+    """A path on this machine; a URL is refused."""
+
+    name = "path"
+
+    def __init__(self, otherwise: str) -> None:
+        self._otherwise = otherwise
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
+        """Parse an argument."""
+        return local_path(value, self._otherwise)
+
+
+PLACE = PlaceType()
 
 
 class Command(click.Command):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.errors import AllscanError, ClusterError, InputError
@@ -14,9 +13,12 @@ from allscan.jobs.run_state import ask_to_stop
 from allscan.jobs.status import RunStatus, run_status
 from allscan.jobs.validation import validate_job
 from allscan.jobs.yaml_source import read_yaml
+from allscan.storage import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from allscan.storage import Place
 
 NOTICE_SECONDS = 15.0
 """How long a process has to notice that it shall stop, before its cluster is asked to stop it."""
@@ -33,7 +35,7 @@ class Cancelled:
     status: RunStatus
 
 
-def job_of_run(path: Path, **runtime: Any) -> tuple[Job, dict[str, Any]]:
+def job_of_run(path: Place, **runtime: Any) -> tuple[Job, dict[str, Any]]:
     """The job that a run folder holds, as it was given, and the state of the run.
 
     Parameters
@@ -60,7 +62,7 @@ def job_of_run(path: Path, **runtime: Any) -> tuple[Job, dict[str, Any]]:
     keys = validate_job(document.data, document).model_dump()
     keys["output"] = str(folder.path.resolve())
     keys["runtime"].update(state.get("runtime", {}))
-    return Job(validate_job(keys), Path(base), document).with_runtime(**runtime), state
+    return Job(validate_job(keys), place_of(base), document).with_runtime(**runtime), state
 
 
 def refuse_active(status: RunStatus) -> None:
@@ -79,7 +81,7 @@ def refuse_active(status: RunStatus) -> None:
         )
 
 
-def cancel_run(path: Path, on_wait: Callable[[str], None] | None = None) -> Cancelled:
+def cancel_run(path: Place, on_wait: Callable[[str], None] | None = None) -> Cancelled:
     """Have the process that works on a run stop, wherever it works. Finished tasks are kept.
 
     Parameters
@@ -123,7 +125,7 @@ def cancel_run(path: Path, on_wait: Callable[[str], None] | None = None) -> Canc
     return Cancelled(was, status)
 
 
-def _wait(path: Path, until: Callable[[RunStatus], bool], seconds: float | None) -> RunStatus:
+def _wait(path: Place, until: Callable[[RunStatus], bool], seconds: float | None) -> RunStatus:
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         status = run_status(path)
@@ -154,7 +156,7 @@ def _stop_on_cluster(folder: RunFolder, cluster: dict[str, Any]) -> RunStatus:
     return run_status(folder.path)
 
 
-def driver_output(path: Path) -> str | None:
+def driver_output(path: Place) -> str | None:
     """What the process that a cluster drives a run with has printed; None where no cluster does.
 
     Raises
@@ -171,7 +173,7 @@ def driver_output(path: Path) -> str | None:
     return ClusterJobs(cluster["address"]).output(cluster["submission_id"])
 
 
-def is_over(path: Path) -> bool:
+def is_over(path: Place) -> bool:
     """Whether nobody works on a run any more."""
     try:
         return not run_status(path).is_active

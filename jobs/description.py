@@ -12,14 +12,15 @@ from allscan.jobs.machine import available_memory, describe_system, machine_warn
 from allscan.jobs.progress import format_bytes
 from allscan.jobs.provenance import software_versions
 from allscan.printable import printable
+from allscan.storage import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from allscan.engine.ingest.pipeline import IngestReport
+    from allscan.storage import Place
 
 _FREQUENCIES = (
     ("below 0.1 %", 0.0, 0.001),
@@ -50,7 +51,7 @@ class StoreDescription:
     attributes: dict[str, Any]  # as the ingest wrote them
 
     @classmethod
-    def of(cls, path: Path) -> StoreDescription:
+    def of(cls, path: Place) -> StoreDescription:
         """Describe the store at ``path``; reads its variant columns, not its genotypes.
 
         Raises
@@ -75,7 +76,7 @@ class StoreDescription:
             n_imputed=int((~np.isnan(store.column("variant_info"))).sum()),
             block_variants=store.block_variants,
             n_blocks=store.n_blocks,
-            bytes_on_disk=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+            bytes_on_disk=sum(size for _, size in files_below(path)),
             fingerprint=store.fingerprint(),
             attributes=store.attrs,
         )

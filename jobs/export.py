@@ -9,16 +9,18 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from allscan.errors import InputError, MissingDependencyError, OutputError, writing
+from allscan.storage import local_path, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from allscan.jobs.export_rows import Rows, Selection
     from allscan.jobs.result_source import ResultSource
+    from allscan.storage import Place
 
 Format = Literal["regenie", "plink", "gwas-ssf", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -62,7 +64,7 @@ class TextFormat(Protocol):
 
 
 def export(
-    run_folder: str | Path,
+    run_folder: str | Place,
     trait: str,
     format: Format | str,  # noqa: A002 - the name of the option
     out: str | Path,
@@ -105,7 +107,7 @@ def export(
     MissingDependencyError
         If a compressed text file is asked for and pysam is not installed.
     """
-    target = Path(out)
+    target = local_path(out, "an export is written to a disk; copy it from there")
     if format not in FORMATS:
         raise InputError(
             f"{format!r} is not an export format", where="--format", fix=f"use one of {', '.join(FORMATS)}"
@@ -115,18 +117,18 @@ def export(
         raise InputError(
             "a Parquet file is compressed inside", where=str(target), fix="give a name without .gz or .bgz"
         )
-    selection = _select(cube or _open_complete(Path(run_folder)), trait, stratum)
+    selection = _select(cube or _open_complete(place_of(run_folder)), trait, stratum)
     _refuse_overwriting(target, overwrite)
     kept = _Filter(selection, min_neg_log10_p)
     with writing(target, again="export again", elsewhere="check the folder and its rights"):
         if format == "parquet":
             return _export_parquet(selection, kept, target)
         if format == "gwas-ssf":
-            return _export_ssf(selection, kept, target, compressed, _provenance(Path(run_folder)))
+            return _export_ssf(selection, kept, target, compressed, _provenance(place_of(run_folder)))
         return _export_lines(selection, kept, str(format), target, compressed)
 
 
-def _open_complete(folder: Path) -> ResultSource:
+def _open_complete(folder: Place) -> ResultSource:
     # Of a run that is not complete, the rows still to come would look like results that are missing.
     from allscan.engine.results import ResultsCube
     from allscan.jobs.run_folder import open_complete_run
@@ -327,7 +329,7 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def _provenance(folder: Place) -> dict[str, Any]:
     """The run's provenance; empty where there is none, as when a cube stands alone."""
     try:
         document = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allscan.storage import files_below, open_stream
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from allscan.storage import Place
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class InputFile:
         return {"role": self.role, "path": self.path, "bytes": self.bytes, "sha256": self.sha256}
 
 
-def hash_input(role: str, path: Path, spelled: str) -> InputFile:
+def hash_input(role: str, path: Place, spelled: str) -> InputFile:
     """Hash the content of an input: of a file, or of all files of a folder of Parquet parts.
 
     Raises
@@ -38,18 +41,17 @@ def hash_input(role: str, path: Path, spelled: str) -> InputFile:
     OSError
         If it cannot be read, or is a device or a pipe.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if isinstance(path, Path) and path.exists() and not (path.is_file() or path.is_dir()):
         # A device may never end.
         raise OSError(errno.EINVAL, "it is neither a file nor a folder", str(path))
+    if not path.is_dir():
+        with open_stream(path) as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return InputFile(role, spelled, file.tell(), digest.hexdigest())
     digest = hashlib.sha256()
     size = 0
-    parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for part in parts:
-        with part.open("rb") as file:
-            of_part = hashlib.file_digest(file, "sha256")
+    for name, _ in files_below(path):
+        with open_stream(path / name) as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
             size += file.tell()
-        if part == path:
-            digest = of_part
-        else:
-            digest.update(f"{part.relative_to(path)}\0{of_part.hexdigest()}\n".encode())
     return InputFile(role, spelled, size, digest.hexdigest())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.jobs.validation import locate, validate_job
 from allscan.jobs.yaml_source import YamlDocument, read_yaml
+from allscan.storage import ObjectPlace, is_url, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from allscan.jobs.plan import PlanReport
     from allscan.jobs.run import Run
     from allscan.jobs.spec import JobSpec
+    from allscan.storage import Place
 
 
 class Job:
@@ -30,13 +33,13 @@ class Job:
     >>> run.results()  # doctest: +SKIP
     """
 
-    def __init__(self, spec: JobSpec, base: Path, document: YamlDocument | None = None) -> None:
+    def __init__(self, spec: JobSpec, base: Place, document: YamlDocument | None = None) -> None:
         self.spec = spec
         self.base = base
         self.document = document
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Job:
+    def from_yaml(cls, path: str | Place) -> Job:
         """Read a job file. Its paths are relative to its folder.
 
         Raises
@@ -44,11 +47,12 @@ class Job:
         JobError
             The file is not a job; the message names line, key, and what to do.
         """
-        document = read_yaml(Path(path))
-        return cls(validate_job(document.data, document), Path(path).parent, document)
+        place = place_of(path)
+        document = read_yaml(place)
+        return cls(validate_job(document.data, document), place.parent, document)
 
     @classmethod
-    def from_dict(cls, job: Mapping[str, Any], *, base: str | Path = ".") -> Job:
+    def from_dict(cls, job: Mapping[str, Any], *, base: str | Place = ".") -> Job:
         """A job from a mapping with the keys of a job file.
 
         Parameters
@@ -63,7 +67,7 @@ class Job:
         JobError
             A key is unknown, missing or has an impossible value.
         """
-        return cls(validate_job(copy.deepcopy(dict(job))), Path(base))
+        return cls(validate_job(copy.deepcopy(dict(job))), place_of(base))
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -71,13 +75,19 @@ class Job:
         return f"Job({spec.name!r}: {traits}, genotypes {spec.genotypes!r}, output {spec.output!r})"
 
     @property
-    def output(self) -> Path:
+    def output(self) -> Place:
         """Folder of the run."""
         return self.resolve(self.spec.output)
 
-    def resolve(self, path: str) -> Path:
-        """A path of the job file, relative to the job file's folder."""
-        return self.base / Path(path).expanduser()
+    def resolve(self, path: str) -> Place:
+        """A path or URL of the job file; a path is relative to the job file's folder."""
+        options = self.spec.runtime.storage.options()
+        if is_url(path):
+            return place_of(path, options)
+        local = Path(path).expanduser()
+        if isinstance(self.base, ObjectPlace) and not local.is_absolute():
+            return replace(self.base, options=options) / path
+        return local if isinstance(self.base, ObjectPlace) else self.base / local
 
     def locate(self, *key_path: str | int) -> str:
         """Where a key stands, for messages: file, line, column and key."""

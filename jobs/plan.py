@@ -12,6 +12,7 @@ from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
 from allscan.jobs.progress import format_bytes, format_cpu_time, format_seconds
 from allscan.jobs.spec import parse_memory
+from allscan.storage import ObjectPlace
 
 if TYPE_CHECKING:
     from allscan.engine.plan import ScanSpec
@@ -49,7 +50,7 @@ class PlanReport:
     output_bytes: int
     objects_read: int  # chunks of genotypes, from disk or object storage
     objects_written: int
-    free_disk_bytes: int
+    free_disk_bytes: int | None  # None: object storage has no end
     output: str
 
     def __repr__(self) -> str:
@@ -74,6 +75,7 @@ class PlanReport:
     def text(self) -> str:
         """The plan as lines of text."""
         short = "" if self.fits_disk else "  NOT ENOUGH"
+        free = "" if self.free_disk_bytes is None else f"; {format_bytes(self.free_disk_bytes)} free{short}"
         tests = self.n_variants * self.n_traits
         return "\n".join(
             [
@@ -84,8 +86,7 @@ class PlanReport:
                 *(self._cluster_lines() if self.on_cluster else self._machine_lines()),
                 f"CPU time    {format_cpu_time(self.cpu_seconds)} on CPUs like this one, from the rate of one block, "
                 "measured just now",
-                f"disk        {format_bytes(self.output_bytes)} for the results; "
-                f"{format_bytes(self.free_disk_bytes)} free{short}",
+                f"disk        {format_bytes(self.output_bytes)} for the results{free}",
                 f"output      {self.output}",
             ]
         )
@@ -114,7 +115,7 @@ class PlanReport:
     @property
     def fits_disk(self) -> bool:
         """Whether the results fit on the disk."""
-        return self.output_bytes <= self.free_disk_bytes
+        return self.free_disk_bytes is None or self.output_bytes <= self.free_disk_bytes
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         output_bytes=scan.output_bytes,
         objects_read=read * scan.n_tasks,
         objects_written=written * scan.n_tasks,
-        free_disk_bytes=free_space(job.output),
+        free_disk_bytes=None if isinstance(job.output, ObjectPlace) else free_space(job.output),
         output=job.spec.output,
     )
     return PlannedJob(scan, memory, report)
@@ -195,7 +196,7 @@ def refuse_full_disk(plan: PlanReport, done_fraction: float, where: str) -> None
         They do not fit.
     """
     needed = int(plan.output_bytes * (1 - done_fraction))
-    if needed > plan.free_disk_bytes:
+    if plan.free_disk_bytes is not None and needed > plan.free_disk_bytes:
         free = format_bytes(plan.free_disk_bytes)
         raise OutputError(
             f"the results need about {format_bytes(needed)} and the disk has {free} free",

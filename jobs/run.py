@@ -31,11 +31,11 @@ from allscan.jobs.run_state import CHECKING, PLANNING, REPORT, StateKeeper, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import xarray as xr
 
     from allscan.jobs.job import Job
+    from allscan.storage import Place
 
 JOB_NOTE = "# As given to `allscan run`; paths are relative to the folder of the original file.\n"
 
@@ -55,12 +55,12 @@ class Run:
         return f"Run({str(self.folder.path)!r}: {self.n_tests:,} tests, {self.n_hits:,} hits)"
 
     @property
-    def report_path(self) -> Path:
+    def report_path(self) -> Place:
         """The report, one HTML file."""
         return self.folder.report
 
     @property
-    def provenance_path(self) -> Path:
+    def provenance_path(self) -> Place:
         """The provenance document."""
         return self.folder.provenance
 
@@ -164,7 +164,7 @@ def _finish_again(job: Job, folder: RunFolder, state: dict[str, Any]) -> Run:
     return Run(folder, state["n_tests"], state["n_hits"], already_complete=True)
 
 
-def rewrite_report(path: Path, *, significance: float | None = None, lead_window_kb: float | None = None) -> Path:
+def rewrite_report(path: Place, *, significance: float | None = None, lead_window_kb: float | None = None) -> Place:
     """Write the report of a complete run again; None leaves a setting as the job has it.
 
     Raises

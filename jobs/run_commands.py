@@ -5,32 +5,29 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from allscan.jobs.command import Command, promise, runtime_options
+from allscan.jobs.command import PLACE, Command, promise, runtime_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from allscan.engine.scan import ScanProgress
     from allscan.jobs.job import Job
+    from allscan.storage import Place
 
 WATCH_SECONDS = 2.0
 
-JOB_FILE = click.Path(path_type=Path)
-RUN = click.Path(path_type=Path)
-
 
 @click.command(cls=Command)
-@click.argument("job", type=JOB_FILE, metavar="JOB.yaml")
+@click.argument("job", type=PLACE, metavar="JOB.yaml")
 @click.option(
     "--update", is_flag=True, help="The job has changed: keep the results that still hold, compute the others."
 )
 @runtime_options
-def run(job: Path, update: bool, **runtime: Any) -> None:
+def run(job: Place, update: bool, **runtime: Any) -> None:
     """Run a job, or go on with it where it was stopped."""
     from allscan.jobs.job import Job
 
@@ -40,14 +37,14 @@ def run(job: Path, update: bool, **runtime: Any) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("job", type=JOB_FILE, metavar="JOB.yaml")
+@click.argument("job", type=PLACE, metavar="JOB.yaml")
 @click.option("--cluster", required=True, metavar="ADDRESS", help="Its job server, e.g. http://127.0.0.1:8265.")
 @click.option(
     "--update", is_flag=True, help="The job has changed: keep the results that still hold, compute the others."
 )
 @click.option("--python", default="python3", show_default=True, metavar="COMMAND", help="Python on the cluster.")
 @runtime_options
-def submit(job: Path, cluster: str, update: bool, python: str, **runtime: Any) -> None:
+def submit(job: Place, cluster: str, update: bool, python: str, **runtime: Any) -> None:
     """Have a Ray cluster run a job; this machine may be switched off.
 
     The job is checked here first where its files can be seen from here. The cluster reads and writes the
@@ -62,10 +59,10 @@ def submit(job: Path, cluster: str, update: bool, python: str, **runtime: Any) -
 
 
 @click.command(cls=Command)
-@click.argument("run", type=RUN, metavar="RUN")
+@click.argument("run", type=PLACE, metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until the run is over.")
-def status(run: Path, as_json: bool, watch: bool) -> None:
+def status(run: Place, as_json: bool, watch: bool) -> None:
     """Say how far a run is: what it does now, how long it will take, and what went wrong."""
     from allscan.jobs.status import run_status
 
@@ -84,10 +81,10 @@ def status(run: Path, as_json: bool, watch: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("run", type=RUN, metavar="RUN")
+@click.argument("run", type=PLACE, metavar="RUN")
 @click.option("--follow", is_flag=True, help="Go on until the run is over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as they are, one JSON object per line.")
-def logs(run: Path, follow: bool, as_json: bool) -> None:
+def logs(run: Place, follow: bool, as_json: bool) -> None:
     """Print the log of a run.
 
     Of a run that a cluster was given and that never came to write a log, what its process printed there.
@@ -106,8 +103,8 @@ def logs(run: Path, follow: bool, as_json: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("run", type=RUN, metavar="RUN")
-def cancel(run: Path) -> None:
+@click.argument("run", type=PLACE, metavar="RUN")
+def cancel(run: Place) -> None:
     """Stop a run, wherever it works. Finished tasks are kept."""
     from allscan.jobs.control import cancel_run
     from allscan.jobs.run_folder import shown_path
@@ -121,13 +118,13 @@ def cancel(run: Path) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("run", type=RUN, metavar="RUN")
+@click.argument("run", type=PLACE, metavar="RUN")
 @click.option("--cluster", metavar="ADDRESS", help="Go on on this cluster.  [default: the one it ran on, if any]")
 @click.option("--here", is_flag=True, help="Go on on this machine.")
 @click.option("--python", default="python3", show_default=True, metavar="COMMAND", help="Python on the cluster.")
 @click.option("--submission", hidden=True, help="What a cluster was told when it was given the run.")
 @runtime_options
-def resume(run: Path, cluster: str | None, here: bool, python: str, submission: str | None, **runtime: Any) -> None:
+def resume(run: Place, cluster: str | None, here: bool, python: str, submission: str | None, **runtime: Any) -> None:
     """Go on with a run where it was stopped, with the job as it stands in its folder."""
     from allscan.jobs.control import job_of_run, refuse_active
     from allscan.jobs.run_folder import COMPLETE, shown_path

@@ -16,10 +16,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from allscan import errors
 from allscan.errors import InputError, JobChangedError, OutputError
+from allscan.jobs import lease
+from allscan.storage import ObjectPlace, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
+
+    from allscan.storage import Place
 
 STATE_FORMAT = "allscan-run"
 STATE_VERSION = 1
@@ -50,45 +54,50 @@ _ELSEWHERE = "name a folder that you may write to, and where no file is in the w
 class RunFolder:
     """Where everything of one run stands."""
 
-    path: Path
+    path: Place
 
     @property
-    def results(self) -> Path:
+    def results(self) -> Place:
         """Results cube."""
         return self.path / "results.zarr"
 
     @property
-    def hits(self) -> Path:
+    def hits(self) -> Place:
         """Rows of the cube above the job's threshold."""
         return self.path / "hits.parquet"
 
     @property
-    def provenance(self) -> Path:
+    def provenance(self) -> Place:
         """What was done, with which inputs and programs, and what became of every sample and variant."""
         return self.path / "provenance.json"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> Place:
         """The page for people."""
         return self.path / "report.html"
 
     @property
-    def job_file(self) -> Path:
+    def job_file(self) -> Place:
         """The job as it was given."""
         return self.path / "job.yaml"
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Place:
         """Log of every session, one JSON object per line."""
         return self.path / "run.log.jsonl"
 
     @property
-    def cancel_file(self) -> Path:
+    def cancel_file(self) -> Place:
         """Where somebody asks the process that works here to stop."""
         return self.path / "cancel.json"
 
     @property
-    def state_file(self) -> Path:
+    def lock(self) -> Place:
+        """What tells that a process works here."""
+        return self.path / "run.lock"
+
+    @property
+    def state_file(self) -> Place:
         """Which job this folder belongs to, and how far it is."""
         return self.path / "run.json"
 
@@ -131,6 +140,8 @@ class RunFolder:
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Write the state, whole or not at all."""
+        if isinstance(self.lock, ObjectPlace):
+            lease.refuse_if_lost(self.lock)
         header = {"format": STATE_FORMAT, "format_version": STATE_VERSION}
         write_text(self.state_file, json.dumps({**header, **state}, indent=1, ensure_ascii=False) + "\n")
 
@@ -156,23 +167,27 @@ class RunFolder:
 
     def _strangers(self) -> list[str]:
         # A run killed before its first state was written leaves its log, its lock and temporary files.
-        own = {self.log.name, "run.lock"}
+        own = {self.log.name, self.lock.name}
         return sorted(p.name for p in self.path.iterdir() if p.name not in own and not p.name.startswith("."))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder: two runs must not write to it at the same time.
 
-        The lock belongs to the process and ends with it, however it ends.
+        The lock belongs to the process and ends with it, however it ends; in object storage it is a lease, which ends
+        a minute later (see :mod:`allscan.jobs.lease`).
 
         Raises
         ------
         OutputError
             Another run holds it.
         """
-        lock_file = self.path / "run.lock"
-        with writing(lock_file):
-            handle = os.fdopen(not_through_links(str(lock_file), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+")
+        if isinstance(self.lock, ObjectPlace):
+            with lease.held(self.lock):
+                yield
+            return
+        with writing(self.lock):
+            handle = os.fdopen(not_through_links(str(self.lock), os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+")
         with handle:
             try:
                 _lock(handle)
@@ -191,8 +206,10 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether a run is working in the folder now."""
+        if isinstance(self.lock, ObjectPlace):
+            return lease.is_held(self.lock)
         try:
-            with (self.path / "run.lock").open() as handle:
+            with self.lock.open() as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -219,7 +236,7 @@ def not_through_links(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def open_run_folder(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+def open_run_folder(path: Place) -> tuple[RunFolder, dict[str, Any]]:
     """A run folder and its state.
 
     Raises
@@ -235,7 +252,7 @@ def open_run_folder(path: Path) -> tuple[RunFolder, dict[str, Any]]:
     return folder, state
 
 
-def open_complete_run(path: Path) -> RunFolder:
+def open_complete_run(path: Place) -> RunFolder:
     """A run folder whose run is complete.
 
     Raises
@@ -254,7 +271,7 @@ def open_complete_run(path: Path) -> RunFolder:
     return folder
 
 
-def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, where: str) -> None:
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Place, where: str) -> None:
     """Compare the science of the job that began a folder with that of the job given now.
 
     Parameters
@@ -294,7 +311,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
     """Write a text file, whole or not at all.
 
     Raises
@@ -302,13 +319,11 @@ def write_text(path: Path, text: str) -> None:
     OutputError
         The file cannot be written.
     """
-    from allscan.storage import write_atomically
-
     with writing(path):
         write_atomically(path, text.encode())
 
 
-def writing(path: Path) -> AbstractContextManager[None]:
+def writing(path: Place) -> AbstractContextManager[None]:
     """Turn the system's errors about the outputs of a run into what, where, and what to do.
 
     Raises
@@ -319,13 +334,15 @@ def writing(path: Path) -> AbstractContextManager[None]:
     return errors.writing(path, again=_AGAIN, elsewhere=_ELSEWHERE)
 
 
-def output_error(error: OSError, path: Path) -> OutputError:
+def output_error(error: OSError, path: Place) -> OutputError:
     """What a failed write of a run means for the user."""
     return errors.output_error(error, path, again=_AGAIN, elsewhere=_ELSEWHERE)
 
 
-def shown_path(path: Path) -> str:
-    """A path for the eyes of the user: from the working directory where it lies below it."""
+def shown_path(path: Place) -> str:
+    """A place for the eyes of the user: from the working directory where it lies below it."""
+    if isinstance(path, ObjectPlace):
+        return str(path)
     resolved = path.resolve()
     working = Path.cwd()
     return str(resolved.relative_to(working) if resolved.is_relative_to(working) else resolved)

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from allscan.errors import AllscanError
 from allscan.jobs.run_folder import not_through_links, writing
+from allscan.storage import ObjectPlace, read_from, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from allscan.jobs.run_folder import RunFolder
+    from allscan.storage import Place
 
 LOG_VERSION = 1
 FOLLOW_SECONDS = 0.5
+COPY_SECONDS = 5.0
+"""How often a log in object storage is put there while it grows."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +84,17 @@ def logged(folder: RunFolder) -> Iterator[None]:
     OutputError
         The log cannot be opened.
     """
-    with writing(folder.log):
-        # Made here, as logging would follow a link that leads out of the folder.
-        open(folder.log, "a", opener=not_through_links).close()
-        handler = _LogFile(folder.log, encoding="utf-8")
+    with _file_of_log(folder.log) as file:
+        with writing(folder.log):
+            # Made here, as logging would follow a link that leads out of the folder.
+            open(file, "a", opener=not_through_links).close()
+            handler = _LogFile(file, encoding="utf-8")
+        with _logged_to(handler):
+            yield
+
+
+@contextmanager
+def _logged_to(handler: logging.Handler) -> Iterator[None]:
     handler.setFormatter(_JsonLine())
     package = logging.getLogger("allscan")
     level = package.level
@@ -91,6 +106,41 @@ def logged(folder: RunFolder) -> Iterator[None]:
         package.removeHandler(handler)
         package.setLevel(level)
         handler.close()
+
+
+@contextmanager
+def _file_of_log(log: Place) -> Iterator[Path]:
+    """The file that the log is appended to. An object cannot be: a copy grows on the disk, and is put now and then."""
+    if not isinstance(log, ObjectPlace):
+        yield log
+        return
+    with TemporaryDirectory(prefix="allscan-log-") as folder:
+        file = Path(folder) / log.name
+        file.write_bytes(log.read_bytes() if log.is_file() else b"")
+        over = threading.Event()
+        copying = threading.Thread(target=_copy_on, args=(file, log, over), name="allscan-log", daemon=True)
+        copying.start()
+        try:
+            yield file
+        finally:
+            over.set()
+            copying.join()
+            _copy(file, log)
+
+
+def _copy_on(file: Path, log: ObjectPlace, over: threading.Event) -> None:
+    pause = COPY_SECONDS
+    while not over.wait(pause):
+        began = time.monotonic()
+        _copy(file, log)
+        # A long log takes long to put, and is put less often.
+        pause = max(COPY_SECONDS, 50 * (time.monotonic() - began))
+
+
+def _copy(file: Path, log: ObjectPlace) -> None:
+    # What keeps a log from being written keeps the run from its work, which says so.
+    with suppress(AllscanError):
+        write_atomically(log, file.read_bytes())
 
 
 def read_log(folder: RunFolder) -> list[dict[str, Any]]:
@@ -113,9 +163,7 @@ def follow_log(folder: RunFolder, is_over: Callable[[], bool]) -> Iterator[dict[
 def _read_on(folder: RunFolder, offset: int) -> tuple[list[dict[str, Any]], int]:
     """Entries of the whole lines from a byte of the log on, and where they end."""
     try:
-        with folder.log.open("rb") as file:
-            file.seek(offset)
-            text = file.read()
+        text = read_from(folder.log, offset)
     except FileNotFoundError:
         return [], offset
     whole = text[: text.rfind(b"\n") + 1]

@@ -11,6 +11,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from allscan.engine.chromosomes import parse_region
+from allscan.storage.places import (
+    CREDENTIALS_ELSEWHERE,
+    RETRY_SECONDS,
+    StorageOptions,
+    checked_endpoint,
+    is_url,
+    looks_like_credential,
+    parse_url,
+)
 
 Transform = Literal[
     "none",
@@ -132,8 +141,15 @@ def _check_text(value: str) -> str:
     return value
 
 
+def _check_place(value: str) -> str:
+    if is_url(value):
+        parse_url(value)
+    return value
+
+
 Text = Annotated[str, AfterValidator(_check_text)]
-FilePath = Annotated[Text, Field(json_schema_extra={"format": "path"})]
+FilePath = Annotated[Text, AfterValidator(_check_place), Field(json_schema_extra={"format": "path"})]
+"""A path, or s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY."""
 
 
 MissingValues = Annotated[
@@ -336,6 +352,43 @@ class ReportSection(Section):
     )
 
 
+class StorageSection(Section):
+    """How object storage (`s3://`, `gs://`, `az://`) is reached. Credentials come from the environment, never from
+    here."""
+
+    requester_pays: bool | Text = Field(
+        default=False,
+        description=(
+            "Of a bucket whose requester pays: the project that does (Google Cloud), or `true` (S3). Left out: "
+            "GOOGLE_CLOUD_QUOTA_PROJECT or AWS_REQUEST_PAYER of the environment."
+        ),
+        examples=["my-billing-project"],
+    )
+    endpoint: Annotated[Text, AfterValidator(checked_endpoint)] | None = Field(
+        default=None, description="Address of the server, `https://HOST:PORT`. Left out: the provider's."
+    )
+    region: Text | None = Field(default=None, description="Region of the buckets. Left out: the environment's.")
+    anonymous: bool = Field(default=False, description="Public data are read without credentials.")
+    retry_seconds: float = Field(
+        default=RETRY_SECONDS,
+        ge=1.0,
+        le=3600.0,
+        description="How long (seconds) a request is tried again when the storage fails or does not answer.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_credentials(cls, value: Any) -> Any:
+        for key in value if isinstance(value, dict) else ():
+            if looks_like_credential(str(key)):
+                raise ValueError(f"{str(key)!r} is a credential, which a job file never holds: {CREDENTIALS_ELSEWHERE}")
+        return value
+
+    def options(self) -> StorageOptions:
+        """The same for the storage module."""
+        return StorageOptions(**self.model_dump())
+
+
 class RuntimeSection(Section):
     """Where and how the job runs. These keys change no result; `--workers` and `--memory` win over them."""
 
@@ -353,6 +406,7 @@ class RuntimeSection(Section):
         default="embedded",
         description="Where tasks run: `embedded`, in this machine's program; `ray`, on a Ray cluster.",
     )
+    storage: StorageSection = Field(default=StorageSection(), description="How object storage is reached.")
     address: Annotated[Text | None, AfterValidator(_check_address)] = Field(
         default=None,
         description=(

@@ -23,9 +23,8 @@ from allscan.jobs.run_state import sessions_of
 from allscan.printable import printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from allscan.cluster.ray_jobs import ClusterJob
+    from allscan.storage import Place
 
 STATUS_VERSION = 1
 
@@ -144,7 +143,7 @@ class RunStatus:
         return lines
 
 
-def run_status(path: Path) -> RunStatus:
+def run_status(path: Place) -> RunStatus:
     """How the run in a folder stands.
 
     Raises

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.cluster.ray_jobs import ClusterJobs
@@ -19,6 +18,7 @@ from allscan.jobs.status import run_status
 if TYPE_CHECKING:
     from allscan.jobs.check_report import CheckReport
     from allscan.jobs.job import Job
+    from allscan.storage import Place
 
 DEFAULT_PYTHON = "python3"
 
@@ -61,7 +61,7 @@ def submit_job(
         The cluster cannot be reached, or refuses.
     """
     cluster = ClusterJobs(address)
-    folder = RunFolder(Path(job.output).resolve())
+    folder = RunFolder(job.output.resolve())
     before = _idle_state(folder)
     unseen = tuple(_unseen(job))
     checked = check_job(job) if check and not unseen else None
@@ -94,14 +94,14 @@ def submit_job(
     return Submission(folder, cluster.address, submission, checked.report if checked else None, unseen, local)
 
 
-def driver_command(folder: Path, submission: str, python: str) -> str:
+def driver_command(folder: Place, submission: str, python: str) -> str:
     """What the cluster's shell is told to run."""
     words = ["-m", "allscan.jobs.cli", "resume", str(folder), "--here", "--submission", submission]
     # The Python may be several words, such as `uv run python`.
     return f"{python} {shlex.join([*words, '--executor', 'ray', '--address', 'auto'])}"
 
 
-def _paths(job: Job) -> dict[str, Path]:
+def _paths(job: Job) -> dict[str, Place]:
     """Key and place of everything that the job reads or writes."""
     named = {".".join(map(str, key)): spelled for key, spelled in named_files(job)}
     return {

@@ -16,10 +16,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from allscan.errors import JobError
+from allscan.storage import first_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from allscan.storage import Place
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -56,7 +58,7 @@ class Position:
 class YamlDocument:
     """A job file as plain data, with the position of every key and list item."""
 
-    path: Path
+    path: Place
     data: dict[str, Any]
     positions: dict[KeyPath, Position]
     text: str
@@ -70,7 +72,7 @@ class YamlDocument:
         return Position(1, 1)
 
 
-def read_yaml(path: Path) -> YamlDocument:
+def read_yaml(path: Place) -> YamlDocument:
     """Read a job file.
 
     Parameters
@@ -87,7 +89,7 @@ def read_yaml(path: Path) -> YamlDocument:
     return parse_yaml(_read_text(path), path)
 
 
-def parse_yaml(text: str, path: Path) -> YamlDocument:
+def parse_yaml(text: str, path: Place) -> YamlDocument:
     """Parse the text of a job file; ``path`` is for messages. See :func:`read_yaml`."""
     builder = _Builder(path)
     try:
@@ -106,10 +108,9 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
     return YamlDocument(path=path, data=data, positions=builder.positions, text=text)
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Place) -> str:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = first_bytes(path, MAX_BYTES + 1)
     except FileNotFoundError:
         raise JobError("there is no such file", where=str(path), fix="check the path") from None
     except IsADirectoryError:
@@ -137,7 +138,7 @@ def _code_point(character: object) -> str:
     return f"0x{character:02x}" if isinstance(character, int) else f"U+{ord(str(character)[0]):04X}"
 
 
-def _refuse_syntax(error: MarkedYAMLError, text: str, path: Path) -> NoReturn:
+def _refuse_syntax(error: MarkedYAMLError, text: str, path: Place) -> NoReturn:
     """Turn the parser's words into what, where, and what to do."""
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
@@ -170,7 +171,7 @@ def _refuse_syntax(error: MarkedYAMLError, text: str, path: Path) -> NoReturn:
 class _Builder:
     """Builds plain data from parser events and keeps where each key stood."""
 
-    path: Path
+    path: Place
     positions: dict[KeyPath, Position] = field(default_factory=dict)
     _anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
     _open_anchors: set[str] = field(default_factory=set)

@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -25,9 +24,12 @@ from allscan.phenotypes.lines import (
 )
 from allscan.phenotypes.names import listed
 from allscan.printable import control_character
+from allscan.storage import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from allscan.storage import Place
 
 FIRST_ROWS = 50
 """Rows that tell columns of numbers from columns of text."""
@@ -55,7 +57,7 @@ class RawTable(Protocol):
         """File, line (or row) and column of a cell."""
 
 
-def open_table(path: str | Path) -> RawTable:
+def open_table(path: str | Place) -> RawTable:
     """Open a table: Parquet (a file, or a folder of part files) or delimited text, by its first bytes.
 
     Raises
@@ -65,7 +67,7 @@ def open_table(path: str | Path) -> RawTable:
     FileFormatError
         If the file is damaged or of another kind.
     """
-    path = Path(path)
+    path = place_of(path)
     if path.is_dir() or first_bytes(path).startswith(b"PAR1"):
         return ParquetTable(path)
     return TextTable(path)
@@ -78,7 +80,7 @@ class TextTable:
     white space.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.source = str(path)
         self._path = path
         header, self.header_line = _header(path)
@@ -200,15 +202,18 @@ class TextTable:
 class ParquetTable:
     """Parquet: columns keep the types that the file gives them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         from pyarrow import dataset, parquet
 
+        from allscan.storage.parquet import arrow_place
+
         self.source = str(path)
+        place, system = arrow_place(path)
         try:
             if path.is_file():
                 # A dataset would say of names that occur twice only that it cannot unify its schema.
-                _checked_names(parquet.read_schema(path).names, f"{path}, schema")
-            self._data = dataset.dataset(str(path), format="parquet")
+                _checked_names(parquet.read_schema(place, filesystem=system).names, f"{path}, schema")
+            self._data = dataset.dataset(place, format="parquet", filesystem=system)
             self._n_rows = int(self._data.count_rows())
         except (OSError, pa.ArrowException) as error:
             raise FileFormatError(
@@ -252,7 +257,7 @@ class ParquetTable:
         return f"{self.source}, row {row + 1}, column {column!r}"
 
 
-def first_line(path: str | Path) -> tuple[str, int]:
+def first_line(path: str | Place) -> tuple[str, int]:
     """Text and physical number of the first line that is neither empty nor a ``##`` comment.
 
     Raises
@@ -260,7 +265,7 @@ def first_line(path: str | Path) -> tuple[str, int]:
     InputError
         If the file holds nothing.
     """
-    return _header(Path(path))
+    return _header(place_of(path))
 
 
 def split_cells(line: str, delimiter: str | None) -> list[str]:
@@ -274,7 +279,7 @@ def delimiter_of(line: str) -> str | None:
     return _delimiter(line)
 
 
-def _header(path: Path) -> tuple[str, int]:
+def _header(path: Place) -> tuple[str, int]:
     with open_bytes(path) as stream:
         for number in itertools.count(1):
             raw = read_line(path, stream)

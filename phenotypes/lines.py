@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from allscan import storage
 from allscan.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from _typeshed import WriteableBuffer
+
+    from allscan.storage import Place
 
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 26
@@ -32,7 +34,7 @@ _REFUSED = {
 }
 
 
-def first_bytes(path: Path) -> bytes:
+def first_bytes(path: Place) -> bytes:
     """The start of a file, by which its format is known.
 
     Raises
@@ -41,8 +43,7 @@ def first_bytes(path: Path) -> bytes:
         If the file cannot be opened.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(8)
+        return storage.first_bytes(path, 8)
     except FileNotFoundError:
         raise InputError(f"there is no file {path.name!r}", where=str(path), fix="check the path") from None
     except OSError as error:
@@ -51,7 +52,7 @@ def first_bytes(path: Path) -> bytes:
         ) from error
 
 
-def open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Place) -> BinaryIO:
     """A table's decompressed bytes, without a byte order mark.
 
     Raises
@@ -64,7 +65,8 @@ def open_bytes(path: Path) -> BinaryIO:
         if start.startswith(magic):
             raise FileFormatError(f"{path.name} is {kind}, not a text table", where=str(path), fix=fix)
     compression = next((name for magic, name in _COMPRESSION.items() if start.startswith(magic)), None)
-    raw = pa.input_stream(str(path), compression=compression, buffer_size=BLOCK_BYTES)
+    source = pa.PythonFile(storage.open_stream(path), mode="r") if storage.is_remote(path) else str(path)
+    raw = pa.input_stream(source, compression=compression, buffer_size=BLOCK_BYTES)
     stream = io.BufferedReader(raw, BLOCK_BYTES)
     try:
         has_mark = stream.peek(3).startswith(b"\xef\xbb\xbf")
@@ -75,7 +77,7 @@ def open_bytes(path: Path) -> BinaryIO:
     return stream
 
 
-def read_bytes(path: Path, stream: BinaryIO, size: int) -> bytes:
+def read_bytes(path: Place, stream: BinaryIO, size: int) -> bytes:
     """Read from a table's stream; a damaged compressed file is refused by name."""
     try:
         return stream.read(size)
@@ -83,7 +85,7 @@ def read_bytes(path: Path, stream: BinaryIO, size: int) -> bytes:
         raise _damaged(path, error) from error
 
 
-def read_line(path: Path, stream: BinaryIO) -> bytes:
+def read_line(path: Place, stream: BinaryIO) -> bytes:
     """One line of a table's stream, with its end."""
     try:
         return stream.readline(LONGEST_LINE)
@@ -91,13 +93,13 @@ def read_line(path: Path, stream: BinaryIO) -> bytes:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> FileFormatError:
+def _damaged(path: Place, error: Exception) -> FileFormatError:
     return FileFormatError(
         f"{path.name} is truncated or damaged: {error}", where=str(path), fix="copy or export the file again"
     )
 
 
-def decode(path: Path, data: bytes, line: int) -> str:
+def decode(path: Place, data: bytes, line: int) -> str:
     """Text of bytes that begin at a physical line."""
     try:
         return data.decode("utf-8")
@@ -117,7 +119,7 @@ class CheckedLines(io.RawIOBase):
     physical line: NUL bytes, bytes that are not UTF-8, bare carriage returns, quotes that are left open.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO, *, delimiter: str | None, line: int) -> None:
+    def __init__(self, path: Place, stream: BinaryIO, *, delimiter: str | None, line: int) -> None:
         self._path = path
         self._stream = stream
         self._delimiter = delimiter
@@ -199,7 +201,7 @@ class CheckedLines(io.RawIOBase):
         return f"{self._path}, line {line}"
 
 
-def rows_with_lines(path: Path, header_line: int, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+def rows_with_lines(path: Place, header_line: int, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
     """Physical line and cells of every row below the header; empty lines are no rows.
 
     Slow (Python's own reader): for finding the line of an error.

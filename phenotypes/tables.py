@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +15,21 @@ from allscan.phenotypes.files import RawTable, delimiter_of, first_line, open_ta
 from allscan.phenotypes.lines import first_bytes, rows_with_lines
 from allscan.phenotypes.model import CovariateColumn, CovariateTable, SampleList, TraitSpec, TraitTable
 from allscan.phenotypes.names import ID_KEYS, bare, did_you_mean, family_column, id_column, listed
+from allscan.storage import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from allscan.storage import Place
+
 MOSTLY_NUMBERS = 0.5
 """Text columns with at least this share of numbers are taken for damaged numbers, not for categories."""
 
 
 def read_trait_table(
-    path: str | Path,
+    path: str | Place,
     columns: Sequence[str] | Mapping[str, TraitSpec],
     *,
     missing_values: Iterable[object] | None = None,
@@ -104,7 +106,7 @@ def read_trait_table(
 
 
 def read_covariate_table(
-    path: str | Path, *, missing_values: Iterable[object] | None = None, id_column: str | None = None
+    path: str | Place, *, missing_values: Iterable[object] | None = None, id_column: str | None = None
 ) -> CovariateTable:
     """Read a covariate table: every column, as numbers where all its cells are, else as categories.
 
@@ -135,7 +137,7 @@ def read_covariate_table(
     return CovariateTable(sample_ids, columns, table.source, id_column=bare(key), notes=_key_notes(table, key))
 
 
-def read_sample_list(path: str | Path) -> SampleList:
+def read_sample_list(path: str | Place) -> SampleList:
     """Read a list of people to keep or exclude.
 
     One column of ids, or two (family and individual id, the second counts), with or without a header; or a
@@ -148,7 +150,7 @@ def read_sample_list(path: str | Path) -> SampleList:
     FileFormatError
         If the file is damaged or ragged.
     """
-    path = Path(path)
+    path = place_of(path)
     if path.is_dir() or first_bytes(path).startswith(b"PAR1"):
         table = open_table(path)
         return _listed_people(table, _id_column(table, None))
@@ -169,7 +171,7 @@ def read_sample_list(path: str | Path) -> SampleList:
     return _without_header(path, line, number)
 
 
-def _without_header(path: Path, line: str, number: int) -> SampleList:
+def _without_header(path: Place, line: str, number: int) -> SampleList:
     delimiter = delimiter_of(line)
     width = len(split_cells(line, delimiter))
     if width > 2:

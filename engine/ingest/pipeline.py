@@ -8,7 +8,6 @@ is renamed to its place last.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections import Counter
@@ -23,9 +22,10 @@ from allscan import __version__
 from allscan.engine.ingest.assembly import AssemblySettings, assemble, assembly_tasks
 from allscan.engine.ingest.fingerprints import content_checksum, describe_source
 from allscan.engine.ingest.outputs import check_output, check_space, translated
+from allscan.engine.ingest.publishing import publish, staging_folder
 from allscan.engine.ingest.reading import ReadSettings, read_memory, read_part, read_tasks
 from allscan.engine.ingest.request import IngestRequest, open_request
-from allscan.engine.ingest.staging import PARTIAL, PartSummary, exclusive, load_summary, sweep
+from allscan.engine.ingest.staging import PartSummary, exclusive, load_summary, sweep
 from allscan.engine.ingest.variants import (
     DUPLICATES_KEPT,
     DUPLICATES_LEFT_OUT,
@@ -47,8 +47,8 @@ from allscan.engine.ingest.variants import (
 )
 from allscan.engine.store import BLOCK_CHECKSUMS, open_store
 from allscan.engine.store_writing import create_store, write_block_checksums
-from allscan.errors import AllscanError, InputError
-from allscan.storage import write_atomically
+from allscan.errors import AllscanError, InputError, StorageError
+from allscan.storage import files_below, place_of, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from allscan.engine.chromosomes import Region
     from allscan.engine.ingest.batch import Source
     from allscan.engine.scan import TaskRunner
+    from allscan.storage import Place
 
 KEPT = "variants kept"
 FEW_ORDER_TASKS = 8
@@ -77,7 +78,7 @@ class IngestProgress:
 class IngestReport:
     """What an ingest did. Every variant and sample of the sources is in one of the counts."""
 
-    path: Path
+    path: Place
     n_variants: int
     n_samples: int
     n_sources: int
@@ -94,7 +95,7 @@ class IngestReport:
 
 def ingest(
     sources: Sequence[str | Path | Source],
-    out: str | Path,
+    out: str | Place,
     *,
     executor: TaskRunner,
     assembler: TaskRunner | None = None,
@@ -109,20 +110,22 @@ def ingest(
     block_variants: int | None = None,
     reader_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    staging: Path | None = None,
     on_progress: Callable[[IngestProgress], None] | None = None,
 ) -> IngestReport:
     """Make a genotype store of one or several genotype files of the same people.
 
     An interrupted ingest goes on where it stopped when it is called again: finished work is kept in
-    ``OUT.partial``, and what no longer holds (a file changed, a parameter too) is done again. Called with
-    the same files and parameters for a store that is finished, it returns that store's report.
+    ``OUT.partial`` (for object storage, in a folder of this machine), and what no longer holds (a file changed, a
+    parameter too) is done again. Called with the same files and parameters for a store that is finished, it returns
+    that store's report.
 
     Parameters
     ----------
     sources
         Genotype files, or opened sources; usually one for each chromosome.
     out
-        The store, a folder. Appears only when it is whole.
+        The store: a folder, or a place in object storage. Appears only when it is whole.
     executor
         Runs the tasks that read, and the others when there is no ``assembler``.
     assembler
@@ -149,6 +152,9 @@ def ingest(
         Options of :func:`allscan.engine.ingest.sources.open_source`, e.g. ``{"field": "DS"}``.
     overwrite
         Replace a store that is there.
+    staging
+        Where a store for object storage is made, on this machine, before it is put there; None: the working
+        directory.
     on_progress
         Called after each task.
 
@@ -168,8 +174,8 @@ def ingest(
     bytes for each segment of up to ``block_variants`` variants.
     """
     started = time.monotonic()
-    target = Path(out)
-    partial = target.with_name(target.name + PARTIAL)
+    target = place_of(out)
+    partial = staging_folder(target, staging)
     request = open_request(
         sources,
         dict(reader_options or {}),
@@ -199,14 +205,16 @@ def ingest(
     return _report(target, tasks_resumed=resumed, already_complete=False, elapsed=time.monotonic() - started)
 
 
-def _is_finished(out: Path, request: IngestRequest) -> bool:
+def _is_finished(out: Place, request: IngestRequest) -> bool:
     try:
         return open_store(out).attrs.get("ingest_fingerprint") == request.key
+    except StorageError:
+        raise
     except AllscanError:
         return False
 
 
-def _report(out: Path, *, tasks_resumed: int, already_complete: bool, elapsed: float) -> IngestReport:
+def _report(out: Place, *, tasks_resumed: int, already_complete: bool, elapsed: float) -> IngestReport:
     store = open_store(out)
     return IngestReport(
         path=out,
@@ -218,7 +226,7 @@ def _report(out: Path, *, tasks_resumed: int, already_complete: bool, elapsed: f
         variant_counts=store.attrs["variant_counts"],
         sample_counts=store.attrs["sample_counts"],
         notes=tuple(store.attrs["notes"]),
-        bytes_on_disk=sum(file.stat().st_size for file in out.rglob("*") if file.is_file()),
+        bytes_on_disk=sum(size for _, size in files_below(out)),
         tasks_resumed=tasks_resumed,
         already_complete=already_complete,
         elapsed_seconds=elapsed,
@@ -231,7 +239,7 @@ class _Run:
     def __init__(
         self,
         request: IngestRequest,
-        out: Path,
+        out: Place,
         partial: Path,
         executor: TaskRunner,
         assembler: TaskRunner,
@@ -255,10 +263,10 @@ class _Run:
         self._settle_state()
         samples = self._request.samples
         check_space(
-            self._out,
+            self._partial,
             self._request.headers,
             len(samples.sample_ids) / max(1, samples.counts["in the sources"]),
-            sum(file.stat().st_size for file in self._partial.rglob("*") if file.is_file()),
+            sum(size for _, size in files_below(self._partial)),
         )
         parts = self._read()
         counts: Counter[str] = Counter()
@@ -424,15 +432,7 @@ class _Run:
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
-        for file in self._store.rglob("*"):
-            # Genotype blocks were synchronised as they were written; Zarr does not do so.
-            if file.is_file() and "call_dosage" not in file.parts:
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        if self._out.exists():
-            self._out.rename(self._partial / "replaced")
-        self._store.rename(self._out)
-        shutil.rmtree(self._partial)
+        publish(self._store, self._out, self._partial, request.key)
 
 
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.kernels.block import GenotypeBlock
+    from allscan.storage import Place
 
 PARTIAL = ".partial"
 _CHECKSUM_BYTES = 4
@@ -230,7 +231,7 @@ def _schema() -> pa.Schema:
 
 
 @contextmanager
-def exclusive(folder: Path, out: Path) -> Iterator[None]:
+def exclusive(folder: Path, out: Place) -> Iterator[None]:
     """Hold the staging folder for this process alone. The lock goes with the process, however it ends.
 
     Raises

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.errors import FileFormatError, OutputError
+from allscan.storage import place_of, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from allscan.jobs.result_source import ResultSource
+    from allscan.storage import Place
 
 REPORT = "report.html"
 PROVENANCE = "provenance.json"
 
 
 def write_report(
-    run_folder: str | Path,
+    run_folder: str | Place,
     *,
     cube: ResultSource | None = None,
     provenance: Mapping[str, Any] | None = None,
     significance: float = 5e-8,
     lead_window_kb: float = 500.0,
-) -> Path:
+) -> Place:
     """Write ``report.html`` into a run folder: whole, or not at all.
 
     The results are read by blocks, some traits at a time; memory does not grow with traits × variants.
@@ -63,7 +62,7 @@ def write_report(
     from allscan.jobs.report.page import render
     from allscan.jobs.report.panels import ReportOptions, make_panels
 
-    folder = Path(run_folder)
+    folder = place_of(run_folder)
     results: ResultSource = cube or ResultsCube.open(folder)
     if provenance is None:
         provenance = _read_provenance(folder / PROVENANCE)
@@ -73,15 +72,11 @@ def write_report(
     title = str(provenance.get("name") or folder.resolve().name)
     page = render(results, genome, panels, provenance, options, title)
     target = folder / REPORT
-    temporary = folder / f".{REPORT}.{uuid.uuid4().hex}.partial"
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_atomically(target, page.encode())
+    except OutputError:
+        raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"the report cannot be written: {error.strerror or error}",
             where=str(target),
@@ -90,7 +85,7 @@ def write_report(
     return target
 
 
-def _read_provenance(path: Path) -> Mapping[str, Any]:
+def _read_provenance(path: Place) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:

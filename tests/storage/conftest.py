@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from allscan.storage.places import ObjectPlace, StorageOptions
+from tests.jobs.conftest import _cohort_template, allscan_cli, cohort  # noqa: F401 - fixtures
 from tests.storage.servers import ENVIRONMENT, make_bucket, s3_server
 
 if TYPE_CHECKING:

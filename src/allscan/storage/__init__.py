@@ -15,6 +15,7 @@ from allscan.storage.files import (
     is_remote,
     open_stream,
     opened,
+    read_from,
     remove_tree,
     size_of,
     upload_tree,
@@ -22,7 +23,7 @@ from allscan.storage.files import (
     write_files,
     zarr_store,
 )
-from allscan.storage.places import ObjectPlace, Place, StorageOptions, is_url, place_of
+from allscan.storage.places import ObjectPlace, Place, StorageOptions, is_url, local_path, place_of
 
 __all__ = [
     "ObjectPlace",
@@ -37,9 +38,11 @@ __all__ = [
     "flush",
     "is_remote",
     "is_url",
+    "local_path",
     "open_stream",
     "opened",
     "place_of",
+    "read_from",
     "remove_tree",
     "size_of",
     "upload_tree",

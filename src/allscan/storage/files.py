@@ -9,13 +9,13 @@ import threading
 import uuid
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from allscan.storage import objects
 from allscan.storage.places import ObjectPlace, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
 
@@ -227,7 +227,7 @@ def opened(place: Place) -> Iterator[Opened]:
         os.close(descriptor)
 
 
-def open_stream(place: Place) -> BinaryIO:
+def open_stream(place: Place) -> io.BufferedReader:
     """Open a file as a stream that can be read and sought in.
 
     Raises
@@ -289,6 +289,15 @@ def first_bytes(place: Place, size: int) -> bytes:
         return file.read(size)
 
 
+def read_from(place: Place, offset: int) -> bytes:
+    """What a file holds from an offset on."""
+    if isinstance(place, ObjectPlace):
+        return objects.get_from(place, offset)
+    with place.open("rb") as file:
+        file.seek(offset)
+        return file.read()
+
+
 def size_of(place: Place) -> int:
     """Size of a file.
 
@@ -334,9 +343,19 @@ def copy_tree(folder: ObjectPlace, to: ObjectPlace) -> None:
         pass
 
 
-def upload_tree(folder: Path, to: ObjectPlace, *, last: str) -> None:
-    """Put all files of a folder on a disk into object storage; ``last`` after all others are there."""
-    names = [name for name, _ in files_below(folder) if name != last]
+def upload_tree(folder: Path, to: ObjectPlace, *, last: str, without: Collection[tuple[str, int]] = ()) -> None:
+    """Put all files of a folder on a disk into object storage.
+
+    Parameters
+    ----------
+    folder, to
+        From where, and to where.
+    last
+        The file that is put after all others are there.
+    without
+        Files (path, size) that are there already.
+    """
+    names = [item[0] for item in files_below(folder) if item[0] != last and item not in without]
     for _ in _side_by_side(lambda name: objects.put(to / name, (folder / name).read_bytes()), names, MOST_OPEN):
         pass
     objects.put(to / last, (folder / last).read_bytes())

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import errno
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from allscan.errors import AllscanError, OutputError, StorageError
 from allscan.storage.clients import client
 from allscan.storage.places import SCHEMES, ObjectPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+R = TypeVar("R")
 
 ONE_PUT_BYTES = 256 << 20
 """Objects up to this size are put by one request; larger ones in parts."""
-DELETED_TOGETHER = 1000
+DELETED_TOGETHER = LISTED_TOGETHER = 1000
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
+_BROKEN = re.compile(r"body error|IncompleteBody|Interrupted|error decoding response|NoContentRange")
 _METADATA = re.compile(r"169\.254\.169\.254|/latest/(api/token|meta-data)|computeMetadata|metadata\.google")
 _AGAIN = "when the storage answers again, give the same command: finished work is kept"
 
@@ -95,11 +99,30 @@ def _meaning(error: Exception, place: ObjectPlace, writing: bool, exceptions: An
         named = ", ".join(filter(None, (status, code)))
         fix = "check the address, the region and the rights"
         return refused(f"{kind} refuses the request ({named})", where=where, fix=fix)
-    return refused(
-        f"{kind} could not be reached for {seconds:g} s, or its answers broke off",
-        where=where,
-        fix=f"check the network and the endpoint; {_AGAIN}",
-    )
+    what = f"{kind} could not be reached for {seconds:g} s, or its answers broke off"
+    fix = f"check the network and the endpoint; {_AGAIN}"
+    return (_BrokenOffError if _BROKEN.search(text) else refused)(what, where=where, fix=fix)
+
+
+def _request(place: ObjectPlace, call: Callable[[], R], *, writing: bool = False) -> R:
+    """Do what is a request or some; again where an answer breaks off, which the client itself does not always do."""
+    deadline = time.monotonic() + place.options.retry_seconds
+    pause = 0.1
+    while True:
+        try:
+            with told(place, writing=writing):
+                return call()
+        except _BrokenOffError as error:
+            if time.monotonic() + pause > deadline:
+                if writing:
+                    raise OutputError(error.what, where=error.where, fix=error.fix) from None
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 15.0)
+
+
+class _BrokenOffError(StorageError):
+    """An answer ended before its end."""
 
 
 class _BeyondEndError(Exception):
@@ -120,16 +143,18 @@ def get(place: ObjectPlace) -> bytes:
     StorageError
         It cannot be read.
     """
-    with told(place):
-        return bytes(client(place).get(place.key).bytes())
+    return _request(place, lambda: bytes(client(place).get(place.key).bytes()))
 
 
 def get_tagged(place: ObjectPlace) -> tuple[bytes, dict[str, Any]]:
     """An object, and what :func:`replace_if_same` needs to know it by."""
-    with told(place):
+
+    def read() -> tuple[bytes, dict[str, Any]]:
         answer = client(place).get(place.key)
         meta = answer.meta
         return bytes(answer.bytes()), {name: meta[name] for name in ("e_tag", "version") if meta[name] is not None}
+
+    return _request(place, read)
 
 
 def get_range(place: ObjectPlace, start: int, size: int, tag: str | None = None) -> bytes:
@@ -151,8 +176,7 @@ def get_range(place: ObjectPlace, start: int, size: int, tag: str | None = None)
     if tag is not None:
         options["if_match"] = tag
     try:
-        with told(place):
-            return bytes(client(place).get(place.key, options=options).bytes())
+        return _request(place, lambda: bytes(client(place).get(place.key, options=options).bytes()))
     except _BeyondEndError:
         return b""
     except ObjectChangedError:
@@ -161,15 +185,27 @@ def get_range(place: ObjectPlace, start: int, size: int, tag: str | None = None)
         ) from None
 
 
+def get_from(place: ObjectPlace, start: int) -> bytes:
+    """What an object holds from an offset on."""
+    try:
+        options = {"range": {"offset": start}}
+        return _request(place, lambda: bytes(client(place).get(place.key, options=options).bytes()))
+    except _BeyondEndError:
+        return b""
+
+
 def get_end(place: ObjectPlace, size: int) -> tuple[bytes, int]:
     """The last bytes of an object, and its size."""
+
+    def read() -> tuple[bytes, int]:
+        if place.scheme == "az":  # which knows no ranges from the end
+            length = int(client(place).head(place.key)["size"])
+            return get_range(place, max(0, length - size), size), length
+        answer = client(place).get(place.key, options={"range": {"suffix": size}})
+        return bytes(answer.bytes()), int(answer.meta["size"])
+
     try:
-        with told(place):
-            if place.scheme == "az":  # which knows no ranges from the end
-                length = int(client(place).head(place.key)["size"])
-                return get_range(place, max(0, length - size), size), length
-            answer = client(place).get(place.key, options={"range": {"suffix": size}})
-            return bytes(answer.bytes()), int(answer.meta["size"])
+        return _request(place, read)
     except _BeyondEndError:
         return b"", 0
     except _NoRangeError:
@@ -179,10 +215,13 @@ def get_end(place: ObjectPlace, size: int) -> tuple[bytes, int]:
 
 def get_ranges(place: ObjectPlace, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Several stretches (offset, size) of an object; empty where one begins after the end."""
+    starts, sizes = zip(*ranges, strict=True)
+
+    def read() -> list[bytes]:
+        return [bytes(part) for part in client(place).get_ranges(place.key, starts=starts, lengths=sizes)]
+
     try:
-        with told(place):
-            starts, sizes = zip(*ranges, strict=True)
-            return [bytes(part) for part in client(place).get_ranges(place.key, starts=starts, lengths=sizes)]
+        return _request(place, read)
     except _BeyondEndError:
         return [b""] * len(ranges)
 
@@ -190,8 +229,7 @@ def get_ranges(place: ObjectPlace, ranges: Sequence[tuple[int, int]]) -> list[by
 def find(place: ObjectPlace) -> dict[str, Any] | None:
     """Size (``size``) and tag (``e_tag``) of an object; None if there is none."""
     try:
-        with told(place):
-            return dict(client(place).head(place.key))
+        return _request(place, lambda: dict(client(place).head(place.key)))
     except FileNotFoundError:
         return None
 
@@ -204,8 +242,8 @@ def put(place: ObjectPlace, content: bytes) -> None:
     OutputError
         It cannot be written.
     """
-    with told(place, writing=True):
-        client(place).put(place.key, content, use_multipart=len(content) > ONE_PUT_BYTES)
+    in_parts = len(content) > ONE_PUT_BYTES
+    _request(place, lambda: client(place).put(place.key, content, use_multipart=in_parts), writing=True)
 
 
 def create(place: ObjectPlace, content: bytes) -> None:
@@ -218,8 +256,7 @@ def create(place: ObjectPlace, content: bytes) -> None:
     OutputError
         It cannot be written.
     """
-    with told(place, writing=True):
-        client(place).put(place.key, content, mode="create")
+    _request(place, lambda: client(place).put(place.key, content, mode="create"), writing=True)
 
 
 def replace_if_same(place: ObjectPlace, content: bytes, tag: dict[str, Any]) -> None:
@@ -232,8 +269,7 @@ def replace_if_same(place: ObjectPlace, content: bytes, tag: dict[str, Any]) -> 
     OutputError
         It cannot be written.
     """
-    with told(place, writing=True):
-        client(place).put(place.key, content, mode=tag)
+    _request(place, lambda: client(place).put(place.key, content, mode=tag), writing=True)
 
 
 def delete(places: Sequence[ObjectPlace]) -> None:
@@ -241,38 +277,49 @@ def delete(places: Sequence[ObjectPlace]) -> None:
     for start in range(0, len(places), DELETED_TOGETHER):
         some = places[start : start + DELETED_TOGETHER]
         try:
-            with told(some[0]):
-                client(some[0]).delete([place.key for place in some])
+            _delete_together(some)
         except FileNotFoundError:
-            if len(some) > 1:
-                for place in some:
-                    delete([place])
+            # Some stores tell, and then have not deleted the others.
+            for place in some:
+                with suppress(FileNotFoundError):
+                    _delete_together([place])
+
+
+def _delete_together(places: Sequence[ObjectPlace]) -> None:
+    keys = [place.key for place in places]
+    _request(places[0], lambda: client(places[0]).delete(keys), writing=True)
 
 
 def copy(place: ObjectPlace, to: ObjectPlace) -> None:
     """Copy an object within its bucket; its bytes stay in the store."""
-    with told(place):
-        client(place).copy(place.key, to.key)
+    _request(place, lambda: client(place).copy(place.key, to.key))
 
 
 def listed(place: ObjectPlace) -> Iterator[tuple[str, int]]:
-    """Every object below a place: its key relative to it, and its size."""
+    """Every object below a place: its key relative to it, and its size, in the order of keys."""
     skip = len(place.key) + 1 if place.key else 0
-    with told(place):
-        for some in client(place).list(place.key or None, chunk_size=DELETED_TOGETHER):
-            for found in some:
-                yield found["path"][skip:], int(found["size"])
+    last: str | None = None
+    while True:
+        some = _request(place, lambda: _list_after(place, last))  # noqa: B023 - called before it changes
+        for found in some:
+            yield found["path"][skip:], int(found["size"])
+        if len(some) < LISTED_TOGETHER:
+            return
+        last = some[-1]["path"]
+
+
+def _list_after(place: ObjectPlace, last: str | None) -> list[Any]:
+    pages = client(place).list(place.key or None, offset=last, chunk_size=LISTED_TOGETHER)
+    return list(next(iter(pages), ()))
 
 
 def has_any(place: ObjectPlace) -> bool:
     """Whether there is any object below a place."""
-    with told(place):
-        return any(len(some) > 0 for some in client(place).list(place.key or None, chunk_size=1))
+    return _request(place, lambda: any(len(some) > 0 for some in client(place).list(place.key or None, chunk_size=1)))
 
 
 def names_below(place: ObjectPlace) -> list[str]:
     """Names of objects and prefixes directly below a place."""
-    with told(place):
-        found = client(place).list_with_delimiter(place.key or None)
+    found = _request(place, lambda: client(place).list_with_delimiter(place.key or None))
     keys = [*(item["path"] for item in found["objects"]), *found["common_prefixes"]]
     return sorted(key.rstrip("/").rpartition("/")[2] for key in keys)

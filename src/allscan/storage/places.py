@@ -195,6 +195,20 @@ def place_of(text: str | Path | ObjectPlace, options: StorageOptions | None = No
     return parse_url(text, options) if is_url(text) else Path(text)
 
 
+def local_path(text: str | Path | ObjectPlace, why: str) -> Path:
+    """A path on this machine, where nothing else will do.
+
+    Raises
+    ------
+    InputError
+        It is a URL; ``why`` is what to do instead.
+    """
+    place = place_of(text)
+    if isinstance(place, ObjectPlace):
+        raise InputError("a path on this machine is needed here, not a URL", where=str(place), fix=why)
+    return place
+
+
 def is_url(text: str) -> bool:
     """Whether a text is a URL and not a path."""
     return _URL.fullmatch(text) is not None
