@@ -27,7 +27,16 @@ from allscan.jobs.run_folder import (
     write_text,
 )
 from allscan.jobs.run_log import log_event, logged
-from allscan.jobs.run_state import CHECKING, PLANNING, REPORT, StateKeeper, failure_of, stopped_by_signals, this_process
+from allscan.jobs.run_state import (
+    CHECKING,
+    JOINING,
+    PLANNING,
+    REPORT,
+    StateKeeper,
+    failure_of,
+    stopped_by_signals,
+    this_process,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -290,8 +299,10 @@ class _Work:
             "limit_bytes": planned.memory_limit_bytes,
         }
         self._keeper.know(science=checked.science, memory=memory)
-        told = f"planned: tasks {scan.n_tasks}, workers {scan.workers}, memory {format_bytes(scan.peak_memory_bytes)}"
-        log_event("planned", told, tasks=scan.n_tasks, workers=scan.workers, memory=memory)
+        workers = planned.report.workers_asked if planned.report.on_cluster else scan.workers
+        told = f"planned: tasks {scan.n_tasks}, memory {format_bytes(scan.peak_memory_bytes)}, "
+        told += "all workers of the cluster" if workers is None else f"workers {workers}"
+        log_event("planned", told, tasks=scan.n_tasks, workers=workers, memory=memory)
         return planned
 
     def _scan(
@@ -324,6 +335,8 @@ class _Work:
             # A report of before must not stand beside results that are still being made.
             stale.unlink(missing_ok=True)
         write_text(self._folder.job_file, job_text(self._job))
+        if planned.report.on_cluster:
+            keeper.enter(JOINING)
         with scan_executor(self._job.spec.runtime, plan) as executor:
             keeper.know(executor={"name": executor.name, "workers": executor.workers})
             keeper.watch(executor)
@@ -355,7 +368,7 @@ class _Work:
             planned=planned,
             summary=summary,
             run=self._session.to_json(
-                workers=planned.scan.workers,
+                workers=self._ran_on["workers"],
                 executor=self._ran_on,
                 memory_limit_bytes=planned.memory_limit_bytes,
                 tasks=planned.scan.n_tasks,

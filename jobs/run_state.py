@@ -38,6 +38,7 @@ MOST_RUNNING = 200
 
 CHECKING = "checking"
 PLANNING = "planning"
+JOINING = "joining the cluster"
 REPORT = "report"
 
 logger = logging.getLogger(__name__)
