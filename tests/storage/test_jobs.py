@@ -168,6 +168,23 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(
     assert results_of(bucket / "run") == expected
 
 
+def test_workers_of_a_ray_cluster_read_and_write_object_storage(
+    cohort: Cohort, bucket: ObjectPlace, allscan_cli: CommandLine, expected: dict[str, bytes]
+) -> None:
+    put_cohort(cohort, bucket)
+    runtime = {"workers": 2, "memory": "2GB", "executor": "ray", "address": "local"}
+    done = subprocess.run(
+        [sys.executable, "-m", "allscan.jobs.cli", "run", str(remote_job(cohort, bucket, runtime=runtime))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert results_of(bucket / "run") == expected
+    assert_no_secret(bucket, cohort.folder)
+    assert not any(secret in text for secret in SECRETS for text in (done.stdout, done.stderr))
+
+
 @pytest.mark.parametrize("every", [4, 7])
 def test_storage_that_fails_now_and_then_changes_nothing(
     s3: str, cohort: Cohort, bucket: ObjectPlace, allscan_cli: CommandLine, expected: dict[str, bytes], every: int

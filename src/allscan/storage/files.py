@@ -8,7 +8,6 @@ import shutil
 import threading
 import uuid
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from allscan.storage import objects
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
+    from typing import Self
 
     from _typeshed import WriteableBuffer
 
@@ -165,6 +165,12 @@ class Opened:
         self._descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
     def load_all(self) -> None:
         """Have everything at hand."""
 
@@ -184,6 +190,9 @@ class _OpenedObject(Opened):
         self._place = place
         self._parts: list[tuple[int, bytes]] = []
         self.size = 0  # known once something is loaded
+
+    def __exit__(self, *_: object) -> None:
+        self._parts = []
 
     def load_all(self) -> None:
         content = objects.get(self._place)
@@ -206,9 +215,8 @@ class _OpenedObject(Opened):
         return b""
 
 
-@contextmanager
-def opened(place: Place) -> Iterator[Opened]:
-    """Open a file for reading stretches of it.
+def opened(place: Place) -> Opened:
+    """Open a file for reading stretches of it, in a ``with`` block.
 
     Raises
     ------
@@ -217,14 +225,7 @@ def opened(place: Place) -> Iterator[Opened]:
     StorageError
         It cannot be read.
     """
-    if isinstance(place, ObjectPlace):
-        yield _OpenedObject(place)
-        return
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        yield Opened(descriptor)
-    finally:
-        os.close(descriptor)
+    return _OpenedObject(place) if isinstance(place, ObjectPlace) else Opened(os.open(place, os.O_RDONLY))
 
 
 def open_stream(place: Place) -> io.BufferedReader:
