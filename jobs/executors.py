@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from allscan.cluster.executor import Executor
     from allscan.engine.plan import ScanPlan
-    from allscan.jobs.spec import RuntimeSection
+    from allscan.jobs.runtime_spec import RuntimeSection
 
 ExecutorName = Literal["embedded", "ray"]
 

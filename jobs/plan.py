@@ -11,7 +11,7 @@ from allscan.engine.results import CUBE_TRAITS, cube_columns
 from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
 from allscan.jobs.progress import format_bytes, format_cpu_time, format_seconds
-from allscan.jobs.spec import parse_memory
+from allscan.jobs.runtime_spec import parse_memory
 from allscan.storage import ObjectPlace
 
 if TYPE_CHECKING:

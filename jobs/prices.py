@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field
 
 from allscan.errors import JobError
 from allscan.jobs.progress import format_seconds
-from allscan.jobs.spec import Section, Text, parse_memory
+from allscan.jobs.runtime_spec import parse_memory
+from allscan.jobs.spec_types import Section, Text
 from allscan.jobs.validation import locate, validate
 from allscan.jobs.yaml_source import read_yaml
 

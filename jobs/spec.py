@@ -5,21 +5,13 @@ The parser, the JSON schema, the reference page and the resolved job in the prov
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from allscan.engine.chromosomes import parse_region
-from allscan.storage.places import (
-    CREDENTIALS_ELSEWHERE,
-    RETRY_SECONDS,
-    StorageOptions,
-    checked_endpoint,
-    is_url,
-    looks_like_credential,
-    parse_url,
-)
+from allscan.jobs.runtime_spec import RuntimeSection
+from allscan.jobs.spec_types import FilePath, Section, Text
 
 Transform = Literal[
     "none",
@@ -32,44 +24,6 @@ Transform = Literal[
 ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 PrecisionName = Literal["auto", "float32", "float64"]
-
-LONGEST_TEXT = 20_000
-"""Characters; the longest text of a job is its formula, whose parser stops there too."""
-
-_MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B?|B)\s*", re.IGNORECASE)
-_ADDRESS = re.compile(r"ray://[^\s/:@]+(:[0-9]{1,5})?|[^\s/:@]+:[0-9]{1,5}")
-MOST_MEMORY = 2**60
-_MEMORY_UNITS = {
-    "": 1,
-    "k": 10**3,
-    "m": 10**6,
-    "g": 10**9,
-    "t": 10**12,
-    "ki": 2**10,
-    "mi": 2**20,
-    "gi": 2**30,
-    "ti": 2**40,
-}
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of ``8GB`` (10^9), ``8GiB`` (2^30), ``500MB``, …
-
-    Raises
-    ------
-    ValueError
-        There is no unit, or the text is no amount of memory.
-    """
-    match = _MEMORY.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text[:40]!r} is not an amount of memory; write a number and a unit, e.g. 8GB or 16GiB")
-    size = float(match[1]) * _MEMORY_UNITS[match[2].lower().removesuffix("b")]
-    if size > MOST_MEMORY:
-        raise ValueError("that is more memory than any machine has")
-    amount = int(size)
-    if amount < 64 * 2**20:
-        raise ValueError(f"{text!r} is too little memory: at least 64MB is needed")
-    return amount
 
 
 def _listed(value: Any) -> Any:
@@ -119,49 +73,10 @@ def _check_regions(value: list[str]) -> list[str]:
     return value
 
 
-def _check_memory(value: Any) -> Any:
-    if value is not None:
-        parse_memory(str(value))
-    return value
-
-
-def _check_address(value: str | None) -> str | None:
-    if value is not None and value not in ("auto", "local") and not _ADDRESS.fullmatch(value):
-        raise ValueError(f"{value!r} is no address of a Ray cluster: write local, auto, HOST:PORT or ray://HOST:PORT")
-    return value
-
-
-def _check_text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("the text is empty")
-    if len(value) > LONGEST_TEXT:
-        raise ValueError(f"the text has {len(value):,} characters; stay below {LONGEST_TEXT:,}")
-    if not value.isprintable():
-        raise ValueError("the text holds a line break or control character")
-    return value
-
-
-def _check_place(value: str) -> str:
-    if is_url(value):
-        parse_url(value)
-    return value
-
-
-Text = Annotated[str, AfterValidator(_check_text)]
-FilePath = Annotated[Text, AfterValidator(_check_place), Field(json_schema_extra={"format": "path"})]
-"""A path, or s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY."""
-
-
 MissingValues = Annotated[
     list[Text],
     BeforeValidator(_texts, json_schema_input_type=str | int | float | list[str | int | float]),
 ]
-
-
-class Section(BaseModel):
-    """A part of the job file. Unknown keys and wrong types are refused, nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=False)
 
 
 class TraitOptions(Section):
@@ -350,77 +265,6 @@ class ReportSection(Section):
         allow_inf_nan=False,
         description="Half-width (kb) of the window in which one lead variant is shown.",
     )
-
-
-class StorageSection(Section):
-    """How object storage (`s3://`, `gs://`, `az://`) is reached. Credentials come from the environment, never from
-    here."""
-
-    requester_pays: bool | Text = Field(
-        default=False,
-        description=(
-            "Of a bucket whose requester pays: the project that does (Google Cloud), or `true` (S3). Left out: "
-            "GOOGLE_CLOUD_QUOTA_PROJECT or AWS_REQUEST_PAYER of the environment."
-        ),
-        examples=["my-billing-project"],
-    )
-    endpoint: Annotated[Text, AfterValidator(checked_endpoint)] | None = Field(
-        default=None, description="Address of the server, `https://HOST:PORT`. Left out: the provider's."
-    )
-    region: Text | None = Field(default=None, description="Region of the buckets. Left out: the environment's.")
-    anonymous: bool = Field(default=False, description="Public data are read without credentials.")
-    retry_seconds: float = Field(
-        default=RETRY_SECONDS,
-        ge=1.0,
-        le=3600.0,
-        description="How long (seconds) a request is tried again when the storage fails or does not answer.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_credentials(cls, value: Any) -> Any:
-        for key in value if isinstance(value, dict) else ():
-            if looks_like_credential(str(key)):
-                raise ValueError(f"{str(key)!r} is a credential, which a job file never holds: {CREDENTIALS_ELSEWHERE}")
-        return value
-
-    def options(self) -> StorageOptions:
-        """The same for the storage module."""
-        return StorageOptions(**self.model_dump())
-
-
-class RuntimeSection(Section):
-    """Where and how the job runs. These keys change no result; `--workers` and `--memory` win over them."""
-
-    workers: int | None = Field(
-        default=None,
-        ge=1,
-        le=4096,
-        description="Tasks at the same time. Left out: one per CPU, or on Ray as many as the cluster has room for.",
-    )
-    memory: Annotated[Text | None, BeforeValidator(_check_memory)] = Field(
-        default=None,
-        description="Memory the job may use, e.g. `8GB` or `16GiB`. Left out: 60 % of what is free at first.",
-    )
-    executor: Literal["embedded", "ray"] = Field(
-        default="embedded",
-        description="Where tasks run: `embedded`, in this machine's program; `ray`, on a Ray cluster.",
-    )
-    storage: StorageSection = Field(default=StorageSection(), description="How object storage is reached.")
-    address: Annotated[Text | None, AfterValidator(_check_address)] = Field(
-        default=None,
-        description=(
-            "Ray cluster: `local` starts one on this machine that ends with the run; `auto` joins the one that "
-            "`RAY_ADDRESS` names or that runs on this machine; `HOST:PORT` or `ray://HOST:PORT`. Left out: `auto`."
-        ),
-        examples=["local", "10.0.0.5:6379"],
-    )
-
-    @model_validator(mode="after")
-    def _address_is_of_ray(self) -> Self:
-        if self.address is not None and self.executor != "ray":
-            raise ValueError("an address is that of a Ray cluster: set `executor: ray` too, or leave it out")
-        return self
 
 
 class JobSpec(Section):
