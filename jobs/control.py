@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.errors import AllscanError, ClusterError, InputError
 from allscan.jobs.job import Job
+from allscan.jobs.run_cluster import cluster_of
 from allscan.jobs.run_folder import RUNNING, STOPPED, SUBMITTED, RunFolder, now, open_run_folder
 from allscan.jobs.run_state import ask_to_stop
 from allscan.jobs.status import RunStatus, run_status
@@ -115,7 +116,7 @@ def cancel_run(path: Place, on_wait: Callable[[str], None] | None = None) -> Can
             status = _wait(path, lambda now_: not now_.is_active or bool(now_.remarks), None)
     if status.is_active and cluster:
         tell("asking the cluster to stop it")
-        status = _stop_on_cluster(folder, cluster)
+        status = _stop_on_cluster(folder, state)
     if status.is_active:
         raise InputError(
             f"the run does not react ({status.process})",
@@ -134,17 +135,17 @@ def _wait(path: Place, until: Callable[[RunStatus], bool], seconds: float | None
         time.sleep(POLL_SECONDS)
 
 
-def _stop_on_cluster(folder: RunFolder, cluster: dict[str, Any]) -> RunStatus:
-    from allscan.cluster.ray_jobs import ClusterJobs
-
-    jobs = ClusterJobs(cluster["address"])
-    jobs.stop(cluster["submission_id"])
+def _stop_on_cluster(folder: RunFolder, before: dict[str, Any]) -> RunStatus:
+    cluster = cluster_of(folder, before)
+    assert cluster is not None
+    submission = before["cluster"]["submission_id"]
+    cluster.stop(submission)
     deadline = time.monotonic() + CLUSTER_SECONDS
-    while not jobs.look(cluster["submission_id"]).is_over:
+    while not cluster.look(submission).is_over:
         if time.monotonic() > deadline:
             raise ClusterError(
                 "the cluster has not stopped the run yet",
-                where=f"{cluster['address']}, submission {cluster['submission_id']}",
+                where=f"{cluster.address}, submission {submission}",
                 fix="look at it with `allscan status`, and cancel it again",
             )
         time.sleep(POLL_SECONDS)
@@ -164,13 +165,9 @@ def driver_output(path: Place) -> str | None:
     ClusterError
         The cluster cannot be asked.
     """
-    _, state = open_run_folder(path)
-    cluster = state.get("cluster")
-    if not cluster:
-        return None
-    from allscan.cluster.ray_jobs import ClusterJobs
-
-    return ClusterJobs(cluster["address"]).output(cluster["submission_id"])
+    folder, state = open_run_folder(path)
+    cluster = cluster_of(folder, state)
+    return None if cluster is None else cluster.output(state["cluster"]["submission_id"])
 
 
 def is_over(path: Place) -> bool:

@@ -127,7 +127,8 @@ def cancel(run: Place) -> None:
 def resume(run: Place, cluster: str | None, here: bool, python: str, submission: str | None, **runtime: Any) -> None:
     """Go on with a run where it was stopped, with the job as it stands in its folder."""
     from allscan.jobs.control import job_of_run, refuse_active
-    from allscan.jobs.run_folder import COMPLETE, shown_path
+    from allscan.jobs.run_cluster import cluster_of
+    from allscan.jobs.run_folder import COMPLETE, RunFolder, shown_path
     from allscan.jobs.status import run_status
 
     if here and cluster:
@@ -143,14 +144,16 @@ def resume(run: Place, cluster: str | None, here: bool, python: str, submission:
     if now.state == COMPLETE:
         click.echo(f"{shown_path(run)}: the run is complete already; nothing was done")
         return
-    address = None if here else cluster or (state.get("cluster") or {}).get("address")
-    if address is None:
+    if not here and cluster is None:
+        before = cluster_of(RunFolder(run), state)
+        cluster = None if before is None else before.address
+    if cluster is None:
         promise(f"stopped; finished tasks are kept: `allscan resume {run}` goes on where it was")
         _run_here(job, update=state["update"])
         return
     from allscan.jobs.submission import submit_job
 
-    _tell_submitted(submit_job(job, address, update=state["update"], python=python))
+    _tell_submitted(submit_job(job, cluster, update=state["update"], python=python))
 
 
 COMMANDS = (run, submit, status, logs, cancel, resume)

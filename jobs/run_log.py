@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.errors import AllscanError
 from allscan.jobs.run_folder import not_through_links, writing
+from allscan.printable import printable
 from allscan.storage import ObjectPlace, read_from, write_atomically
 
 if TYPE_CHECKING:
@@ -186,4 +187,4 @@ def told_entry(entry: dict[str, Any]) -> str:
     moment = str(entry.get("time", ""))[:19].replace("T", " ")
     level = str(entry.get("level", "info"))
     mark = "" if level == "info" else f"{level}: "
-    return f"{moment}  {mark}{entry.get('message', entry['event'])}"
+    return printable(f"{moment}  {mark}{entry.get('message', entry['event'])}")

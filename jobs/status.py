@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.errors import AllscanError
 from allscan.jobs.progress import format_bytes, format_count, format_seconds
+from allscan.jobs.run_cluster import cluster_of
 from allscan.jobs.run_folder import (
     COMPLETE,
     FAILED,
@@ -211,7 +212,7 @@ def _judged(
     if told == RUNNING and silent <= SILENT_SECONDS:
         # Locks are not seen across machines on every file system.
         return told, None, (), None
-    job, remark = _ask_cluster(state)
+    job, remark = _ask_cluster(folder, state)
     remarks = (*((mute,) if told == RUNNING else ()), *((remark,) if remark else ()))
     if job is None:
         return (KILLED if told == RUNNING and not state.get("cluster") else told), None, remarks, None
@@ -222,15 +223,13 @@ def _judged(
     return FAILED, _never_begun(job), remarks, job
 
 
-def _ask_cluster(state: dict[str, Any]) -> tuple[ClusterJob | None, str]:
+def _ask_cluster(folder: RunFolder, state: dict[str, Any]) -> tuple[ClusterJob | None, str]:
     """What the cluster says of the process that was submitted, or why it cannot be asked."""
-    cluster = state.get("cluster")
-    if not cluster:
-        return None, ""
-    from allscan.cluster.ray_jobs import ClusterJobs
-
     try:
-        job = ClusterJobs(cluster["address"]).look(cluster["submission_id"])
+        cluster = cluster_of(folder, state)
+        if cluster is None:
+            return None, ""
+        job = cluster.look(state["cluster"]["submission_id"])
     except AllscanError as error:
         return None, f"the cluster cannot be asked: {error.what}"
     return job, f"the cluster says: {job.status}" + (f" ({job.message})" if job.message else "")
