@@ -173,6 +173,7 @@ def driver_output(path: Place) -> str | None:
 def is_over(path: Place) -> bool:
     """Whether nobody works on a run any more."""
     try:
-        return not run_status(path).is_active
+        # The report of a complete run is written, and logged, while its process still holds the folder.
+        return not run_status(path).is_active and not RunFolder(path).is_locked()
     except AllscanError:
         return True
