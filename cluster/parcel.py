@@ -55,7 +55,7 @@ class _Memory:
 
 def _writable(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if array.ctypes.data % ALIGNMENT:
-        # A small one, which came within a message: unaligned arrays are of yet another type.
+        # A small one, which the object store does not align; unaligned arrays are of yet another type.
         memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         aligned = memory[start : start + array.nbytes]

@@ -103,6 +103,8 @@ def connect(
     host, port = _host_and_port(target)
     probe(host, port)
     is_client = target.startswith("ray://")
+    if not is_client:
+        _check_token(host, port)
     with _environment({LOOPBACK: "0"} if not is_client and _only_loopback(host, port) else {}):
         _init(ray, address=target)
         try:
@@ -142,6 +144,33 @@ def probe(host: str, port: int) -> None:
             where=f"{host}:{port}",
             fix="check that the cluster is up and that its address is right (`ray status` on its head node)",
         ) from error
+
+
+def _check_token(host: str, port: int) -> None:
+    """Make sure that the cluster accepts this program's token: Ray would try for a while and not say why."""
+    import grpc
+
+    token = _token()
+    with grpc.insecure_channel(f"{host}:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=PROBE_SECONDS, metadata=[("authorization", f"Bearer {token}")] if token else [])
+        except grpc.RpcError as error:
+            # Anything else (TLS, another version) is for Ray to deal with.
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise _refused(f"{host}:{port}", error.details()) from error
+
+
+def _token() -> str | None:
+    """The token that Ray would take."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return None
+    if given := os.environ.get("RAY_AUTH_TOKEN"):
+        return given
+    with suppress(OSError):
+        path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path("~/.ray/auth_token").expanduser()
+        return Path(path).read_text(encoding="ascii").strip()
+    return None
 
 
 def _find(address: str) -> str:
@@ -204,20 +233,18 @@ def _private_cluster(workers: int | None, shared_bytes: int, *, dashboard: bool)
                     "this program is connected to a Ray cluster already",
                     fix="use it with `address: auto`, or call ray.shutdown() first",
                 )
-            _forget_token()
             _init(
                 ray,
                 address="local",
                 num_cpus=workers,
                 object_store_memory=_store_bytes(shared_bytes),
                 include_dashboard=dashboard,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / "ray"),  # which Ray opens to everybody; nobody else gets through `folder`
             )
             try:
                 yield Connection("local", is_private=True, is_client=False)
             finally:
                 ray.shutdown()
-        _forget_token()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -231,13 +258,14 @@ def _store_bytes(shared_bytes: int) -> int:
 
 
 def _init(ray: Any, **settings: Any) -> None:
+    _forget_token()
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
     except ray.exceptions.AuthenticationError as error:
-        raise _refused(settings["address"], error) from error
+        raise _refused(settings["address"], str(error)) from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         if "token" in str(error).lower() or "auth" in str(error).lower():
-            raise _refused(settings["address"], error) from error
+            raise _refused(settings["address"], str(error)) from error
         raise ClusterError(
             f"the Ray cluster cannot be joined: {str(error).splitlines()[0]}",
             where=settings["address"],
@@ -245,9 +273,9 @@ def _init(ray: Any, **settings: Any) -> None:
         ) from error
 
 
-def _refused(address: str, error: Exception) -> ClusterError:
+def _refused(address: str, why: str) -> ClusterError:
     return ClusterError(
-        f"the Ray cluster refuses the connection: {str(error).splitlines()[0]}",
+        f"the Ray cluster refuses the connection: {why.splitlines()[0]}",
         where=address,
         fix="give its token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE, where FILE holds the cluster's token",
     )
