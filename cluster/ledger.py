@@ -5,6 +5,7 @@ Plain bookkeeping, without Ray and without a clock: whoever keeps it says what t
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from allscan.errors import WorkerDiedError, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
 MEDIAN_OF = 500
 """Tasks, the last ones, whose times say what is usual."""
@@ -77,15 +79,17 @@ class Attempt:
     number: int
     entry: Entry
     memory: int  # declared
-    avoid: tuple[str, ...]  # nodes that have the task already
+    given: float  # when
+    node_asked: str | None  # a copy goes to a node of its own
+    is_copy: bool
     begun: float | None = None
     node: str | None = None
     late: bool = False  # it is no longer counted on
 
     @property
-    def queue(self) -> tuple[int, tuple[str, ...]]:
+    def queue(self) -> tuple[int, str | None]:
         """Attempts of one queue begin in the order in which they were submitted."""
-        return self.memory, self.avoid
+        return self.memory, self.node_asked
 
 
 def task_name(task: Any) -> str:
@@ -115,7 +119,8 @@ class Ledger:
         self._attempts: dict[int, Attempt] = {}
         self._number = 0
         self._seconds: deque[float] = deque(maxlen=MEDIAN_OF)
-        self._begun_to: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._begun_to: dict[tuple[int, str | None], int] = {}
+        self._answered: dict[str, float] = {}  # node → when it last did
         self._exhausted = False
         self._late = 0
         self._open = 0  # tasks given out that have no result
@@ -155,10 +160,10 @@ class Ledger:
         self._exhausted = True
         return None
 
-    def give_out(self, entry: Entry, avoid: tuple[str, ...] = ()) -> Attempt:
-        """Note that a task is handed to the cluster."""
+    def give_out(self, entry: Entry, now: float, node: str | None = None) -> Attempt:
+        """Note that a task is handed to the cluster, or to one node of it."""
         self._number += 1
-        attempt = Attempt(self._number, entry, entry.memory, avoid)
+        attempt = Attempt(self._number, entry, entry.memory, now, node, is_copy=bool(entry.attempts))
         entry.attempts.append(attempt)
         self._attempts[attempt.number] = attempt
         return attempt
@@ -170,9 +175,11 @@ class Ledger:
             attempt.begun, attempt.node = when, node
             self._overtake(attempt)
 
-    def finish(self, attempt: Attempt, seconds: float) -> bool:
+    def finish(self, attempt: Attempt, seconds: float, now: float) -> bool:
         """Note an answer; returns whether it is the task's first."""
         self._close(attempt)
+        if attempt.node is not None:
+            self._answered[attempt.node] = now
         self._overtake(attempt)
         entry = attempt.entry
         if entry.done:
@@ -242,7 +249,8 @@ class Ledger:
             Slots that nothing waits for.
         """
         for attempt in self.attempts:
-            since = attempt.begun
+            # Where a copy waits for a node that does not answer either, nobody hears of it.
+            since = attempt.given if attempt.is_copy and attempt.begun is None else attempt.begun
             if since is not None and now - since > self._lease(attempt.entry.copies):
                 attempt.late = True
                 self._late += 1
@@ -261,6 +269,11 @@ class Ledger:
                 attempt.entry.copies += 1
                 self.duplicated += 1
                 yield attempt.entry
+
+    def node_for_copy(self, entry: Entry, alive: AbstractSet[str]) -> str | None:
+        """The node that answered last, of those that do not have the task; None: any, as there is no other."""
+        others = alive - {attempt.node for attempt in entry.attempts} - {a.node_asked for a in entry.attempts}
+        return max(sorted(others), key=lambda node: self._answered.get(node, -math.inf), default=None)
 
     @property
     def median(self) -> float:

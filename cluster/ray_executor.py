@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import queue
+import threading
 import time
 import uuid
 from contextlib import ExitStack, suppress
@@ -271,13 +272,13 @@ class _Run:
                 return
             self._give_out(entry)
 
-    def _give_out(self, entry: Entry, avoid: tuple[str, ...] = ()) -> None:
-        attempt = self.ledger.give_out(entry, avoid)
+    def _give_out(self, entry: Entry, node: str | None = None) -> None:
+        attempt = self.ledger.give_out(entry, time.monotonic(), node)
         options: dict[str, Any] = {"num_cpus": 1, "memory": self._memory(entry.memory), "name": "allscan"}
-        if avoid:
-            labels = self._ray.util.scheduling_strategies
-            others = {"ray.io/node-id": labels.NotIn(*avoid)}
-            options["scheduling_strategy"] = labels.NodeLabelSchedulingStrategy(hard=others)
+        if node is not None:
+            # Other ways of naming nodes may ask one that does not answer where to run the task.
+            strategies = self._ray.util.scheduling_strategies
+            options["scheduling_strategy"] = strategies.NodeAffinitySchedulingStrategy(node, soft=True)
         board = self._executor._board
         which = board._actor_id.hex() if board is not None else ""
         assignment = Assignment(self._name, attempt.number, self._executor._driver, which)
@@ -330,9 +331,8 @@ class _Run:
                 return
             self._metrics.failed()
             raise answer.error from _RemoteTraceback(answer.trace)
-        if self.ledger.finish(attempt, answer.seconds):
-            for other in entry.attempts:
-                self._cancel(other)
+        if self.ledger.finish(attempt, answer.seconds, time.monotonic()):
+            self._cancel([self._refs[other.number] for other in entry.attempts])
             self._metrics.finished(answer.seconds)
             yield entry.task, answer.value
 
@@ -349,12 +349,17 @@ class _Run:
             "%s: task %s is given out again", why, attempt.entry.name, extra={"event": "task_retried", "fields": fields}
         )
 
-    def _cancel(self, attempt: Attempt, *, force: bool = True) -> None:
-        # A task commits its result in one step, so it may be killed at any moment.
-        ref = self._refs.get(attempt.number)
-        if ref is not None:
-            with suppress(self._ray.exceptions.RayError, ValueError):
-                self._ray.cancel(ref, force=force)
+    def _cancel(self, refs: list[Any], *, force: bool = True) -> None:
+        """Have attempts dropped. A task commits its result in one step, so it may be killed at any moment."""
+
+        def cancel() -> None:
+            for ref in refs:
+                with suppress(Exception):  # whatever it was, it is over
+                    self._ray.cancel(ref, force=force)
+
+        if refs:
+            # Ray waits for the node to answer.
+            threading.Thread(target=cancel, daemon=True, name="allscan-ray-cancel").start()
 
     def _tick(self) -> None:
         """What is done every second: look at the nodes, at the board and for what is late."""
@@ -370,16 +375,15 @@ class _Run:
         self._metrics.tick(self.ledger.in_flight, now)
 
     def _duplicate(self, entry: Entry) -> None:
-        nodes = {attempt.node for attempt in entry.attempts if attempt.node}
-        elsewhere = tuple(sorted(nodes)) if self._nodes.alive() - nodes else ()
+        node = self.ledger.node_for_copy(entry, self._nodes.alive())
         self._metrics.duplicated()
-        fields = {"task": entry.name, "nodes": [self._nodes.host(node) for node in sorted(nodes)]}
+        fields = {"task": entry.name, "nodes": [self._nodes.host(attempt.node) for attempt in entry.attempts]}
         logger.warning(
             "task %s takes long and is given out once more",
             entry.name,
             extra={"event": "task_duplicated", "fields": fields},
         )
-        self._give_out(entry, elsewhere)
+        self._give_out(entry, node)
 
     def _check_cluster(self, now: float) -> None:
         silent = self._nodes.silent_seconds()
@@ -442,17 +446,20 @@ class _Run:
 
     def _stop(self) -> None:
         """Drop what waits and wait for what runs; nobody wants the answers."""
-        waiting = [attempt for attempt in self.ledger.attempts if attempt.number in self._refs]
-        for attempt in waiting:
-            self._cancel(attempt, force=False)
-        refs = list(self._refs.values())
+        counted_on = [self._refs[attempt.number] for attempt in self.ledger.attempts if attempt.number in self._refs]
+        others = [ref for ref in self._refs.values() if ref not in counted_on]
         self._refs.clear()
-        if refs and self._nodes.silent_seconds() < TICK_SECONDS * SILENT_BEATS:
-            with suppress(self._ray.exceptions.RayError, ConnectionError):
-                _, left = self._ray.wait(refs, num_returns=len(refs), timeout=self._patience.grace_seconds)
-                for ref in left:
-                    self._ray.cancel(ref, force=True)
         self._metrics.tick(0, time.monotonic())
+        if self._nodes.silent_seconds() > TICK_SECONDS * SILENT_BEATS:
+            return
+        self._cancel(others)
+        self._cancel(counted_on, force=False)
+        if counted_on:
+            with suppress(self._ray.exceptions.RayError, ConnectionError):
+                _, left = self._ray.wait(
+                    counted_on, num_returns=len(counted_on), timeout=self._patience.grace_seconds, fetch_local=False
+                )
+                self._cancel(left)
 
 
 class _RemoteTraceback(Exception):  # noqa: N818 - shown as the cause of the error itself

@@ -19,6 +19,7 @@ from allscan.cluster.ray_cluster import private_environment, write_token
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE_BYTES = 100 << 20
+MEMORY = 8 << 30  # an accounting: tests may run where less is free
 
 
 def free_port() -> int:
@@ -34,13 +35,33 @@ def environment(token: Path) -> dict[str, str]:
     return {**os.environ, **private_environment(token), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
+# `ray start` refuses to add nodes to a cluster on loopback; the classes beneath it do not.
+ADD_NODE = """
+import sys, time
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+address, cpus, memory, store, agent_port = sys.argv[1], *map(int, sys.argv[2:])
+Node(
+    RayParams(
+        gcs_address=address, node_ip_address="127.0.0.1", num_cpus=cpus, memory=memory, object_store_memory=store,
+        dashboard_agent_listen_port=agent_port, min_worker_port=0, max_worker_port=0,
+    ),
+    head=False,
+    shutdown_at_exit=False,
+    spawn_reaper=False,
+)
+print("Ray runtime started", flush=True)
+time.sleep(3600)
+"""
+
+
 class Node:
-    """One `ray start --block`, with all that it starts."""
+    """A node: a process, and all that it starts."""
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
         with log.open("wb") as output:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *command],
+                [sys.executable, *command],
                 env=env,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -84,37 +105,35 @@ class Machines:
         self.client_address = f"ray://127.0.0.1:{client}"
         self.address = f"127.0.0.1:{self.port}"
         self.head = self._start(
+            "-m",
+            "ray.scripts.scripts",
+            "start",
             "--head",
+            "--block",
             f"--port={self.port}",
             f"--ray-client-server-port={client}",
             "--include-dashboard=false",
             f"--temp-dir={self.folder}/s{len(self.nodes)}",
-            cpus=self.cpus,
-        )
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            # Written when everything of the node is up.
-            if b"runtime started" in self.head.log.read_bytes():
-                return
-            assert self.head.process.is_running()
-            time.sleep(0.1)
-        raise TimeoutError(self.head.log.read_text())
-
-    def add(self, *, cpus: int = 1) -> Node:
-        return self._start(f"--address={self.address}", cpus=cpus)
-
-    def _start(self, *words: str, cpus: int) -> Node:
-        command = [
-            *words,
             "--node-ip-address=127.0.0.1",
-            f"--num-cpus={cpus}",
-            f"--memory={8 << 30}",  # an accounting: tests may run where less is free
+            f"--num-cpus={self.cpus}",
+            f"--memory={MEMORY}",
             f"--object-store-memory={STORE_BYTES}",
             f"--dashboard-agent-listen-port={free_port()}",
             "--disable-usage-stats",
-        ]
-        node = Node(command, self.env, self.folder / f"node{len(self.nodes)}.log")
+        )
+
+    def add(self, *, cpus: int = 1) -> Node:
+        return self._start("-c", ADD_NODE, self.address, *map(str, (cpus, MEMORY, STORE_BYTES, free_port())))
+
+    def _start(self, *command: str) -> Node:
+        node = Node(list(command), self.env, self.folder / f"node{len(self.nodes)}.log")
         self.nodes.append(node)
+        deadline = time.monotonic() + 90
+        # Written when everything of the node is up.
+        while b"runtime started" not in node.log.read_bytes():
+            if time.monotonic() > deadline or not node.process.is_running():
+                raise TimeoutError(node.log.read_text())
+            time.sleep(0.1)
         return node
 
     def kill_head(self) -> None:

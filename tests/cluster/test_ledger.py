@@ -21,7 +21,7 @@ def ledger(tasks: Iterable[Any], memory: int = 0) -> Ledger:
 def give(book: Ledger) -> Attempt:
     entry = book.next_entry()
     assert entry is not None
-    return book.give_out(entry)
+    return book.give_out(entry, 0.0)
 
 
 def test_tasks_are_given_out_in_order_and_once() -> None:
@@ -32,7 +32,7 @@ def test_tasks_are_given_out_in_order_and_once() -> None:
     assert book.in_flight == 3
     for attempt in given:
         assert not book.is_complete
-        assert book.finish(attempt, 1.0)
+        assert book.finish(attempt, 1.0, 0.0)
     assert book.is_complete
     assert (book.finished, book.retried, book.duplicated) == (3, 0, 0)
 
@@ -41,7 +41,7 @@ def test_a_lost_node_costs_no_task_however_often() -> None:
     book = ledger("a")
     for _ in range(50):
         book.lose_node(give(book))
-    assert book.finish(give(book), 1.0)
+    assert book.finish(give(book), 1.0, 0.0)
     assert book.next_entry() is None
     assert book.is_complete
     assert book.retried == 50
@@ -81,15 +81,15 @@ def test_a_task_that_takes_long_is_given_out_again_and_the_first_answer_counts()
     slow, *others = [give(book) for _ in range(5)]
     book.begin(slow.number, "node", 0.0)
     for attempt in others:
-        book.finish(attempt, 20.0)
+        book.finish(attempt, 20.0, 0.0)
     assert list(book.take_late(99.0, 0)) == []  # five times the median
     assert list(book.take_late(101.0, 0)) == [slow.entry]
     assert book.in_flight == 0  # nobody counts on it
-    copy = book.give_out(slow.entry, ("node",))
+    copy = book.give_out(slow.entry, 101.0, "other")
     assert list(book.take_late(102.0, 0)) == []
-    assert book.finish(slow, 200.0)
-    assert not book.finish(copy, 1.0)
-    assert book.finish(give(book), 1.0)
+    assert book.finish(slow, 200.0, 0.0)
+    assert not book.finish(copy, 1.0, 0.0)
+    assert book.finish(give(book), 1.0, 0.0)
     assert book.next_entry() is None
     assert book.is_complete
     assert book.duplicated == 1
@@ -104,7 +104,7 @@ def test_each_copy_may_take_twice_as_long() -> None:
         while not list(book.take_late(late, 0)):
             late += 1
         waits.append(late - now)
-        now, attempt = late, book.give_out(attempt.entry)
+        now, attempt = late, book.give_out(attempt.entry, late)
     assert waits == [61, 121, 241]
 
 
@@ -117,7 +117,7 @@ def test_a_task_that_was_overtaken_has_begun_somewhere_that_nobody_hears_of() ->
     book.note_overtaken(2.0)
     assert first.begun == 2.0
     assert list(book.take_late(61.5, 0)) == [second.entry]
-    book.give_out(second.entry)
+    book.give_out(second.entry, 0.0)
     assert list(book.take_late(62.5, 0)) == [first.entry]
 
 
@@ -127,22 +127,22 @@ def test_idle_slots_run_the_longest_running_again_at_the_end_only() -> None:
     for start, attempt in zip((3.0, 1.0, 2.0), given, strict=True):
         book.begin(attempt.number, "node", start)
     assert list(book.take_late(20.0, 2)) == []  # a task waits
-    book.finish(give(book), 1.0)
+    book.finish(give(book), 1.0, 0.0)
     assert book.next_entry() is None
     assert list(book.take_late(5.5, 2)) == []  # they have not taken long
     assert [entry.task for entry in book.take_late(20.0, 2)] == ["b", "c"]
     for attempt in given[1:]:
-        book.give_out(attempt.entry)
+        book.give_out(attempt.entry, 0.0)
     assert list(book.take_late(21.0, 1)) == [given[0].entry]
 
 
 def test_a_copy_that_runs_makes_a_lost_attempt_harmless() -> None:
     book = ledger("a")
     attempt = give(book)
-    copy = book.give_out(attempt.entry)
+    copy = book.give_out(attempt.entry, 0.0)
     book.lose_worker(attempt)
     assert book.next_entry() is None
-    assert book.finish(copy, 1.0)
+    assert book.finish(copy, 1.0, 0.0)
     assert book.is_complete
 
 
@@ -156,9 +156,7 @@ def test_a_copy_that_runs_makes_a_lost_attempt_harmless() -> None:
         ({"a": 0.0, "b": 0.4, "c": 0.5}, {"a": 0.0, "b": 0.4, "c": 0.5}),
     ],
 )
-def test_shares_are_even_and_what_is_wanted_is_not_left(
-    demands: dict[str, float], shares: dict[str, float]
-) -> None:
+def test_shares_are_even_and_what_is_wanted_is_not_left(demands: dict[str, float], shares: dict[str, float]) -> None:
     assert fair_shares(demands) == pytest.approx(shares)
 
 
@@ -178,3 +176,21 @@ def test_the_board_forgets_drivers_that_are_gone(monkeypatch: pytest.MonkeyPatch
     assert board.beat("b", 1.0).share == 1.0
     assert board.leave("b") == 0
     board.begun("nobody", "run", 1, "node")  # of a driver that is gone
+
+
+def test_a_copy_goes_to_the_node_that_answered_last() -> None:
+    book = ledger("abcd")
+    a, b, c, d = (give(book) for _ in range(4))
+    for attempt, node in ((a, "frozen"), (b, "x"), (c, "y")):
+        book.begin(attempt.number, node, 0.0)
+    book.finish(b, 1.0, 5.0)
+    book.finish(c, 1.0, 4.0)
+    assert book.node_for_copy(a.entry, {"frozen", "x", "y", "z"}) == "x"
+    copy = book.give_out(a.entry, 10.0, "x")
+    assert book.node_for_copy(a.entry, {"frozen", "x", "y", "z"}) == "y"
+    assert book.node_for_copy(a.entry, {"frozen"}) is None
+    assert not list(book.take_late(60.5, 0))[1:]
+    # The copy was not begun either: another one.
+    assert copy.begun is None
+    assert a.entry in list(book.take_late(200.0, 0))
+    assert d.entry.attempts == [d]
