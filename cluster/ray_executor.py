@@ -46,6 +46,9 @@ TICK_SECONDS = 1.0
 SILENT_BEATS = 10
 """Ticks without an answer after which the board is made again."""
 
+BOARD_SECONDS = 5.0
+"""How long a run waits for the board before it gives out tasks; it takes a second to start."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -138,7 +141,7 @@ class RayExecutor:
     def close(self) -> None:
         """Leave the cluster; one that was started is ended."""
         connected, self._connection = self._connection, None
-        if connected and self._board is not None:
+        if connected and self._board is not None and not self._nodes.is_silent:
             self._leave_board()
         self._nodes.stop()
         self._open.close()
@@ -214,6 +217,8 @@ class _Run:
         self._heard: queue.SimpleQueue[Callable[[], Iterator[tuple[Any, Any]]]] = queue.SimpleQueue()
         self._share, self._drivers = 1.0, 1
         self._unanswered = 0
+        self._board_is_lost = False
+        self._finder: threading.Thread | None = None
         self._next_tick = 0.0
         self._no_room_since: float | None = None
         self._told_no_room = False
@@ -411,11 +416,12 @@ class _Run:
         """Tell the board that this driver is at work; what it answers comes later, or never."""
         executor = self._executor
         if self._unanswered >= SILENT_BEATS:
-            executor._board, self._unanswered = None, 0
+            executor._board, self._unanswered, self._board_is_lost = None, 0, True
             self._share, self._drivers = 1.0, 1
-            self._start_board(anew=True)
-        elif executor._board is None:
-            self._start_board(anew=False)
+        if executor._board is None:
+            self._find_board()
+        if executor._board is None:
+            return
         slots = max(1, self._nodes.slots(self._memory(self.ledger.memory)))
         demand = min(1.0, self.ledger.in_flight / slots) if self.ledger.nothing_waits else 1.0
         if executor._workers is not None:
@@ -427,8 +433,21 @@ class _Run:
             return
         answer.future().add_done_callback(lambda future: self._heard.put(lambda: self._hear(future)))
 
-    def _start_board(self, *, anew: bool) -> None:
-        self._executor._board = find_board(anew=anew)
+    def _find_board(self) -> None:
+        """Look for the board, in a thread: where the head does not answer, Ray does not either."""
+        if self._finder is not None and self._finder.is_alive():
+            return
+        anew, self._board_is_lost = self._board_is_lost, False
+
+        def find() -> None:
+            with suppress(Exception):  # work goes on without one
+                self._executor._board = find_board(anew=anew)
+
+        self._finder = threading.Thread(target=find, daemon=True, name="allscan-ray-board")
+        self._finder.start()
+        if not anew:
+            # The first tasks shall know it.
+            self._finder.join(BOARD_SECONDS)
 
     def _hear(self, future: Any) -> Iterator[tuple[Any, Any]]:
         try:
@@ -450,7 +469,7 @@ class _Run:
         others = [ref for ref in self._refs.values() if ref not in counted_on]
         self._refs.clear()
         self._metrics.tick(0, time.monotonic())
-        if self._nodes.silent_seconds() > TICK_SECONDS * SILENT_BEATS:
+        if self._nodes.is_silent:
             return
         self._cancel(others)
         self._cancel(counted_on, force=False)

@@ -40,6 +40,11 @@ class NodeWatch:
         """How long the head has not told anything."""
         return time.monotonic() - self._heard
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the head has missed several looks: calls of Ray may hang."""
+        return self.silent_seconds() > 5 * LOOK_SECONDS
+
     def alive(self) -> set[str]:
         """Ids of the nodes that are there."""
         return {node["NodeID"] for node in self._nodes}

@@ -127,14 +127,14 @@ def test_a_run_goes_on_on_another_cluster_when_the_head_is_killed(
 
 def test_a_damaged_chunk_is_named_and_the_other_tasks_are_kept(start: Callable[..., Machines], cohort: Cohort) -> None:
     machines = start(cpus=2)
-    chunk = cohort.store / "call_dosage" / "c" / "5" / "0"
+    chunk = cohort.store / "call_dosage" / "c" / "8" / "0"
     content = chunk.read_bytes()
     chunk.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
     program = start_run(machines, cohort.job(), seconds=0)
     told, errors = program.communicate(timeout=120)
     assert program.returncode == 2, told + errors
     assert "does not match its checksum" in errors
-    assert "call_dosage/c/5/0" in errors
+    assert "call_dosage/c/8/0" in errors
     assert "Traceback" not in errors
     assert 1 <= commits(cohort.folder / "run") < 10
     chunk.write_bytes(content)
