@@ -210,7 +210,7 @@ def test_a_task_for_which_no_node_has_room_is_refused(machines: Machines) -> Non
         RayExecutor(machines.address, patience=Patience(room_seconds=1)) as executor,
         pytest.raises(ClusterError, match="no node of the cluster has room for a task, which needs 1 CPU and"),
     ):
-        list(executor.run(tasks.add, 1, [1], memory_bytes=1 << 50))
+        list(executor.run(tasks.add, 1, [1], memory_bytes=1 << 44))
 
 
 JOIN = """
