@@ -151,7 +151,9 @@ def table(case: Case, rates: Rates, settings: Settings) -> list[Line]:
     cells = case.variants * case.traits
     fitting = rates.fitting * case.samples * case.traits
     naming = rates.naming * case.variants
-    report = rates.report * cells
+    # A task of the report takes the traits of one file, over all variants.
+    report_tasks = -(-case.traits // CUBE_TRAITS)
+    report = rates.report * cells / min(case.cores, report_tasks)
     # A batch waits for its last task: half a task of every core in the mean, and the longest at the end.
     per_task = seconds / tasks
     barrier = case.batches * 1.5 * per_task
@@ -182,7 +184,7 @@ def table(case: Case, rates: Rates, settings: Settings) -> list[Line]:
         Line("waiting at barriers", f"{barrier:,.0f} s", f"{case.batches} batches × 1.5 tasks of {per_task:.1f} s"),
         Line("null models, on the driver", f"{fitting:,.0f} s", "people × traits × measured rate, one core"),
         Line("names into the cube, on the driver", f"{naming:,.0f} s", "variants × measured rate, one core"),
-        Line("report, on the driver", f"{report / 3600:,.1f} h", "results × measured rate, one core"),
+        Line("report, afterwards", f"{report / 3600:,.1f} h", f"results × measured rate / {report_tasks} tasks"),
         Line("Tasks", f"{tasks:,}", f"{runs:,} runs of {size:,} variants × {case.batches} batches"),
         Line("handing out tasks", f"{tasks * settings.task_overhead:,.0f} s", "tasks × overhead (assumed), meanwhile"),
         Line("tasks a second", f"{tasks / wall:,.0f}", f"the driver's limit is {1 / settings.task_overhead:,.0f}"),

@@ -259,6 +259,9 @@ class ResultsCube:
         self.chunk_variants = self._array("status").chunks[2]
         self._layouts: dict[str, ChunkLayout] = {}
 
+    def __reduce__(self) -> tuple[type[ResultsCube], tuple[Place]]:
+        return (ResultsCube, (self.path,))
+
     @classmethod
     def open(cls, path: str | Place) -> ResultsCube:
         """Open the results in a run folder (or the cube itself)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from allscan.cluster.executor import Executor
     from allscan.jobs.job import Job
     from allscan.storage import Place
 
@@ -204,11 +206,11 @@ def report_settings(job: Job) -> dict[str, Any]:
     return job.spec.report.model_dump()
 
 
-def _write_report(folder: RunFolder, settings: dict[str, Any]) -> None:
+def _write_report(folder: RunFolder, settings: dict[str, Any], executor: Executor | None = None) -> None:
     from allscan.jobs.report import write_report
 
     began = time.monotonic()
-    write_report(folder.path, **settings)
+    write_report(folder.path, **settings, executor=executor)
     seconds = round(time.monotonic() - began, 3)
     state = folder.read_state() or {}
     folder.write_state({**state, "report": settings, "stages": {**state.get("stages", {}), REPORT: seconds}})
@@ -248,33 +250,35 @@ class _Work:
         """Check, plan, scan, then write what describes it, then call the run complete."""
         keeper = self._keeper
         is_complete = self._before is not None and self._before["state"] == COMPLETE
-        try:
-            if not is_complete:
-                keeper.begin(wake)
-            if checked is None:
-                keeper.enter(CHECKING)
-                checked = _check(self._job, on_checked)
-            if not self._accepts(checked):
-                keeper.enter("")
-                return _finish_again(self._job, self._folder, self._folder.read_state() or {})
-            keeper.enter(PLANNING)
-            planned = self._plan(checked)
-            if on_planned is not None:
-                on_planned(planned)
-            if is_complete:
-                keeper.begin(wake)
-            self._is_working = True
-            summary = self._scan(checked, planned, on_progress)
-            self._describe(checked, planned, summary)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            self._stopped(stop)
-        except Exception as error:
-            self._failed(error)
-            raise
-        message = f"complete: tests {summary.n_tests}, hits {summary.n_hits}"
-        log_event("run_complete", message, tests=summary.n_tests, hits=summary.n_hits, **self._session.to_json())
-        # The results are whole from here on: what keeps the report from being written does not undo them.
-        _write_report(self._folder, report_settings(self._job))
+        with ExitStack() as closing:
+            try:
+                if not is_complete:
+                    keeper.begin(wake)
+                if checked is None:
+                    keeper.enter(CHECKING)
+                    checked = _check(self._job, on_checked)
+                if not self._accepts(checked):
+                    keeper.enter("")
+                    return _finish_again(self._job, self._folder, self._folder.read_state() or {})
+                keeper.enter(PLANNING)
+                planned = self._plan(checked)
+                if on_planned is not None:
+                    on_planned(planned)
+                if is_complete:
+                    keeper.begin(wake)
+                self._is_working = True
+                executor = self._prepare(planned, closing)
+                summary = self._scan(checked, planned, executor, on_progress)
+                self._describe(checked, planned, summary)
+            except (KeyboardInterrupt, SystemExit) as stop:
+                self._stopped(stop)
+            except Exception as error:
+                self._failed(error)
+                raise
+            message = f"complete: tests {summary.n_tests}, hits {summary.n_hits}"
+            log_event("run_complete", message, tests=summary.n_tests, hits=summary.n_hits, **self._session.to_json())
+            # The results are whole from here on: what keeps the report from being written does not undo them.
+            _write_report(self._folder, report_settings(self._job), executor)
         return Run(self._folder, summary.n_tests, summary.n_hits, already_complete=False)
 
     def _accepts(self, checked: CheckedJob) -> bool:
@@ -305,10 +309,27 @@ class _Work:
         log_event("planned", told, tasks=scan.n_tasks, workers=workers, memory=memory)
         return planned
 
+    def _prepare(self, planned: PlannedJob, closing: ExitStack) -> Executor:
+        """Take away what would not fit the results to be, and start what will make them."""
+        for stale in (self._folder.provenance, self._folder.report):
+            # A report of before must not stand beside results that are still being made.
+            stale.unlink(missing_ok=True)
+        write_text(self._folder.job_file, job_text(self._job))
+        if planned.report.on_cluster:
+            self._keeper.enter(JOINING)
+        executor = closing.enter_context(scan_executor(self._job.spec.runtime, planned.scan))
+        self._keeper.know(executor={"name": executor.name, "workers": executor.workers})
+        self._keeper.watch(executor)
+        return executor
+
     def _scan(
-        self, checked: CheckedJob, planned: PlannedJob, on_progress: Callable[[ScanProgress], None] | None
+        self,
+        checked: CheckedJob,
+        planned: PlannedJob,
+        executor: Executor,
+        on_progress: Callable[[ScanProgress], None] | None,
     ) -> ScanSummary:
-        keeper, plan = self._keeper, planned.scan
+        keeper = self._keeper
 
         def tell(progress: ScanProgress) -> None:
             if keeper.cancelled:
@@ -331,33 +352,24 @@ class _Work:
             if on_progress is not None:
                 on_progress(progress)
 
-        for stale in (self._folder.provenance, self._folder.report):
-            # A report of before must not stand beside results that are still being made.
-            stale.unlink(missing_ok=True)
-        write_text(self._folder.job_file, job_text(self._job))
-        if planned.report.on_cluster:
-            keeper.enter(JOINING)
-        with scan_executor(self._job.spec.runtime, plan) as executor:
-            keeper.know(executor={"name": executor.name, "workers": executor.workers})
-            keeper.watch(executor)
-            summary = run_scan(
-                plan,
-                checked.store,
-                checked.design,
-                checked.spec,
-                executor,
-                self._folder.path,
-                tell,
-                update=self._update,
-            )
-            activity = executor.activity()
-            self._ran_on = {
-                "name": executor.name,
-                "workers": executor.workers,
-                "nodes": dict(activity.nodes),
-                "retried": activity.retried,
-                "duplicated": activity.duplicated,
-            }
+        summary = run_scan(
+            planned.scan,
+            checked.store,
+            checked.design,
+            checked.spec,
+            executor,
+            self._folder.path,
+            tell,
+            update=self._update,
+        )
+        activity = executor.activity()
+        self._ran_on = {
+            "name": executor.name,
+            "workers": executor.workers,
+            "nodes": dict(activity.nodes),
+            "retried": activity.retried,
+            "duplicated": activity.duplicated,
+        }
         return summary
 
     def _describe(self, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> None:

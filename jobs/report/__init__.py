@@ -11,6 +11,7 @@ from allscan.storage import place_of, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from allscan.engine.scan import TaskRunner
     from allscan.jobs.result_source import ResultSource
     from allscan.storage import Place
 
@@ -25,6 +26,7 @@ def write_report(
     provenance: Mapping[str, Any] | None = None,
     significance: float = 5e-8,
     lead_window_kb: float = 500.0,
+    executor: TaskRunner | None = None,
 ) -> Place:
     """Write ``report.html`` into a run folder: whole, or not at all.
 
@@ -43,6 +45,8 @@ def write_report(
         p-value at or below which a variant can be a lead.
     lead_window_kb
         Variants at most this far from a lead belong to it.
+    executor
+        What reads the results, batch of traits by batch of traits; left out, this thread does.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def write_report(
         provenance = _read_provenance(folder / PROVENANCE)
     options = ReportOptions(significance, lead_window_kb)
     genome = read_genome(results)
-    panels = list(make_panels(results, genome, options))
+    panels = make_panels(results, genome, options, executor)
     title = str(provenance.get("name") or folder.resolve().name)
     page = render(results, genome, panels, provenance, options, title)
     target = folder / REPORT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,10 +24,11 @@ from allscan.kernels import summary
 from allscan.kernels.association import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from allscan.engine.scan import TaskRunner
     from allscan.jobs.report.genome import Genome
     from allscan.jobs.report.tally import TraitTally
     from allscan.jobs.result_source import ResultSource
@@ -98,7 +99,24 @@ class Budget:
         return cls(400, 12, 300, 10)
 
 
-def make_panels(source: ResultSource, genome: Genome, options: ReportOptions) -> Iterator[Panel]:
+class PanelTask(NamedTuple):
+    """Traits whose panels are made together."""
+
+    stratum: int
+    first: int  # trait
+
+
+class PanelInputs(NamedTuple):
+    """What the tasks of a report share."""
+
+    source: ResultSource
+    genome: Genome
+    options: ReportOptions
+
+
+def make_panels(
+    source: ResultSource, genome: Genome, options: ReportOptions, executor: TaskRunner | None = None
+) -> list[Panel]:
     """Panels of every stratum and trait, in that order, read in batches of traits.
 
     Parameters
@@ -109,7 +127,22 @@ def make_panels(source: ResultSource, genome: Genome, options: ReportOptions) ->
         Of :func:`allscan.jobs.report.genome.read_genome`.
     options
         Thresholds.
+    executor
+        What runs the batches; left out, one after the other here.
     """
+    # As wide as the cube's chunks, so that each is read once.
+    firsts = range(0, len(source.traits), CUBE_TRAITS)
+    tasks = [PanelTask(stratum, first) for stratum in range(len(source.strata)) for first in firsts]
+    inputs = PanelInputs(source, genome, options)
+    if executor is None:
+        return [panel for task in tasks for panel in panels_of(inputs, task)]
+    made = dict(executor.run(panels_of, inputs, tasks))
+    return [panel for task in tasks for panel in made[task]]
+
+
+def panels_of(inputs: PanelInputs, task: PanelTask) -> list[Panel]:
+    """Panels of one batch of traits."""
+    source, genome, options = inputs
     budget = Budget.of(len(source.traits) * len(source.strata))
     resolution = Resolution(
         budget.columns,
@@ -119,15 +152,15 @@ def make_panels(source: ResultSource, genome: Genome, options: ReportOptions) ->
         round(options.window_kb * 1000),
     )
     df = degrees_of_freedom(source)
-    for stratum, stratum_name in enumerate(source.strata):
-        for first in range(0, len(source.traits), CUBE_TRAITS):
-            # As wide as the cube's chunks, so that each is read once.
-            batch = slice(first, min(first + CUBE_TRAITS, len(source.traits)))
-            tallies = tally_traits(source, genome, stratum, batch, resolution)
-            clumps = [_lead_rows(tally, genome, resolution, budget) for tally in tallies]
-            tables = _read_rows(source, stratum, batch, [c.shown for c in clumps])
-            for tally, clumped, table, trait in zip(tallies, clumps, tables, source.traits[batch], strict=True):
-                yield _panel(trait, stratum_name, tally, clumped, table, genome, resolution, df)
+    batch = slice(task.first, min(task.first + CUBE_TRAITS, len(source.traits)))
+    tallies = tally_traits(source, genome, task.stratum, batch, resolution)
+    clumps = [_lead_rows(tally, genome, resolution, budget) for tally in tallies]
+    tables = _read_rows(source, task.stratum, batch, [c.shown for c in clumps])
+    stratum = source.strata[task.stratum]
+    return [
+        _panel(trait, stratum, tally, clumped, table, genome, resolution, df)
+        for tally, clumped, table, trait in zip(tallies, clumps, tables, source.traits[batch], strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.errors import FileFormatError, OutputError
 from allscan.jobs import result_source
 from allscan.jobs.report import tally, write_report
@@ -34,7 +35,7 @@ from tests.jobs.synthetic_results import (
 
 
 def panels_of(results: ArrayResults, **options: Any) -> list[Panel]:
-    return list(make_panels(results, read_genome(results), ReportOptions(**options)))
+    return make_panels(results, read_genome(results), ReportOptions(**options))
 
 
 def decoded(text: str, dtype: str) -> np.ndarray:
@@ -44,6 +45,16 @@ def decoded(text: str, dtype: str) -> np.ndarray:
 def page_of(results: ArrayResults, folder: Path, **options: Any) -> str:
     options.setdefault("provenance", make_provenance(results))
     return write_report(folder, cube=results, **options).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_the_page_does_not_depend_on_who_reads_the_results(
+    tmp_path: Path, kind: Literal["threads", "processes"]
+) -> None:
+    results = make_results(70, 300, seed=3)
+    (tmp_path / "with").mkdir()
+    alone = page_of(results, tmp_path)
+    assert page_of(results, tmp_path / "with", executor=EmbeddedExecutor(2, kind)) == alone
 
 
 # ---- what a panel says --------------------------------------------------------------------------------
