@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from allscan.errors import WorkerDiedError, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
 MEDIAN_OF = 500
@@ -80,16 +80,17 @@ class Attempt:
     entry: Entry
     memory: int  # declared
     given: float  # when
-    node_asked: str | None  # a copy goes to a node of its own
+    node_asked: str | None  # None: any
+    lane: int
     is_copy: bool
     begun: float | None = None
     node: str | None = None
     late: bool = False  # it is no longer counted on
 
     @property
-    def queue(self) -> tuple[int, str | None]:
+    def queue(self) -> tuple[int, str | None, int]:
         """Attempts of one queue begin in the order in which they were submitted."""
-        return self.memory, self.node_asked
+        return self.memory, self.node_asked, self.lane
 
 
 def task_name(task: Any) -> str:
@@ -119,10 +120,12 @@ class Ledger:
         self._attempts: dict[int, Attempt] = {}
         self._number = 0
         self._seconds: deque[float] = deque(maxlen=MEDIAN_OF)
-        self._begun_to: dict[tuple[int, str | None], int] = {}
+        self._begun_to: dict[tuple[int, str | None, int], int] = {}
+        self._heard = -math.inf  # when anything began or ended
         self._answered: dict[str, float] = {}  # node → when it last did
         self._exhausted = False
         self._late = 0
+        self.lane = 0
         self._open = 0  # tasks given out that have no result
         self.retried = 0
         self.duplicated = 0
@@ -131,7 +134,8 @@ class Ledger:
     @property
     def attempts(self) -> list[Attempt]:
         """Attempts without an answer that are counted on."""
-        return [attempt for attempt in self._attempts.values() if not attempt.late]
+        # Copied in one step: other threads ask too.
+        return [attempt for attempt in list(self._attempts.values()) if not attempt.late]
 
     @property
     def in_flight(self) -> int:
@@ -163,7 +167,7 @@ class Ledger:
     def give_out(self, entry: Entry, now: float, node: str | None = None) -> Attempt:
         """Note that a task is handed to the cluster, or to one node of it."""
         self._number += 1
-        attempt = Attempt(self._number, entry, entry.memory, now, node, is_copy=bool(entry.attempts))
+        attempt = Attempt(self._number, entry, entry.memory, now, node, self.lane, is_copy=bool(entry.attempts))
         entry.attempts.append(attempt)
         self._attempts[attempt.number] = attempt
         return attempt
@@ -171,15 +175,15 @@ class Ledger:
     def begin(self, number: int, node: str, when: float) -> None:
         """Note that a worker has begun an attempt."""
         attempt = self._attempts.get(number)
+        self._heard = max(self._heard, when)
         if attempt is not None:
             attempt.begun, attempt.node = when, node
             self._overtake(attempt)
 
-    def finish(self, attempt: Attempt, seconds: float, now: float) -> bool:
+    def finish(self, attempt: Attempt, seconds: float, node: str, now: float) -> bool:
         """Note an answer; returns whether it is the task's first."""
         self._close(attempt)
-        if attempt.node is not None:
-            self._answered[attempt.node] = now
+        self._answered[node] = self._heard = now
         self._overtake(attempt)
         entry = attempt.entry
         if entry.done:
@@ -193,6 +197,44 @@ class Ledger:
     def drop(self, attempt: Attempt) -> None:
         """Forget an attempt that nobody needs."""
         self._close(attempt)
+
+    def is_wanted(self, attempt: Attempt) -> bool:
+        """Whether an answer is waited for."""
+        return attempt.number in self._attempts and not attempt.late and not attempt.entry.done
+
+    def withdraw(self) -> list[Attempt]:
+        """Take back what no worker has begun; it is given out again, in order, in another lane.
+
+        Ray asks nodes where tasks shall run, and keeps to the first that it has asked for a kind of task: behind one
+        that does not answer, all tasks of this kind wait. Another lane is another kind.
+        """
+        waiting = [attempt for attempt in self.attempts if attempt.begun is None]
+        for attempt in reversed(waiting):
+            self._close(attempt)
+            if not attempt.entry.done and all(other.late for other in attempt.entry.attempts):
+                self._again.appendleft(attempt.entry)
+        self.lane += 1
+        return waiting
+
+    def suspects(self, came: Mapping[str, float]) -> frozenset[str]:
+        """Nodes that may be frozen or cut off: a task is late there, and they have not answered since it began.
+
+        Parameters
+        ----------
+        came
+            Nodes that are there, and when they came.
+        """
+        found: set[str] = set()
+        for attempt in self._attempts.values():
+            if attempt.late:
+                since = attempt.given if attempt.begun is None else attempt.begun
+                known = attempt.node or attempt.node_asked
+                found |= {
+                    node
+                    for node in ([known] if known else came)
+                    if came.get(node, math.inf) < since and self._answered.get(node, -math.inf) < since
+                }
+        return frozenset(found)
 
     def lose_node(self, attempt: Attempt) -> None:
         """A node died with an attempt: it is made again, however often."""
@@ -254,6 +296,11 @@ class Ledger:
             if since is not None and now - since > self._lease(attempt.entry.copies):
                 attempt.late = True
                 self._late += 1
+        waiting = next((attempt for attempt in self.attempts if attempt.begun is None), None)
+        if waiting is not None and now - max(self._heard, waiting.given) > self._lease(waiting.entry.copies):
+            # Nothing happens at all.
+            waiting.late = True
+            self._late += 1
         for entry in self._running():
             if all(attempt.late for attempt in entry.attempts):
                 entry.copies += 1

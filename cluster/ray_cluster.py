@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PROBE_SECONDS = 5.0
+CLIENT_ATTEMPTS = 3
 CLIENT_PORT = 10001  # of ray:// addresses without one
 PREFIX = "allscan-ray-"
 LEAST_STORE = 128 << 20
@@ -260,7 +261,7 @@ def _store_bytes(shared_bytes: int) -> int:
 def _init(ray: Any, **settings: Any) -> None:
     _forget_token()
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+        _init_patiently(ray, settings)
     except ray.exceptions.AuthenticationError as error:
         raise _refused(settings["address"], str(error)) from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -271,6 +272,21 @@ def _init(ray: Any, **settings: Any) -> None:
             where=settings["address"],
             fix="Python and Ray must be of the cluster's versions, and its ports must be open to this machine",
         ) from error
+
+
+def _init_patiently(ray: Any, settings: dict[str, Any]) -> None:
+    for left in reversed(range(CLIENT_ATTEMPTS)):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+        except Exception as error:
+            # Ray would take what it has of the connection for the connection.
+            with suppress(Exception):
+                ray.shutdown()
+            # The head starts a program for each client, which may take longer than it waits.
+            if not left or not isinstance(error, ConnectionAbortedError):
+                raise
+        else:
+            return
 
 
 def _refused(address: str, why: str) -> ClusterError:

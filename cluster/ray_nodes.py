@@ -25,6 +25,7 @@ class NodeWatch:
         self._heard = time.monotonic()
         self._seen: dict[str, str] = {}  # node → kind of machine
         self._hosts: dict[str, str] = {}
+        self._came: dict[str, float] = {}
 
     def start(self) -> None:
         """Look once, and go on looking."""
@@ -45,9 +46,9 @@ class NodeWatch:
         """Whether the head has missed several looks: calls of Ray may hang."""
         return self.silent_seconds() > 5 * LOOK_SECONDS
 
-    def alive(self) -> set[str]:
-        """Ids of the nodes that are there."""
-        return {node["NodeID"] for node in self._nodes}
+    def came(self) -> dict[str, float]:
+        """Ids of the nodes that are there, and when they were first seen."""
+        return {node["NodeID"]: self._came[node["NodeID"]] for node in self._nodes}
 
     def host(self, node: str | None) -> str:
         """Name of a node's machine."""
@@ -59,10 +60,11 @@ class NodeWatch:
 
     def slots(self, memory_bytes: int) -> int:
         """How many tasks of one CPU and so much memory the nodes have room for."""
-        return sum(
-            int(min(of.get("CPU", 0.0), of.get("memory", 0.0) // memory_bytes))
-            for of in (node["Resources"] for node in self._nodes)
-        )
+        return sum(self.slots_of_nodes(memory_bytes).values())
+
+    def slots_of_nodes(self, memory_bytes: int) -> dict[str, int]:
+        """The same of each node by its id."""
+        return {node["NodeID"]: _slots(node["Resources"], memory_bytes) for node in self._nodes}
 
     def largest_memory(self) -> int:
         """Bytes of the node with most memory."""
@@ -78,7 +80,12 @@ class NodeWatch:
         for node in nodes:
             self._hosts[node["NodeID"]] = node["NodeManagerHostname"]
             self._seen.setdefault(node["NodeID"], _kind(node))
+            self._came.setdefault(node["NodeID"], time.monotonic())
         self._nodes, self._heard = nodes, time.monotonic()
+
+
+def _slots(resources: Mapping[str, float], memory_bytes: int) -> int:
+    return int(min(resources.get("CPU", 0.0), resources.get("memory", 0.0) // memory_bytes))
 
 
 def _kind(node: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ class Answer(NamedTuple):
     error: Exception | None
     trace: str  # of the error
     seconds: float
+    node: str  # Ray's id of it
 
 
 class _Kept(NamedTuple):
@@ -58,15 +59,16 @@ def make_parcel(function: Callable[[Any, Any], Any], shared: Any) -> Parcel:
 
 def execute(parcel: Parcel, assignment: Assignment, task: Any) -> Answer:
     """Run one task; what it raises is part of the answer."""
-    _tell_begun(assignment)
+    node = _node()
+    _tell_begun(assignment, node)
     started = time.perf_counter()
     try:
         kept = _open(parcel, assignment.run)
         with one_thread():
             value = kept.function(kept.shared, task)
     except Exception as error:
-        return Answer(None, _portable(error), traceback.format_exc(), time.perf_counter() - started)
-    return Answer(value, None, "", time.perf_counter() - started)
+        return Answer(None, _portable(error), traceback.format_exc(), time.perf_counter() - started, node)
+    return Answer(value, None, "", time.perf_counter() - started, node)
 
 
 def _open(parcel: Parcel, run: str) -> _Kept:
@@ -128,12 +130,18 @@ def _find_board(_which: str) -> Any:
     return ray.get_actor(NAME, namespace=NAMESPACE)
 
 
-def _tell_begun(assignment: Assignment) -> None:
+@cache
+def _node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _tell_begun(assignment: Assignment, node: str) -> None:
     if not assignment.board:
         return
     import ray
 
     # Nobody waits for the answer, and a board that is lost costs a task nothing.
     with suppress(ValueError, ray.exceptions.RayError):
-        node = ray.get_runtime_context().get_node_id()
         _find_board(assignment.board).begun.remote(assignment.driver, assignment.run, assignment.attempt, node)

@@ -32,7 +32,7 @@ def test_tasks_are_given_out_in_order_and_once() -> None:
     assert book.in_flight == 3
     for attempt in given:
         assert not book.is_complete
-        assert book.finish(attempt, 1.0, 0.0)
+        assert book.finish(attempt, 1.0, "node", 0.0)
     assert book.is_complete
     assert (book.finished, book.retried, book.duplicated) == (3, 0, 0)
 
@@ -41,7 +41,7 @@ def test_a_lost_node_costs_no_task_however_often() -> None:
     book = ledger("a")
     for _ in range(50):
         book.lose_node(give(book))
-    assert book.finish(give(book), 1.0, 0.0)
+    assert book.finish(give(book), 1.0, "node", 0.0)
     assert book.next_entry() is None
     assert book.is_complete
     assert book.retried == 50
@@ -81,15 +81,15 @@ def test_a_task_that_takes_long_is_given_out_again_and_the_first_answer_counts()
     slow, *others = [give(book) for _ in range(5)]
     book.begin(slow.number, "node", 0.0)
     for attempt in others:
-        book.finish(attempt, 20.0, 0.0)
+        book.finish(attempt, 20.0, "node", 0.0)
     assert list(book.take_late(99.0, 0)) == []  # five times the median
     assert list(book.take_late(101.0, 0)) == [slow.entry]
     assert book.in_flight == 0  # nobody counts on it
     copy = book.give_out(slow.entry, 101.0, "other")
     assert list(book.take_late(102.0, 0)) == []
-    assert book.finish(slow, 200.0, 0.0)
-    assert not book.finish(copy, 1.0, 0.0)
-    assert book.finish(give(book), 1.0, 0.0)
+    assert book.finish(slow, 200.0, "node", 0.0)
+    assert not book.finish(copy, 1.0, "node", 0.0)
+    assert book.finish(give(book), 1.0, "node", 0.0)
     assert book.next_entry() is None
     assert book.is_complete
     assert book.duplicated == 1
@@ -127,7 +127,7 @@ def test_idle_slots_run_the_longest_running_again_at_the_end_only() -> None:
     for start, attempt in zip((3.0, 1.0, 2.0), given, strict=True):
         book.begin(attempt.number, "node", start)
     assert list(book.take_late(20.0, 2)) == []  # a task waits
-    book.finish(give(book), 1.0, 0.0)
+    book.finish(give(book), 1.0, "node", 0.0)
     assert book.next_entry() is None
     assert list(book.take_late(5.5, 2)) == []  # they have not taken long
     assert [entry.task for entry in book.take_late(20.0, 2)] == ["b", "c"]
@@ -142,7 +142,7 @@ def test_a_copy_that_runs_makes_a_lost_attempt_harmless() -> None:
     copy = book.give_out(attempt.entry, 0.0)
     book.lose_worker(attempt)
     assert book.next_entry() is None
-    assert book.finish(copy, 1.0, 0.0)
+    assert book.finish(copy, 1.0, "node", 0.0)
     assert book.is_complete
 
 
@@ -183,8 +183,8 @@ def test_a_copy_goes_to_the_node_that_answered_last() -> None:
     a, b, c, d = (give(book) for _ in range(4))
     for attempt, node in ((a, "frozen"), (b, "x"), (c, "y")):
         book.begin(attempt.number, node, 0.0)
-    book.finish(b, 1.0, 5.0)
-    book.finish(c, 1.0, 4.0)
+    book.finish(b, 1.0, "x", 5.0)
+    book.finish(c, 1.0, "y", 4.0)
     assert book.node_for_copy(a.entry, {"frozen", "x", "y", "z"}) == "x"
     copy = book.give_out(a.entry, 10.0, "x")
     assert book.node_for_copy(a.entry, {"frozen", "x", "y", "z"}) == "y"
@@ -194,3 +194,47 @@ def test_a_copy_goes_to_the_node_that_answered_last() -> None:
     assert copy.begun is None
     assert a.entry in list(book.take_late(200.0, 0))
     assert d.entry.attempts == [d]
+
+
+def test_what_waits_behind_a_silent_node_is_given_to_others_in_order() -> None:
+    book = ledger("abcd")
+    a, b, c, d = (give(book) for _ in range(4))
+    book.begin(a.number, "silent", 0.0)
+    book.begin(b.number, "lively", 0.0)
+    came = {"silent": -1.0, "lively": -1.0, "new": 50.0}
+    assert book.suspects(came) == frozenset()
+    book.finish(b, 1.0, "lively", 30.0)
+    assert list(book.take_late(61.0, 0)) == [a.entry]
+    assert book.suspects(came) == {"silent"}
+    assert book.suspects({"lively": -1.0}) == frozenset()  # it is known to be dead
+    lane = book.lane
+    assert book.withdraw() == [c, d]
+    assert not book.is_wanted(c)
+    again = [give(book), give(book)]
+    assert [attempt.entry for attempt in again] == [c.entry, d.entry]
+    assert all(attempt.lane == lane + 1 for attempt in again)
+    assert not any(attempt.is_copy for attempt in again)
+    assert book.retried == 0
+    # The old attempt was on its way all the same.
+    assert book.finish(c, 1.0, "lively", 62.0)
+    assert not book.finish(again[0], 1.0, "lively", 63.0)
+    # The task was slow, not its node.
+    book.finish(a, 80.0, "silent", 80.0)
+    assert book.suspects(came) == frozenset()
+
+
+def test_a_late_task_of_which_nobody_knows_where_it_is_makes_all_suspect_that_did_not_answer() -> None:
+    book = ledger("abc")
+    a, b, _ = (give(book) for _ in range(3))
+    book.begin(b.number, "lively", 1.0)
+    book.note_overtaken(1.0)
+    book.finish(b, 1.0, "lively", 2.0)
+    assert list(book.take_late(62.0, 0)) == [a.entry]
+    assert book.suspects({"silent": 0.0, "lively": 0.0, "new": 30.0}) == {"silent"}
+
+
+def test_where_nothing_happens_the_first_that_waits_is_given_to_a_node() -> None:
+    book = ledger("ab")
+    a, _ = give(book), give(book)
+    assert list(book.take_late(59.0, 0)) == []
+    assert list(book.take_late(61.0, 0)) == [a.entry]

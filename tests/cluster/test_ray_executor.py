@@ -162,7 +162,7 @@ with RayExecutor(sys.argv[1]) as executor:
     deadline, found = time.monotonic() + 60, {}
     while time.monotonic() < deadline and len(found) < 4:
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-        lines = [line for line in text.splitlines() if f'driver="{executor._driver}"' in line]
+        lines = [line for line in text.splitlines() if f'driver="{executor._session.driver}"' in line]
         found = {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
         time.sleep(0.5)
 print(json.dumps(found))
