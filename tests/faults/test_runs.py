@@ -62,10 +62,7 @@ def embedded(cohort: Cohort) -> dict[str, bytes]:
     return results(cohort.folder / "embedded")
 
 
-def test_a_driver_that_is_killed_at_twenty_moments_ends_with_the_same_bytes(
-    start: Callable[..., Machines], cohort: Cohort
-) -> None:
-    machines = start(cpus=2)
+def test_a_driver_that_is_killed_at_twenty_moments_ends_with_the_same_bytes(machines: Machines, cohort: Cohort) -> None:
     expected = embedded(cohort)
     choose = random.Random(4)
     kills = runs = 0
@@ -125,8 +122,7 @@ def test_a_run_goes_on_on_another_cluster_when_the_head_is_killed(
     assert results(folder) == embedded(cohort)
 
 
-def test_a_damaged_chunk_is_named_and_the_other_tasks_are_kept(start: Callable[..., Machines], cohort: Cohort) -> None:
-    machines = start(cpus=2)
+def test_a_damaged_chunk_is_named_and_the_other_tasks_are_kept(machines: Machines, cohort: Cohort) -> None:
     chunk = cohort.store / "call_dosage" / "c" / "8" / "0"
     content = chunk.read_bytes()
     chunk.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
@@ -162,9 +158,8 @@ def fill(disk: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
-    start: Callable[..., Machines], cohort: Cohort, small_disk: Path
+    machines: Machines, cohort: Cohort, small_disk: Path
 ) -> None:
-    machines = start(cpus=1)
     folder = small_disk / "run"
     job = cohort.job(output=str(folder))
     program = start_run(machines, job, seconds=0.5)

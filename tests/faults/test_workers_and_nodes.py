@@ -18,16 +18,14 @@ from tests.faults import fault_tasks as tasks
 pytestmark = pytest.mark.timeout(240)
 
 
-def test_workers_that_are_killed_cost_time_and_nothing_else(start: Callable[..., Machines], tmp_path: Path) -> None:
-    machines = start(cpus=2)
+def test_workers_that_are_killed_cost_time_and_nothing_else(machines: Machines, tmp_path: Path) -> None:
     with RayExecutor(machines.address) as executor:
         results = list(executor.run(tasks.killed_once, tmp_path, range(20)))
         assert sorted(results) == [(task, task * task) for task in range(20)]
         assert executor.activity().retried == 4
 
 
-def test_a_task_that_ran_out_of_memory_is_run_again_with_more(start: Callable[..., Machines], tmp_path: Path) -> None:
-    machines = start(cpus=1)
+def test_a_task_that_ran_out_of_memory_is_run_again_with_more(machines: Machines, tmp_path: Path) -> None:
     with RayExecutor(machines.address) as executor:
         assert sorted(executor.run(tasks.no_memory_once, tmp_path, range(2), memory_bytes=1 << 30)) == [(0, 0), (1, 1)]
         assert executor.activity().retried == 2
@@ -70,7 +68,7 @@ def test_a_node_that_is_lost_or_frozen_costs_time_and_nothing_else(
     machines = start(cpus=1)
     node = machines.add(cpus=1)
     with RayExecutor(machines.address, patience=Patience(lease_seconds=6, straggler_seconds=30)) as executor:
-        results = executor.run(tasks.where, tmp_path, range(30))
+        results = executor.run(tasks.where, tmp_path, range(20))
         found = [next(results)]
         head = _node_of(machines.head.pid_of("raylet"))
         deadline = time.monotonic() + 90
@@ -84,7 +82,7 @@ def test_a_node_that_is_lost_or_frozen_costs_time_and_nothing_else(
         node.signal(how)
         found += list(results)
         activity = executor.activity()
-    assert sorted(task for task, _ in found) == list(range(30))
+    assert sorted(task for task, _ in found) == list(range(20))
     if how == signal.SIGKILL:
         assert activity.retried >= 1
     else:
@@ -101,10 +99,7 @@ def _node_of(raylet: int) -> str:
     return str(next(node["NodeID"] for node in ray.nodes() if node["RayletSocketName"] == name))
 
 
-def test_a_task_that_hangs_on_the_only_node_is_run_beside_itself(
-    start: Callable[..., Machines], tmp_path: Path
-) -> None:
-    machines = start(cpus=2)
+def test_a_task_that_hangs_on_the_only_node_is_run_beside_itself(machines: Machines, tmp_path: Path) -> None:
     with RayExecutor(machines.address, patience=Patience(lease_seconds=3, grace_seconds=1)) as executor:
         begun = time.monotonic()
         assert sorted(executor.run(tasks.slow_unless_second, tmp_path, range(8))) == [(t, t) for t in range(8)]
