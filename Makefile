@@ -65,7 +65,8 @@ check-docs: $(TEST_VENV)/.installed ## Build the documentation; a warning is an 
 
 .PHONY: pytest
 pytest: $(TEST_VENV)/.installed ## The tests, with coverage; PYTEST_ARGS=… adds options
-	PATH="$(BIN):$$PATH" pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	# A worker that crashed is not replaced: pytest-xdist may wait for ever after that (its issue 1378).
+	PATH="$(BIN):$$PATH" pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 .PHONY: docs
 docs: $(TEST_VENV)/.installed ## Serve the documentation on this machine

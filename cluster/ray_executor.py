@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+LEAVE_SECONDS = 5.0
+"""How long leaving a cluster takes at most where a call of Ray hangs, as one about a node that does not answer."""
+
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -106,10 +109,12 @@ class RayExecutor:
 
     def close(self) -> None:
         """Leave the cluster; one that was started is ended."""
-        connected, self._session.connection = self._session.connection, None
-        if connected and self._session.board is not None and not self._session.nodes.is_silent:
+        session = self._session
+        connected, session.connection = session.connection, None
+        session.threads.end(LEAVE_SECONDS)
+        if connected and session.board is not None and not session.nodes.is_silent:
             self._leave_board()
-        self._session.nodes.stop()
+        session.board = None
         self._open.close()
 
     def run(
@@ -150,7 +155,7 @@ class RayExecutor:
             self._session.connection = self._open.enter_context(
                 connect(self._address, workers=self._session.workers, shared_bytes=self._shared_bytes)
             )
-            self._session.nodes.start()
+            self._session.nodes.start(self._session.threads)
             if not self._session.connection.is_client:
                 self._session.metrics.start()
 
@@ -159,4 +164,3 @@ class RayExecutor:
         with suppress(ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             if ray.get(self._session.board.leave.remote(self._session.driver), timeout=2) == 0:
                 ray.kill(self._session.board)
-        self._session.board = None

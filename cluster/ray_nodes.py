@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -13,6 +12,8 @@ from allscan.cluster.ray_cluster import import_ray
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from allscan.cluster.ray_threads import RayThreads
+
 LOOK_SECONDS = 2.0
 
 
@@ -20,22 +21,16 @@ class NodeWatch:
     """What nodes there are. The thread may hang where the head does not answer; whoever asks does not."""
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
         self._nodes: list[dict[str, Any]] = []
         self._heard = time.monotonic()
         self._seen: dict[str, str] = {}  # node → kind of machine
         self._hosts: dict[str, str] = {}
         self._came: dict[str, float] = {}
 
-    def start(self) -> None:
-        """Look once, and go on looking."""
-        self._stop = threading.Event()
+    def start(self, threads: RayThreads) -> None:
+        """Look once, and go on looking until the threads shall end."""
         self._look()
-        threading.Thread(target=self._watch, args=(self._stop,), daemon=True, name="allscan-ray-nodes").start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
+        threads.start("allscan-ray-nodes", lambda: self._watch(threads))
 
     def silent_seconds(self) -> float:
         """How long the head has not told anything."""
@@ -70,8 +65,8 @@ class NodeWatch:
         """Bytes of the node with most memory."""
         return max((int(node["Resources"].get("memory", 0)) for node in self._nodes), default=0)
 
-    def _watch(self, stop: threading.Event) -> None:
-        while not stop.wait(LOOK_SECONDS):
+    def _watch(self, threads: RayThreads) -> None:
+        while not threads.is_over(wait=LOOK_SECONDS):
             with suppress(Exception):  # whatever Ray raises where its head is lost: the silence tells
                 self._look()
 

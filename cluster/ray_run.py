@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import queue
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -17,10 +16,12 @@ from allscan.cluster.executor import RunningTask
 from allscan.cluster.ray_board import Beat, find_board
 from allscan.cluster.ray_cluster import Connection, import_ray
 from allscan.cluster.ray_nodes import NodeWatch
+from allscan.cluster.ray_threads import RayThreads
 from allscan.cluster.ray_worker import Answer, Assignment, execute
 from allscan.errors import AllscanError, ClusterError, size_text
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from allscan.cluster.ledger import Attempt, Entry, Ledger, Patience
@@ -42,6 +43,9 @@ TICK_SECONDS = 1.0
 SILENT_BEATS = 10
 """Ticks without an answer after which the board is made again."""
 
+SETTLE_SECONDS = 2.0
+"""How long a run that has ended waits for tasks that it dropped."""
+
 BOARD_SECONDS = 5.0
 """How long a run waits for the board before it gives out tasks; it takes a second to start."""
 
@@ -57,6 +61,7 @@ class Session:
     patience: Patience
     metrics: RunMetrics
     nodes: NodeWatch = field(default_factory=NodeWatch)
+    threads: RayThreads = field(default_factory=RayThreads)
     connection: Connection | None = None
     board: Any = None
 
@@ -252,14 +257,17 @@ class Run:
     def _cancel(self, refs: list[Any], *, force: bool = True) -> None:
         """Have attempts dropped. A task commits its result in one step, so it may be killed at any moment."""
 
+        threads = self._session.threads
+
         def cancel() -> None:
-            for ref in refs:
+            # Held nowhere else: the last of a reference goes where Ray may still be called.
+            while refs and not threads.is_over():
                 with suppress(Exception):  # whatever it was, it is over
-                    self._ray.cancel(ref, force=force)
+                    self._ray.cancel(refs.pop(), force=force)
 
         if refs:
             # Ray waits for the node to answer.
-            threading.Thread(target=cancel, daemon=True, name="allscan-ray-cancel").start()
+            threads.start("allscan-ray-cancel", cancel)
 
     def _tick(self) -> None:
         """What is done every second: look at the nodes, at the board and for what is late."""
@@ -355,8 +363,7 @@ class Run:
             with suppress(Exception):  # work goes on without one
                 self._session.board = find_board(anew=anew)
 
-        self._finder = threading.Thread(target=find, daemon=True, name="allscan-ray-board")
-        self._finder.start()
+        self._finder = self._session.threads.start("allscan-ray-board", find)
         if not anew:
             # The first tasks shall know it.
             self._finder.join(BOARD_SECONDS)
@@ -383,14 +390,19 @@ class Run:
         self._metrics.tick(0, time.monotonic())
         if self._nodes.is_silent:
             return
-        self._cancel(others)
-        self._cancel(counted_on, force=False)
-        if counted_on:
-            with suppress(self._ray.exceptions.RayError, ConnectionError):
-                _, left = self._ray.wait(
-                    counted_on, num_returns=len(counted_on), timeout=self._patience.grace_seconds, fetch_local=False
-                )
-                self._cancel(left)
+        self._cancel(list(others))
+        self._cancel(list(counted_on), force=False)
+        with suppress(self._ray.exceptions.RayError, ConnectionError):
+            self._cancel(self._wait(counted_on, self._patience.grace_seconds))
+            # An answer that comes while the program leaves the cluster would have Ray end it.
+            self._wait(others, SETTLE_SECONDS)
+
+    def _wait(self, refs: list[Any], seconds: float) -> list[Any]:
+        """Wait for attempts to end, and which of them have not."""
+        if not refs:
+            return []
+        _, left = self._ray.wait(refs, num_returns=len(refs), timeout=seconds, fetch_local=False)
+        return list(left)
 
 
 class _RemoteTraceback(Exception):  # noqa: N818 - shown as the cause of the error itself

@@ -74,6 +74,27 @@ def test_tasks_are_taken_only_a_few_ahead(machines: Machines) -> None:
         results.close()
 
 
+def test_no_thread_calls_ray_when_the_cluster_is_left(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends a program without a word if one does."""
+    import ray
+
+    cancel, joined = ray.cancel, []
+
+    def slow_cancel(*arguments: Any, **options: Any) -> None:
+        time.sleep(0.3)
+        joined.append(ray.is_initialized())
+        cancel(*arguments, **options)
+
+    monkeypatch.setattr(ray, "cancel", slow_cancel)
+    with RayExecutor(machines.address) as executor:
+        results = executor.run(tasks.span, 0.05, range(1000))
+        next(results)
+        results.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("allscan-ray")]
+    assert joined
+    assert all(joined)
+
+
 def test_no_more_tasks_run_at_a_time_than_workers(machines: Machines, tmp_path: Path) -> None:
     with RayExecutor(machines.address, workers=1) as executor:
         spans = [span for _, span in executor.run(tasks.span, 0.1, range(5))]
