@@ -328,6 +328,8 @@ class _Run:
         # Left by a kill while the empty store was laid out.
         shutil.rmtree(self._partial / "layout", ignore_errors=True)
         write_atomically(path, json.dumps(state, default=str).encode())
+        for folder in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _read(self) -> list[PartSummary]:
         request = self._request

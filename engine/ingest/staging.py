@@ -20,7 +20,7 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from allscan.errors import CorruptChunkError, OutputError
+from allscan.errors import ClusterError, CorruptChunkError, OutputError
 from allscan.kernels.wire import from_bytes, to_bytes
 from allscan.storage import write_atomically
 
@@ -127,7 +127,13 @@ class PartWriter:
     def __enter__(self) -> Self:
         import pyarrow as pa
 
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            raise ClusterError(
+                f"{socket.gethostname()} does not see the folder where the ingest puts what it has read",
+                where=str(self._folder),
+                fix="make the store where every machine of the cluster sees the same folder, or give such a one with "
+                "--staging",
+            )
         tag = uuid.uuid4().hex
         self._temporary = {
             suffix: part_path(self._folder, self._summary.number, f"{suffix}.{tag}{PARTIAL}")

@@ -20,7 +20,7 @@ from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.ingest import outputs, reading, request, staging
 from allscan.engine.ingest.pipeline import ingest
 from allscan.engine.store import open_store, verify_store
-from allscan.errors import CorruptChunkError, InputError, OutputError
+from allscan.errors import ClusterError, CorruptChunkError, InputError, OutputError
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -329,6 +329,26 @@ def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path, monkeypatch):
 
 
 # Disks
+
+
+class Elsewhere(EmbeddedExecutor):
+    """Workers on a machine that has its own disk under the driver's path."""
+
+    def run(self, function, shared, tasks, *, memory_bytes=0):
+        for folder in getattr(shared, "folders", ()):
+            assert folder.is_dir()
+            folder.rmdir()
+        return super().run(function, shared, tasks, memory_bytes=memory_bytes)
+
+
+def test_a_worker_that_does_not_see_the_staging_folder_is_told_and_reads_nothing(tmp_path):
+    source = FakeSource("/nowhere/a.vcf", VARIANTS)
+    with pytest.raises(ClusterError, match="does not see the folder") as caught:
+        run(source, tmp_path / "out.zarr", executor=Elsewhere(1))
+    assert "out.zarr.partial" in caught.value.where
+    assert "--staging" in caught.value.fix
+    run(source, tmp_path / "out.zarr")
+    assert verify_store(tmp_path / "out.zarr") == ()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
