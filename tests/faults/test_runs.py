@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.cluster.ray_nodes import Machines
+from tests.cluster.ray_nodes import Machines, environment
 from tests.faults import slow_scan
 from tests.jobs.conftest import Cohort, _cohort_template, cohort
 
@@ -32,10 +34,14 @@ main(sys.argv[2:])
 
 
 def start_run(machines: Machines, job: Path, *, seconds: float = 0.1) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", DRIVER, str(seconds), "run", str(job), "--address", machines.address]
+    return start_program(machines.env, job, machines.address, seconds)
+
+
+def start_program(env: dict[str, str], job: Path, address: str, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DRIVER, str(seconds), "run", str(job), "--address", address]
     return subprocess.Popen(
         command,
-        env=machines.env,
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -120,6 +126,31 @@ def test_a_run_goes_on_on_another_cluster_when_the_head_is_killed(
     machines.start_head()
     finish(start_run(machines, cohort.job(), seconds=0))
     assert results(folder) == embedded(cohort)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_private_cluster_ends_with_its_driver(cohort: Cohort, tmp_path: Path, how: signal.Signals) -> None:
+    env = environment(tmp_path / "none")
+    env = {name: value for name, value in env.items() if not name.startswith("RAY_")}
+    program = start_program(env, cohort.job(), "local", 1.0)
+    with program:
+        wait_for(lambda: commits(cohort.folder / "run") >= 2 or program.poll() is not None)
+        of_cluster = psutil.Process(program.pid).children(recursive=True)
+        assert "raylet" in {process.name() for process in of_cluster}
+        if how == signal.SIGINT:
+            os.killpg(program.pid, how)  # a terminal signals the whole group
+        else:
+            program.send_signal(how)
+        told, errors = program.communicate(timeout=60)
+    assert program.returncode == (130 if how == signal.SIGINT else -how), told + errors
+    assert "Traceback" not in errors
+    assert 2 <= commits(cohort.folder / "run") < 10
+    finish(start_program(env, cohort.job(), "local", 0))
+    assert not list(Path("/tmp").glob(f"allscan-ray-{program.pid}-*"))
+    # Ray's agents try for a minute to tell the head, which is gone, that their raylet is.
+    _, left = psutil.wait_procs(of_cluster, timeout=120 if how == signal.SIGKILL else 5)
+    assert left == []
+    assert results(cohort.folder / "run") == embedded(cohort)
 
 
 def test_a_damaged_chunk_is_named_and_the_other_tasks_are_kept(machines: Machines, cohort: Cohort) -> None:
