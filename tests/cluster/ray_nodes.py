@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,16 +59,24 @@ time.sleep(3600)
 class Node:
     """A node: a process, and all that it starts."""
 
-    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], log: Path, *, inside: Sequence[str] = ()) -> None:
         with log.open("wb") as output:
             self.process = psutil.Popen(
-                [sys.executable, *command],
+                [*inside, sys.executable, *command],
                 env=env,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self.log = log
+
+    def wait(self) -> None:
+        """Wait until everything of the node is up."""
+        deadline = time.monotonic() + 90
+        while b"runtime started" not in self.log.read_bytes():
+            if time.monotonic() > deadline or not self.process.is_running():
+                raise TimeoutError(self.log.read_text())
+            time.sleep(0.1)
 
     def processes(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
@@ -128,12 +137,7 @@ class Machines:
     def _start(self, *command: str) -> Node:
         node = Node(list(command), self.env, self.folder / f"node{len(self.nodes)}.log")
         self.nodes.append(node)
-        deadline = time.monotonic() + 90
-        # Written when everything of the node is up.
-        while b"runtime started" not in node.log.read_bytes():
-            if time.monotonic() > deadline or not node.process.is_running():
-                raise TimeoutError(node.log.read_text())
-            time.sleep(0.1)
+        node.wait()
         return node
 
     def kill_head(self) -> None:
