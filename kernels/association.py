@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.counts import GenotypeCounts
+    from allscan.kernels.relatedness import Relatedness
 
 
 class Status(IntEnum):
@@ -96,6 +97,7 @@ class NullData(NamedTuple):
     dosage_scale: NDArray[np.float64]  # (samples,) factor on copies of ALT: 0.5 for a male coded 0/1 on X, else 1
     member: NDArray[np.bool_]  # (sets, samples) the distinct patterns of analysed samples
     set_of_trait: NDArray[np.int64]  # (traits,) the pattern of each trait
+    relatedness: Relatedness | None = None  # of the samples; None where the job names none
 
 
 class TraitNote(NamedTuple):
