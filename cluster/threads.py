@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def limit_numba_threads() -> None:
     """Give the calling thread one numba thread."""
-    # Not imported here: whoever runs many tasks has called a kernel.
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        numba.set_num_threads(1)
+    # Not imported here: whoever runs many tasks has called a kernel. Another thread may be importing it just now.
+    set_num_threads = getattr(sys.modules.get("numba"), "set_num_threads", None)
+    if set_num_threads is not None:
+        set_num_threads(1)
 
 
 def limit_libraries_to_come() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -103,6 +104,12 @@ def test_a_task_has_one_blas_and_one_numba_thread(workers, kind):
         assert blas
         assert set(blas) == {1}
         assert numba_threads == 1 or (workers, kind) == (1, "threads")
+
+
+def test_a_task_may_begin_while_another_thread_imports_numba(monkeypatch):
+    """A module that is being imported is listed, and has few of its names yet."""
+    monkeypatch.setitem(sys.modules, "numba", types.ModuleType("numba"))
+    assert sorted(result for _, result in EmbeddedExecutor(2, "threads").run(add, 1, [1, 2])) == [2, 3]
 
 
 def test_the_blas_setting_of_the_caller_comes_back():
