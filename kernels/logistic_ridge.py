@@ -1,9 +1,9 @@
 """Ridge-penalised logistic regression of many fits at once, each pass over the features serving all of them.
 
 Newton's method needs the weighted products of all columns at every step of every fit. Here they are taken once, where
-the covariates alone predict: level-0 predictions change the weights of people little. From there L-BFGS (Nocedal & Wright,
-*Numerical Optimization*, algorithm 7.4), preconditioned by those products, needs gradients only: two thin products a
-pass, for all folds and penalties together. It ends at the same optimum, of which there is one.
+the covariates alone predict: level-0 predictions change the weights of people little. From there L-BFGS (Nocedal &
+Wright, *Numerical Optimization*, algorithm 7.4), preconditioned by those products, needs gradients only: two thin
+products a pass, for all folds and penalties together. It ends at the same optimum, of which there is one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ _SMALLEST_STEP = 2.0**-20
 def expit(eta: Array) -> Array:
     """``1 / (1 + exp(−η))``, without overflow."""
     small = np.exp(-np.abs(eta))
-    return np.where(eta >= 0, 1.0, small) / (1.0 + small)
+    out: Array = np.where(eta >= 0, 1.0, small) / (1.0 + small)
+    return out
 
 
 def negative_log_likelihood(y: Array, eta: Array) -> Array:
     """``log(1 + exp(η)) − y η``, without overflow."""
-    return np.maximum(eta, 0.0) + np.log1p(np.exp(-np.abs(eta))) - y * eta
+    out: Array = np.maximum(eta, 0.0) + np.log1p(np.exp(-np.abs(eta))) - y * eta
+    return out
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def minimise(
         Over the features.
     """
     p = data.features.p
-    rounding = float(np.finfo(data.dtype).eps)
+    rounding = max(float(np.finfo(data.dtype).eps), 1e-13)
     descents = [
         _Descent(p, precondition, float(sum_), tolerance, rounding)
         for precondition, sum_ in zip(preconditioners, weight, strict=True)

@@ -116,8 +116,8 @@ def penalties(heritabilities: Sequence[float], p: int, *, binary: bool = False) 
     """Ridge penalties of a grid of heritabilities.
 
     With ``p`` standardised columns, whose weights have variance 1/λ in units of the residual's, the columns have the
-    share ``h² = (p / λ) / (p / λ + 1)`` of the variance: ``λ = p (1 − h²) / h²`` (Mbatchou 2021, 10.1038/s41588-021-00870-7).
-    The residual of a logistic model has the variance π²/3.
+    share ``h² = (p / λ) / (p / λ + 1)`` of the variance: ``λ = p (1 − h²) / h²`` (Mbatchou 2021,
+    10.1038/s41588-021-00870-7). The residual of a logistic model has the variance π²/3.
 
     Parameters
     ----------

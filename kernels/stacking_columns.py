@@ -33,8 +33,10 @@ class Columns(NamedTuple):
 
     def apply(self, strip: NDArray[np.float32], dtype: DTypeLike) -> Array:
         """A standardised copy, shape (rows, p)."""
-        out = np.subtract(strip, self.mean.astype(dtype), dtype=dtype)
+        mean = self.mean.astype(dtype)
+        out: Array = np.subtract(strip, mean, dtype=dtype)
         out *= self.inverse_sd.astype(dtype)
+        out -= ((self.mean - mean) * self.inverse_sd).astype(dtype)  # what rounding left of the mean
         return out
 
 
@@ -141,7 +143,8 @@ def fold_products(
 def membership(chromosome_of_column: NDArray[np.int64], dtype: DTypeLike = np.float64) -> Array:
     """1 where a column is of a chromosome, shape (p, chromosomes)."""
     chromosomes = int(chromosome_of_column.max()) + 1
-    return (chromosome_of_column[:, None] == np.arange(chromosomes)).astype(dtype)
+    out: Array = (chromosome_of_column[:, None] == np.arange(chromosomes)).astype(dtype)
+    return out
 
 
 class Predictions(NamedTuple):

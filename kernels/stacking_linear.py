@@ -207,7 +207,7 @@ def _no_variation(features: Features, chromosome_of_column: NDArray[np.int64], g
 
 
 def _without_each_fold(products: NDArray[np.float64], penalty: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the columns, shape (folds, grid, p), by products of the other folds; NaN where those are not definite."""
+    """Weights of the columns by the other folds, shape (folds, grid, p); NaN where products are not definite."""
     folds, p = len(products), products.shape[1] - 1
     total = products.sum(axis=0)
     out = np.full((folds, len(penalty), p), np.nan)

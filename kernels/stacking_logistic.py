@@ -134,7 +134,7 @@ class LogisticLeaveOneOut:
 
     def memory_bytes(self, n: int, p: int, chromosomes: int, grid: int, folds: int) -> int:  # noqa: ARG002 - it has none
         """Products and factors of each penalty, or their inverses; strips in float64; predictions."""
-        squares = (2 * grid + 4) * 8 * (p + 1) ** 2
+        squares = (grid + 4) * 8 * (p + 1) ** 2
         return (
             squares + 8 * self.strip * (5 * (p + 1) + 8 * grid) + n * (4 * chromosomes + 64 + 8 * grid) + 192 * grid * p
         )
