@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from allscan.engine import association_tests
-from allscan.engine.association_tests import available_tests, find_test
+from allscan.engine import plugins
+from allscan.engine.association_tests import TESTS, find_test
 from allscan.errors import InputError
 from allscan.jobs.job import Job
 from tests.jobs.conftest import Cohort, CommandLine
@@ -64,14 +64,12 @@ def installed(monkeypatch: pytest.MonkeyPatch):
     """Other packages with tests."""
 
     def install(**homes: str) -> None:
-        points = EntryPoints(
-            EntryPoint(name.rstrip("_"), home, association_tests.GROUP) for name, home in homes.items()
-        )
-        monkeypatch.setattr(association_tests, "entry_points", lambda group: points.select(group=group))
-        available_tests.cache_clear()
+        points = EntryPoints(EntryPoint(name.rstrip("_"), home, TESTS.group) for name, home in homes.items())
+        monkeypatch.setattr(plugins, "entry_points", lambda group: points.select(group=group))
+        plugins.forget_installed()
 
     yield install
-    available_tests.cache_clear()
+    plugins.forget_installed()
 
 
 def test_two_packages_of_one_name_are_refused(installed, refusal: Refusal) -> None:
@@ -83,7 +81,7 @@ def test_two_packages_of_one_name_are_refused(installed, refusal: Refusal) -> No
 
 def test_to_list_tests_or_to_use_one_imports_no_other(installed, trap: Path) -> None:
     installed(linear="allscan.kernels.linear:LINEAR", other="allscan_trap:TEST")
-    assert set(available_tests()) == {"linear", "other"}
+    assert set(TESTS.available()) == {"linear", "other"}
     find_test("linear")
     with pytest.raises(InputError):
         find_test("third")
