@@ -54,39 +54,63 @@ def write_cohort(
     sex = rng.integers(1, 3, samples).astype(np.int8) if sex is None else sex
     info = np.where(np.arange(v) % 5 == 0, 0.5, np.nan)
     calls, contig, position, info = (array[skip:stop] for array in (calls, contig, position, info))
-    v = len(calls)
+    return write_calls(path, calls, contig, position, tuple(contigs), build=build, sex=sex, block=block, info=info)
+
+
+def write_calls(
+    path: Path,
+    calls: NDArray[np.int8],
+    contig: NDArray[np.int16],
+    position: NDArray[np.int32],
+    contigs: tuple[str, ...],
+    *,
+    sample_ids: NDArray[np.object_] | None = None,
+    sex: NDArray[np.int8] | None = None,
+    variant_ids: list[str] | None = None,
+    alleles: list[tuple[str, str]] | None = None,
+    n_alt: NDArray[np.int16] | None = None,
+    info: NDArray[np.float64] | None = None,
+    dosage: NDArray[np.float32] | None = None,
+    build: str | None = "GRCh38",
+    block: int = BLOCK,
+) -> Cohort:
+    """Write a store of these calls, -1 missing; of ``dosage``, shape (variants, samples), where there is one."""
+    v, samples = calls.shape
     create_store(
         path,
         n_variants=v,
-        sample_ids=np.array([f"person{i}" for i in range(samples)], object),
-        sample_sex=sex,
-        contigs=tuple(contigs),
+        sample_ids=np.array([f"person{i}" for i in range(samples)], object) if sample_ids is None else sample_ids,
+        sample_sex=np.zeros(samples, np.int8) if sex is None else sex,
+        contigs=contigs,
         contig_lengths=tuple(0 for _ in contigs),
         block_variants=block,
         attributes={"reference_build": build},
     )
     for index in range(-(-v // block)):
-        write_genotypes(path, index, encode_block(calls[index * block : (index + 1) * block]))
-    called = (calls >= 0).sum(axis=1)
-    copies = np.where(calls < 0, 0, calls).sum(axis=1)
+        rows = slice(index * block, (index + 1) * block)
+        is_dosage = None if dosage is None else np.ones(len(calls[rows]), np.bool_)
+        write_genotypes(path, index, encode_block(calls[rows], None if dosage is None else dosage[rows], is_dosage))
+    exact = np.where(calls < 0, np.nan, calls) if dosage is None else dosage.astype(float)
+    called = (~np.isnan(exact)).sum(axis=1)
+    copies = np.nansum(exact, axis=1)
     write_variants(
         path,
         0,
         {
             "variant_contig": contig,
             "variant_position": position,
-            "variant_id": np.array([f"v{i}" for i in range(v)], object),
-            "variant_allele": np.array([["A", "C"]] * v, object),
+            "variant_id": np.array([f"v{i}" for i in range(v)] if variant_ids is None else variant_ids, object),
+            "variant_allele": np.array([("A", "C")] * v if alleles is None else alleles, object),
             "variant_length": np.ones(v, np.int32),
             "variant_n_called": called,
-            "variant_allele_count": copies.astype(float),
-            "variant_allele_frequency": copies / (2 * called),
+            "variant_allele_count": copies,
+            "variant_allele_frequency": copies / np.maximum(2 * called, 1),
             "variant_missing_rate": 1 - called / samples,
             "variant_n_het": (calls == 1).sum(axis=1),
             "variant_n_hom_alt": (calls == 2).sum(axis=1),
             "variant_hwe_neg_log10_p": np.zeros(v),
-            "variant_info": info,
-            "variant_n_alt": np.ones(v, np.int16),
+            "variant_info": np.full(v, np.nan) if info is None else info,
+            "variant_n_alt": np.ones(v, np.int16) if n_alt is None else n_alt,
             "variant_n_haploid": np.zeros(v, np.int32),
         },
     )
