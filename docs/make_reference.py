@@ -10,7 +10,7 @@ import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from allscan.engine.simulation.options import SimulationOptions
 from allscan.engine.store import GenotypeStore, VariantTable
 from allscan.jobs.cli import main as command_line
 from allscan.jobs.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/make_reference.py: change the code, not this page. -->"
@@ -39,7 +42,7 @@ def commands_page() -> str:
         "with a message that says what, where and what to do; 130 stopped by Ctrl-C; 1 a bug. `--debug`, after any",
         "command, shows where an error arose; `--help` shows what stands here.",
     ]
-    for name, command in command_line.commands.items():
+    for name, command in _commands(command_line, ""):
         context = click.Context(command, info_name=name)
         parameters = command.get_params(context)
         arguments = [str(p.metavar) for p in parameters if isinstance(p, click.Argument)]
@@ -51,6 +54,15 @@ def commands_page() -> str:
             lines += ["", "| option | meaning |", "|---|---|"]
             lines += rows
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: click.Group, before: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command, those of groups with the group's name before their own."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def python_page() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from allscan.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -112,6 +112,17 @@ def same_contig(one: str, other: str) -> bool:
         return True
     canonical = canonical_name(one)
     return canonical is not None and canonical == canonical_name(other)
+
+
+def holding_chromosome(contig: str, chromosomes: Sequence[str]) -> int | None:
+    """Index of the chromosome that a contig is, or (PLINK's XY, PAR1, PAR2) is a part of; None: of none of them.
+
+    >>> holding_chromosome("chr2", ["1", "2"]), holding_chromosome("XY", ["1", "X"]), holding_chromosome("MT", ["1"])
+    (1, 1, None)
+    """
+    part_of_x = _CLASSES.get(canonical_name(contig) or "") == PloidyClass.PAR
+    found = [k for k, name in enumerate(chromosomes) if same_contig(name, "X" if part_of_x else contig)]
+    return found[0] if found else None
 
 
 def sort_contigs(contigs: Iterable[str]) -> list[str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from allscan.engine.ploidy import count_classes
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
 from allscan.kernels.block import take
@@ -29,6 +28,8 @@ has not done so (about 100 MB more, once)."""
 
 MAX_BATCH_TRAITS = 256
 MAX_PANEL_BYTES = 3 << 29
+HELD_NULL_BYTES = 1 << 29
+"""Null models of several chromosomes are held together while they have no more bytes than this."""
 _SECONDS_PER_GENOTYPE = 2.5e-10  # to read and count it, of one core
 _SECONDS_PER_PRODUCT = 1.4e-11
 _SECONDS_PER_RESULT = 2e-7  # from products to bytes on the disk, of one core
@@ -73,22 +74,26 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
     size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
         batches = largest(size)
-        if size == 1 or _null_bytes(n_samples, batches) <= MAX_PANEL_BYTES:
+        if size == 1 or null_bytes(n_samples, batches) <= MAX_PANEL_BYTES:
             return batches
         size //= 2
 
 
-def _null_bytes(n_samples: int, batches: Batches) -> int:
+def null_bytes(n_samples: int, batches: Batches) -> int:
+    """Bytes of the null models of a batch, for one chromosome class (and chromosome)."""
     panels = panel_bytes(n_samples, batches.columns, np.float32) + panel_bytes(n_samples, batches.columns, np.float64)
     return panels + batches.patterns * n_samples + batches.listed * 8
 
 
-def shared_memory(store: GenotypeStore, design: Design, batches: Batches, rows: NDArray[np.int64] | None) -> int:
-    """Bytes that all tasks share: the program, the design, and null models of each chromosome class."""
+def shared_memory(
+    store: GenotypeStore, design: Design, batches: Batches, rows: NDArray[np.int64] | None, held: int
+) -> int:
+    """Bytes that all tasks share: the program, the design, and the null models that are ``held`` at a time."""
     n = store.n_samples
-    classes = len(count_classes(store, rows))
-    fitting = n * 8 * (batches.traits + 4 * design.covariates.shape[1] + 4 * min(batches.traits, 16))
-    nulls = classes * _null_bytes(n, batches)
+    # Values of the traits while null models are made; with offsets these too, and the differences.
+    of_traits = batches.traits * (1 if design.offsets is None else 3)
+    fitting = n * 8 * (of_traits + 4 * design.covariates.shape[1] + 4 * min(batches.traits, 16))
+    nulls = held * null_bytes(n, batches)
     return int(BASE_MEMORY + nulls + fitting + 2 * design.traits.nbytes + 8 * (0 if rows is None else len(rows)))
 
 

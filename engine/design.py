@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from allscan.engine.offsets import Offsets
+
 MALE = 1
 FEMALE = 2
 UNKNOWN_SEX = 0
@@ -33,6 +35,7 @@ class Design:
     sex: NDArray[np.int8]  # (samples,) 1 male, 2 female, 0 unknown
     strata: tuple[str, ...] = ("all",)
     stratum_members: NDArray[np.bool_] | None = None  # (strata, samples); None: everybody in the only stratum
+    offsets: Offsets | None = None  # what the rest of the genome predicts of each trait: of these samples and traits
 
     def __post_init__(self) -> None:
         n = len(self.store_rows)

@@ -8,17 +8,17 @@ that of its parts. What differs between two manifests is therefore what has to b
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import allscan.kernels
-from allscan.engine.ploidy import store_classes
+from allscan.engine.hashing import content_hash
+from allscan.engine.ploidy import CLASSES, chromosome_of_code, null_codes, offset_chromosomes
 from allscan.errors import FileFormatError
 from allscan.kernels.missingness import trait_patterns
 
@@ -33,7 +33,6 @@ MANIFEST = "manifest.json"
 RESULTS_VERSION = 2
 """Of the results cube."""
 FORMAT_VERSION = 1
-_DIGITS = 32  # hexadecimal ones of a hash
 
 EVERYTHING = {"program": "the program", "parameters": "the parameters of the scan"}
 """Parts on which every result depends, in words."""
@@ -52,7 +51,7 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """Hash of the whole scan."""
-        return _hash(json.dumps(asdict(self), sort_keys=True))
+        return content_hash(json.dumps(asdict(self), sort_keys=True))
 
     @property
     def all_traits(self) -> set[str]:
@@ -62,18 +61,18 @@ class Manifest:
     @cached_property
     def everything(self) -> str:
         """Hash of what every result depends on."""
-        return _hash(json.dumps(self.common, sort_keys=True))
+        return content_hash(json.dumps(self.common, sort_keys=True))
 
     def of_task(self, task: ScanTask) -> str:
         """Hash of one task."""
-        return _hash(self._batches[task.stratum][task.batch], self.runs[task.index])
+        return content_hash(self._batches[task.stratum][task.batch], self.runs[task.index])
 
     @cached_property
     def _batches(self) -> list[list[str]]:
         """Hash of all that the tasks of a stratum and batch share."""
         size = self.traits_per_task
         return [
-            [_hash(self.everything, *traits[first : first + size]) for first in range(0, len(traits), size)]
+            [content_hash(self.everything, *traits[first : first + size]) for first in range(0, len(traits), size)]
             for traits in self.traits
         ]
 
@@ -111,27 +110,29 @@ def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: Scan
     # Regions say which variants there are, and the hashes of the runs say that.
     parameters["filter"] = {name: value for name, value in parameters["filter"].items() if name != "regions"}
     common = {
-        "program": _hash(program_digest(), str(RESULTS_VERSION)),
-        "parameters": _hash(json.dumps(parameters, sort_keys=True, default=str)),
+        "program": content_hash(program_digest(), str(RESULTS_VERSION)),
+        "parameters": content_hash(json.dumps(parameters, sort_keys=True, default=str)),
     }
     rows = _row_hashes(design)
     return Manifest(
         common=common,
         traits=tuple(_of_traits(design, design.members(g), rows) for g in range(len(design.strata))),
-        runs=_runs(store, plan),
+        runs=_runs(store, plan, offset_chromosomes(design)),
         traits_per_task=plan.traits_per_task,
         variants_per_task=plan.variants_per_task,
     )
 
 
 def _of_traits(design: Design, members: NDArray[np.bool_], rows: NDArray[np.uint64]) -> tuple[str, ...]:
-    """Hash of each trait: its values, and the people who have one, with all that is known of them."""
+    """Hash of each trait: its values and offsets, and the people who have one, with all that is known of them."""
     of_trait, first = trait_patterns(design.traits, members)
     present = [members & ~np.isnan(design.traits[:, trait]) for trait in first]
-    people = [_hash(rows[who]) for who in present]
-    return tuple(
-        _hash(people[pattern], design.traits[present[pattern], trait]) for trait, pattern in enumerate(of_trait)
-    )
+    people = [content_hash(rows[who]) for who in present]
+    hashes = []
+    for trait, pattern in enumerate(of_trait):
+        offset = () if design.offsets is None else (design.offsets.digest(trait),)
+        hashes.append(content_hash(people[pattern], design.traits[present[pattern], trait], *offset))
+    return tuple(hashes)
 
 
 def _row_hashes(design: Design) -> NDArray[np.uint64]:
@@ -154,7 +155,7 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def _runs(store: GenotypeStore, plan: ScanPlan) -> tuple[str, ...]:
+def _runs(store: GenotypeStore, plan: ScanPlan, chromosomes: tuple[str, ...]) -> tuple[str, ...]:
     size = store.block_variants
     contents = store.block_checksums
     hashes = []
@@ -163,8 +164,18 @@ def _runs(store: GenotypeStore, plan: ScanPlan) -> tuple[str, ...]:
         blocks, of_row = np.unique(rows // size, return_inverse=True)
         first, last = int(rows[0]), int(rows[-1]) + 1
         quality = store.column("variant_info", first, last)[rows - first]
-        hashes.append(_hash(contents[blocks], of_row * size + rows % size, store_classes(store, rows), quality))
+        codes = null_codes(store, rows, chromosomes)
+        kinds = (codes % CLASSES).astype(np.uint8)
+        rest = _rest_of_genome(codes, chromosomes) if chromosomes else ()
+        hashes.append(content_hash(contents[blocks], of_row * size + rows % size, kinds, quality, *rest))
     return tuple(hashes)
+
+
+def _rest_of_genome(codes: NDArray[np.uint16], chromosomes: tuple[str, ...]) -> tuple[str, NDArray[np.uint16]]:
+    """What says, of each variant, without which chromosome the prediction is that is taken off."""
+    used, of_variant = np.unique(codes, return_inverse=True)
+    names = json.dumps([chromosome_of_code(int(code), chromosomes) for code in used])
+    return names, of_variant.astype(np.uint16)
 
 
 def changes(before: Manifest, now: Manifest) -> list[str]:
@@ -173,7 +184,7 @@ def changes(before: Manifest, now: Manifest) -> list[str]:
     if told:
         return [f"{words} changed: everything is computed again" for words in told]
     for plural, of_before, of_now in (
-        ("traits (values, people, their covariates)", before.all_traits, now.all_traits),
+        ("traits (values, people, their covariates, null models)", before.all_traits, now.all_traits),
         ("runs of variants", set(before.runs), set(now.runs)),
     ):
         kept = len(of_before & of_now)
@@ -189,18 +200,5 @@ def program_digest() -> str:
     """Hash of the sources that compute results: the kernels, and what the engine makes of genotypes and traits."""
     engine = Path(__file__).parent
     sources = [path for folder in allscan.kernels.__path__ for path in sorted(Path(folder).glob("*.py"))]
-    sources += [engine / name for name in ("ploidy.py", "scoring.py", "chromosomes.py")]
-    return _hash(*(path.read_bytes() for path in sources))
-
-
-def _hash(*parts: str | bytes | NDArray[Any]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            content = np.ascontiguousarray(part).tobytes()
-        else:
-            content = part.encode() if isinstance(part, str) else part
-        # With its length: parts that meet at another place are other parts.
-        digest.update(len(content).to_bytes(8, "little"))
-        digest.update(content)
-    return digest.hexdigest()[:_DIGITS]
+    sources += [engine / name for name in ("ploidy.py", "scoring.py", "chromosomes.py", "offsets.py")]
+    return content_hash(*(path.read_bytes() for path in sources))

@@ -9,8 +9,18 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import Region, same_contig
-from allscan.engine.costs import core_seconds, seconds_per_variant, shared_memory, task_memory, trait_batches
+from allscan.engine.costs import (
+    HELD_NULL_BYTES,
+    core_seconds,
+    null_bytes,
+    seconds_per_variant,
+    shared_memory,
+    task_memory,
+    trait_batches,
+)
 from allscan.engine.manifest import Manifest, manifest_of
+from allscan.engine.null_groups import NullGroup, null_groups
+from allscan.engine.ploidy import offset_chromosomes
 from allscan.errors import InputError
 from allscan.kernels.association import Missing, Model, Precision, ScanOptions
 
@@ -98,6 +108,7 @@ class ScanPlan:
     expected_seconds: float
     output_bytes: int
     rows: NDArray[np.int64] | None  # store rows to test; None: all
+    groups: tuple[NullGroup, ...]  # of variant runs: their null models are held at the same time
     manifest: Manifest | None = None  # what the tasks are made of; a plan that is to run has one
 
     @property
@@ -120,6 +131,11 @@ class ScanPlan:
     def n_tasks(self) -> int:
         """Tasks in all."""
         return len(self.strata) * self.n_batches * self.n_runs
+
+    @property
+    def nulls_held(self) -> int:
+        """Null models of a batch that are held at a time."""
+        return max(len(group.codes) for group in self.groups)
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -209,7 +225,9 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     batches = trait_batches(store.n_samples, design, spec)
     variants = _task_variants(store, n_variants, batches)
     task = task_memory(store, design, spec, batches, variants, outputs)
-    shared = shared_memory(store, design, batches, rows)
+    most_held = HELD_NULL_BYTES // max(1, null_bytes(store.n_samples, batches))
+    groups = null_groups(store, rows, variants, offset_chromosomes(design), most_held)
+    shared = shared_memory(store, design, batches, rows, max(len(group.codes) for group in groups))
     fitting = (memory_bytes - shared) // task
     if fitting < 1:
         need = (shared + task) / 2**30
@@ -234,5 +252,6 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
         expected_seconds=core_seconds(store, batches, n_variants, repeats, cells) / workers,
         output_bytes=cells * RESULT_BYTES + n_variants * 30,
         rows=rows,
+        groups=groups,
     )
     return replace(plan, manifest=manifest_of(store, design, spec, plan))

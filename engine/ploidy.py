@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from allscan.engine.chromosomes import PloidyClass, ploidy_classes
+from allscan.engine.chromosomes import PloidyClass, holding_chromosome, ploidy_classes
 from allscan.engine.design import FEMALE, MALE
+from allscan.engine.offsets import ALL
 from allscan.kernels.association import Model, NullData, Status, TraitNote
 from allscan.kernels.counts import SampleSets, sample_sets
 from allscan.kernels.missingness import missingness_patterns
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ADDED_SEX = "sex (added on chromosome X)"
 COUNTED_ROWS = 1 << 20  # variants that are looked at together
+CLASSES = 8  # room for those of PloidyClass
 
 
 class ClassNull(NamedTuple):
@@ -36,19 +38,37 @@ class ClassNull(NamedTuple):
     haploid: bool  # everybody has one allele (MT)
 
 
-def store_classes(store: GenotypeStore, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Chromosome class of variants of the store (ascending), shape (variants,); PAR counts as autosome."""
-    classes = np.zeros(len(rows), np.uint8)
+def offset_chromosomes(design: Design) -> tuple[str, ...]:
+    """Chromosomes that have null models of their own, as the rest of the genome is another one for each."""
+    return () if design.offsets is None else design.offsets.chromosomes
+
+
+def null_codes(store: GenotypeStore, rows: NDArray[np.int64], chromosomes: tuple[str, ...] = ()) -> NDArray[np.uint16]:
+    """Which null models variants of the store (ascending) are tested with, shape (variants,).
+
+    The chromosome class (PAR counts as autosome), plus ``CLASSES`` times the number, from 1, of the chromosome
+    among ``chromosomes``; 0 for a contig that is none of them.
+    """
+    codes = np.zeros(len(rows), np.uint16)
     if not len(rows):
-        return classes
+        return codes
     first, last = int(rows[0]), int(rows[-1]) + 1
     contig = store.column("variant_contig", first, last)[rows - first]
     position = store.column("variant_position", first, last)[rows - first]
     for index in np.unique(contig):
         here = contig == index
-        classes[here] = ploidy_classes(store.contigs[index], position[here], store.reference_build)
-    classes[classes == PloidyClass.PAR] = PloidyClass.AUTOSOME
-    return classes
+        name = store.contigs[index]
+        kinds = ploidy_classes(name, position[here], store.reference_build)
+        kinds[kinds == PloidyClass.PAR] = PloidyClass.AUTOSOME
+        holding = holding_chromosome(name, chromosomes)
+        codes[here] = kinds + CLASSES * np.uint16(0 if holding is None else 1 + holding)
+    return codes
+
+
+def chromosome_of_code(code: int, chromosomes: tuple[str, ...]) -> str:
+    """The chromosome whose variants have a code of :func:`null_codes`; ``ALL`` for those of none."""
+    number = code // CLASSES
+    return chromosomes[number - 1] if number else ALL
 
 
 def count_classes(store: GenotypeStore, rows: NDArray[np.int64] | None = None) -> dict[PloidyClass, int]:
@@ -58,13 +78,13 @@ def count_classes(store: GenotypeStore, rows: NDArray[np.int64] | None = None) -
     for start in range(0, count, COUNTED_ROWS):
         stop = min(start + COUNTED_ROWS, count)
         some = np.arange(start, stop) if rows is None else rows[start:stop]
-        kinds, numbers = np.unique(store_classes(store, some), return_counts=True)
+        kinds, numbers = np.unique(null_codes(store, some), return_counts=True)
         found.update(dict(zip(kinds.tolist(), numbers.tolist(), strict=True)))
     return {PloidyClass(kind): found[kind] for kind in sorted(found)}
 
 
 def fit_class_null(
-    kind: PloidyClass,
+    code: int,
     test: AssociationTest,
     store: GenotypeStore,
     design: Design,
@@ -72,11 +92,21 @@ def fit_class_null(
     stratum: int,
     traits: NDArray[np.int64],
 ) -> tuple[ClassNull | None, tuple[TraitNote, ...]]:
-    """Fit the null models of a trait batch for one chromosome class.
+    """Fit the null models of a trait batch for one chromosome class and, with offsets, one chromosome.
 
-    Returns None where the class cannot be tested: X or Y when nobody's sex is known.
+    Parameters
+    ----------
+    code
+        Of the variants that are to be tested, from :func:`null_codes`.
+    traits
+        Indices of the batch's traits in the design.
+
+    Returns
+    -------
+    None in place of the null models where the class cannot be tested: X or Y when nobody's sex is known.
     """
     n = store.n_samples
+    kind = PloidyClass(code % CLASSES)
     members = design.members(stratum)
     sex = np.zeros(n, np.int8)
     sex[design.store_rows[members]] = design.sex[members]
@@ -103,7 +133,8 @@ def fit_class_null(
     elif counted and kind == PloidyClass.MT:
         scale[:] = 0.5
     member, set_of_trait = missingness_patterns(values)
-    data = NullData(values, covariates, names, scale, member, set_of_trait)
+    offset = _offset(code, values, design, traits)
+    data = NullData(values, covariates, names, scale, member, set_of_trait, offset=offset)
     null, notes = test.fit_null(data, spec.options, spec.test_options)
     if males is not None:
         male_sets = sample_sets(member & (sex == MALE))
@@ -112,3 +143,17 @@ def fit_class_null(
     prefix = "" if kind == PloidyClass.AUTOSOME else f"chromosome {kind.name}: "
     notes = tuple(note._replace(message=prefix + note.message) for note in notes)
     return ClassNull(null, sample_sets(member), set_of_trait, males, male_sets, kind == PloidyClass.MT), notes
+
+
+def _offset(
+    code: int, values: NDArray[np.float64], design: Design, traits: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Offsets of the samples of the store (samples, traits), zero where a sample is not analysed; None: no offsets."""
+    if design.offsets is None:
+        return None
+    chromosome = chromosome_of_code(code, design.offsets.chromosomes)
+    offset = np.zeros(values.shape)
+    for k in range(len(traits)):  # one at a time: of all together there would be another array of this size
+        offset[design.store_rows, k] = design.offsets.of(chromosome, traits[k : k + 1])[:, 0]
+    offset[np.isnan(values)] = 0.0
+    return offset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.manifest import MANIFEST, changes
 from allscan.engine.plan import ScanTask
-from allscan.engine.ploidy import ClassNull, count_classes, fit_class_null
+from allscan.engine.ploidy import CLASSES, ClassNull, fit_class_null, offset_chromosomes
 from allscan.engine.results import CUBE, ResultsCube, create_cube, cube_columns, write_block
 from allscan.engine.reuse import (
     COMMITS,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from allscan.engine.chromosomes import PloidyClass
     from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.store import GenotypeStore
@@ -235,21 +234,37 @@ def _cube_digest(cube: Place) -> str | None:
     return None if digest is None else str(digest)
 
 
-def _batch_nulls(
-    test: AssociationTest,
-    store: GenotypeStore,
-    design: Design,
-    spec: ScanSpec,
-    stratum: int,
-    traits: NDArray[np.int64],
-    kinds: Iterable[PloidyClass],
-) -> tuple[dict[int, ClassNull | None], list[TraitNote]]:
-    nulls: dict[int, ClassNull | None] = {}
-    notes: list[TraitNote] = []
-    for kind in kinds:
-        nulls[int(kind)], of_class = fit_class_null(kind, test, store, design, spec, stratum, traits)
-        notes += of_class
-    return nulls, notes
+@dataclass
+class _BatchNulls:
+    """Null models of a stratum's trait batch: those that a group of tasks needs, made when it comes to them."""
+
+    test: AssociationTest
+    store: GenotypeStore
+    design: Design
+    spec: ScanSpec
+    stratum: int
+    traits: NDArray[np.int64]  # indices in the design
+    held: dict[int, ClassNull | None] = field(default_factory=dict)
+    notes: dict[TraitNote, None] = field(default_factory=dict)  # each once, in order
+    classes: set[int] = field(default_factory=set)  # PloidyClass of those that were made
+
+    def hold(self, codes: Iterable[int]) -> dict[int, ClassNull | None]:
+        """Make the null models of some variants (codes of ``null_codes``), and forget the others."""
+        self.held = {code: self.held[code] for code in codes if code in self.held}
+        for code in codes:
+            if code in self.held:
+                continue
+            made = fit_class_null(code, self.test, self.store, self.design, self.spec, self.stratum, self.traits)
+            self.held[code], notes = made
+            self.notes.update(dict.fromkeys(notes))
+            self.classes.add(code % CLASSES)
+        return self.held
+
+    def note(self, codes: Iterable[int]) -> None:
+        """Find out what is to be noted, where all tasks were done before: once for each chromosome class."""
+        for code in codes:
+            if code % CLASSES not in self.classes:
+                self.hold((code,))
 
 
 def run_scan(
@@ -285,7 +300,7 @@ def run_scan(
         tally.add(ScanTask.of_name(name), TaskReport(**commit))
     resumed = tally.tasks
     test = find_test(spec.test)
-    kinds = tuple(count_classes(store, plan.rows))
+    chromosomes = offset_chromosomes(design)
     total = plan.n_variants * len(plan.strata) * plan.n_batches
     notes: list[tuple[str, str, str]] = []
 
@@ -293,29 +308,39 @@ def run_scan(
         if on_progress:
             on_progress(ScanProgress(tally.tasks, plan.n_tasks, resumed, tally.variants, total, stage, task))
 
+    def run_tasks(
+        batch: int, nulls: _BatchNulls, codes: tuple[int, ...], kept: tuple[int, ...], tasks: Iterable[ScanTask]
+    ) -> None:
+        names = design.trait_names[plan.batch_traits(batch)]
+        computed = tuple(name for k, name in enumerate(names) if k not in kept)
+        if kept:
+            some = np.array([trait for k, trait in enumerate(nulls.traits) if k not in kept], np.int64)
+            nulls.held = {}
+            nulls = replace(nulls, traits=some, held={}, notes={}, classes=set())
+        tell(Stage.NULL_MODELS)
+        held = nulls.hold(codes) if computed else {}
+        tell(Stage.SCAN)
+        shared = ScanShared(store, plan, spec, held, chromosomes, output, plan.strata, computed, kept, earlier)
+        for task, timed in executor.run(run_timed_task, shared, tasks, memory_bytes=plan.task_memory_bytes):
+            report = timed.report
+            tally.add(task, report)
+            tell(Stage.SCAN, FinishedTask(task.name, timed.seconds, timed.node, report.variants, report.hits))
+
     for stratum, stratum_name in enumerate(plan.strata):
         for batch in range(plan.n_batches):
             traits = plan.batch_traits(batch)
-            names = design.trait_names[traits]
-            tell(Stage.NULL_MODELS)
-            nulls, of_batch = _batch_nulls(test, store, design, spec, stratum, np.arange(plan.n_traits)[traits], kinds)
-            notes += [(names[note.trait], stratum_name, note.message) for note in of_batch]
-            tell(Stage.SCAN)
-            for kept, tasks in _by_kept(tally.waiting(stratum, batch), earlier, len(names)).items():
-                computed = [trait for trait in range(len(names)) if trait not in kept]
-                if kept:
-                    some = traits.start + np.array(computed, np.int64)
-                    nulls = _batch_nulls(test, store, design, spec, stratum, some, kinds)[0] if computed else {}
-                shared = ScanShared(
-                    store, plan, spec, nulls, output, plan.strata, tuple(names[k] for k in computed), kept, earlier
-                )
-                for task, timed in executor.run(run_timed_task, shared, tasks, memory_bytes=plan.task_memory_bytes):
-                    report = timed.report
-                    tally.add(task, report)
-                    tell(
-                        Stage.SCAN,
-                        FinishedTask(task.name, timed.seconds, timed.node, report.variants, report.hits),
-                    )
+            nulls = _BatchNulls(test, store, design, spec, stratum, np.arange(plan.n_traits)[traits])
+            for group in plan.groups:
+                if tally.is_done(stratum, batch, group.runs):
+                    nulls.note(group.codes)
+                    continue
+                waiting = tally.waiting(stratum, batch, group.runs)
+                for kept, tasks in _by_kept(waiting, earlier, len(nulls.traits)).items():
+                    if tasks:
+                        run_tasks(batch, nulls, group.codes, kept, tasks)
+                    else:
+                        nulls.note(group.codes)
+            notes += [(design.trait_names[traits][n.trait], stratum_name, n.message) for n in nulls.notes]
     tell(Stage.HITS)
     try:
         n_hits = compact_hits(output, ResultsCube(output), tally.with_hits())

@@ -1,4 +1,4 @@
-"""From variants of the store to arrays of results: block by block, chromosome class by chromosome class."""
+"""From variants of the store to arrays of results: block by block, null model by null model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.ploidy import ClassNull, store_classes
+from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
 from allscan.kernels.block import Encoding, concatenate, take
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
@@ -40,7 +40,8 @@ class ScanShared(NamedTuple):
     store: GenotypeStore
     plan: ScanPlan
     spec: ScanSpec
-    nulls: dict[int, ClassNull | None]  # by PloidyClass
+    nulls: dict[int, ClassNull | None]  # by the codes of null_codes
+    chromosomes: tuple[str, ...]  # that have null models of their own
     output: Place
     strata: tuple[str, ...]
     traits: tuple[str, ...]  # of the batch, those that are computed
@@ -58,7 +59,7 @@ class BlockResult:
 
 
 def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
-    """Results of variants of the store, block by block, class by class."""
+    """Results of variants of the store, block by block, null model by null model."""
     test = find_test(shared.spec.test)
     names = tuple(column.name for column in test.columns(shared.spec.options))
     shape = (len(shared.traits), len(rows))
@@ -66,22 +67,22 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     columns["n"] = np.zeros(shape, np.int32)
     columns["status"] = np.zeros(shape, np.uint8)
     result = BlockResult(names, columns)
-    classes = store_classes(shared.store, rows)
+    codes = null_codes(shared.store, rows, shared.chromosomes)
     size = shared.store.block_variants
     blocks = np.unique(rows // size)
     for some, block in _read_together(shared.store, blocks):
         inside = np.flatnonzero(np.isin(rows // size, some))
         # Where each of the blocks begins in the one that they make.
         place = np.searchsorted(some, rows[inside] // size) * size + rows[inside] % size
-        for kind in np.unique(classes[inside]):
-            of_kind = classes[inside] == kind
-            here, local = inside[of_kind], place[of_kind]
+        for code in np.unique(codes[inside]):
+            of_code = codes[inside] == code
+            here, local = inside[of_code], place[of_code]
             part = block if len(local) == block.n_variants else take(block, local)
-            state = shared.nulls[int(kind)]
+            state = shared.nulls[int(code)]
             if state is None:
                 columns["status"][:, here] = Status.SEX_UNKNOWN
                 continue
-            _score_part(test, part, state, PloidyClass(kind), shared, here, result)
+            _score_part(test, part, state, PloidyClass(code % CLASSES), shared, here, result)
     if shared.spec.filter.min_info > 0:
         info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
         low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes

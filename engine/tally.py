@@ -54,10 +54,14 @@ class Tally:
         if report.hits:
             self._hits.append(task)
 
-    def waiting(self, stratum: int, batch: int) -> Iterator[ScanTask]:
-        """Tasks that are not done, in order."""
+    def waiting(self, stratum: int, batch: int, runs: range) -> Iterator[ScanTask]:
+        """Tasks of some runs that are not done, in order."""
         done = self._done[stratum * self._plan.n_batches + batch]
-        return (ScanTask(stratum, batch, index) for index in range(self._plan.n_runs) if not done[index])
+        return (ScanTask(stratum, batch, index) for index in runs if not done[index])
+
+    def is_done(self, stratum: int, batch: int, runs: range) -> bool:
+        """Whether all tasks of some runs are done."""
+        return next(self.waiting(stratum, batch, runs), None) is None
 
     @property
     def status_counts(self) -> dict[str, int]:

@@ -18,6 +18,8 @@ from allscan.errors import FileFormatError, InputError, JobError, quoting_people
 from allscan.jobs.check_report import CheckReport, TraitLine
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
+from allscan.jobs.null_model import ROLE as NULL_MODEL
+from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
 from allscan.jobs.validation import key_name
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
@@ -64,6 +66,7 @@ class CheckedJob:
     inputs: tuple[InputFile, ...]
     science: dict[str, Any]  # key path → value or content hash: what may not change within a run folder
     report: CheckReport
+    null_model: LoadedNullModel | None = None
 
 
 def check_job(job: Job) -> CheckedJob:
@@ -76,6 +79,8 @@ def check_job(job: Job) -> CheckedJob:
     """
     store = _open_genotypes(job)
     inputs = _hash_inputs(job)
+    null_model = load_null_model(job)
+    inputs += () if null_model is None else null_model.inputs
     filter_, n_in_regions = _variant_filter(job, store)
     section, codes = job.spec.covariates, job.spec.samples.sex_codes
     with quoting_people():
@@ -102,6 +107,7 @@ def check_job(job: Job) -> CheckedJob:
         sex=sex,
     )
     spec = _scan_spec(job, filter_)
+    design = align_null_model(job, null_model, store, design, find_test(spec.test))
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,
@@ -123,6 +129,7 @@ def check_job(job: Job) -> CheckedJob:
         formula=section.formula if section is not None else None,
         covariates=table.covariate_names,
         dropped_covariates=_dropped_covariates(design),
+        null_model=() if null_model is None else tuple(null_model.lines()),
         filters=_told_filters(job),
         n_in_regions=n_in_regions,
         n_sex_linked=n_sex_linked,
@@ -135,7 +142,7 @@ def check_job(job: Job) -> CheckedJob:
             *machine_warnings(),
         ),
     )
-    return CheckedJob(store, design, spec, inputs, _science(job, store, inputs), report)
+    return CheckedJob(store, design, spec, inputs, _science(job, store, inputs), report, null_model)
 
 
 def _open_genotypes(job: Job) -> GenotypeStore:
@@ -168,19 +175,23 @@ def _open_genotypes(job: Job) -> GenotypeStore:
 
 
 def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
-    """Key path and spelling of every table and list that the job names."""
+    """Key path and spelling of everything that the job reads beside its genotypes."""
     spec = job.spec
     named: list[tuple[tuple[str | int, ...], str]] = [(("traits", "file"), spec.traits.file)]
     if spec.covariates is not None:
         named.append((("covariates", "file"), spec.covariates.file))
     named += [(("samples", "keep", i), path) for i, path in enumerate(spec.samples.keep)]
     named += [(("samples", "exclude", i), path) for i, path in enumerate(spec.samples.exclude)]
+    if spec.null_model is not None:
+        named.append((tuple(NULL_MODEL.split(".")), spec.null_model.load))
     return named
 
 
 def _hash_inputs(job: Job) -> tuple[InputFile, ...]:
     inputs = []
     for key_path, spelled in named_files(job):
+        if key_name(key_path) == NULL_MODEL:
+            continue  # which knows its hash
         path = job.resolve(spelled)
         where = job.locate(*key_path)
         try:

@@ -44,6 +44,7 @@ class CheckReport:
     formula: str | None
     covariates: tuple[str, ...]
     dropped_covariates: tuple[tuple[str, str], ...]  # (name, reason)
+    null_model: tuple[str, ...]  # in words; nothing where the job names none
     filters: tuple[str, ...]
     n_in_regions: int
     n_sex_linked: int  # variants on X and Y outside the pseudo-autosomal regions
@@ -68,6 +69,7 @@ class CheckReport:
             *_labelled("samples", self._sample_lines(examples)),
             *_labelled("traits", self._trait_lines()),
             *_labelled("covariates", self._covariate_lines()),
+            *_labelled("null model", list(self.null_model)),
             *_labelled("variants", self._variant_lines()),
             *_labelled("notes", list(self.notes)),
             *_labelled("warnings", list(self.warnings)),

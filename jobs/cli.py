@@ -13,6 +13,7 @@
     resume RUN                 go on with a run
     report DIR                 write the report again
     export DIR                 write one trait's results in another format
+    null-model export RUN      write a null model for REGENIE
     simulate OUT               make a cohort with known truth
     schema                     describe the job file
     deployment NAME            a file that starts a cluster
@@ -32,6 +33,7 @@ import click
 
 from allscan.jobs import run_commands
 from allscan.jobs.command import PLACE, Group, LocalPathType, cluster_options, promise, runtime_options
+from allscan.jobs.null_model_commands import null_model
 from allscan.jobs.simulate_command import SimulateCommand
 
 if TYPE_CHECKING:
@@ -249,6 +251,7 @@ def export(directory: Place, trait: str, format_name: str, out: Path, stratum: s
     click.echo(write_export(folder.path, trait, format_name, out, stratum=stratum, overwrite=overwrite))
 
 
+main.add_command(null_model)
 main.add_command(SimulateCommand())
 
 

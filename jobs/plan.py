@@ -52,6 +52,8 @@ class PlanReport:
     objects_written: int
     free_disk_bytes: int | None  # None: object storage has no end
     output: str
+    null_model: str | None = None  # the one that the job names
+    nulls_held: int = 1  # null models of a batch that are held at a time
 
     def __repr__(self) -> str:
         return self.text()
@@ -83,6 +85,7 @@ class PlanReport:
                 f"in {self.n_samples:,} people",
                 f"tasks       {self.n_tasks:,} of up to {self.variants_per_task:,} variants × "
                 f"{self.traits_per_task:,} traits",
+                *self._null_model_lines(),
                 *(self._cluster_lines() if self.on_cluster else self._machine_lines()),
                 f"CPU time    {format_cpu_time(self.cpu_seconds)} on CPUs like this one, from the rate of one block, "
                 "measured just now",
@@ -90,6 +93,11 @@ class PlanReport:
                 f"output      {self.output}",
             ]
         )
+
+    def _null_model_lines(self) -> list[str]:
+        if self.null_model is None:
+            return []
+        return [f"null model  {self.null_model}; of at most {self.nulls_held} chromosomes in memory at a time"]
 
     def _machine_lines(self) -> list[str]:
         asked = self.workers_asked or self.workers
@@ -167,6 +175,8 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         objects_written=written * scan.n_tasks,
         free_disk_bytes=None if isinstance(job.output, ObjectPlace) else free_space(job.output),
         output=job.spec.output,
+        null_model=None if checked.null_model is None else checked.null_model.path,
+        nulls_held=scan.nulls_held,
     )
     return PlannedJob(scan, memory, report)
 

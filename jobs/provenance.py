@@ -175,6 +175,7 @@ def _data_described(job: Job, checked: CheckedJob) -> dict[str, Any]:
             "names": list(report.covariates),
             "dropped": [{"name": name, "reason": reason} for name, reason in report.dropped_covariates],
         },
+        "null_model": None if checked.null_model is None else checked.null_model.to_json(),
     }
 
 

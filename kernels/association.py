@@ -88,7 +88,10 @@ class ScanOptions(NamedTuple):
 class NullData(NamedTuple):
     """What a null model is fitted to: all samples of the store, analysed or not.
 
-    A sample that is not analysed has NaN in every trait; its covariates are then not looked at.
+    A sample that is not analysed has NaN in every trait; its covariates are then not looked at. An offset is what is
+    known of a trait beforehand, such as what the other chromosomes predict of it: a term of the model whose
+    coefficient is 1. A linear test takes it off the trait (:meth:`less_offset`); a logistic one adds it to the log
+    odds.
     """
 
     traits: NDArray[np.float64]  # (samples, traits), NaN = not analysed for this trait
@@ -98,6 +101,11 @@ class NullData(NamedTuple):
     member: NDArray[np.bool_]  # (sets, samples) the distinct patterns of analysed samples
     set_of_trait: NDArray[np.int64]  # (traits,) the pattern of each trait
     relatedness: Relatedness | None = None  # of the samples; None where the job names none
+    offset: NDArray[np.float64] | None = None  # (samples, traits), finite; None: zero
+
+    def less_offset(self) -> NullData:
+        """The same with the offset taken off the traits."""
+        return self if self.offset is None else self._replace(traits=self.traits - self.offset, offset=None)
 
 
 class TraitNote(NamedTuple):
@@ -112,7 +120,8 @@ class TraitNote(NamedTuple):
 class AssociationTest:
     """An association test, found by name through the entry point group ``allscan.association_tests``.
 
-    ``fit_null`` is called once per stratum, trait batch and chromosome class; its result is a NamedTuple
+    ``fit_null`` is called once per stratum, trait batch and chromosome class (with a whole-genome null model, and
+    chromosome); its result is a NamedTuple
     of arrays (it travels through shared memory without copies). ``score_block`` is called for every
     genotype block, for many traits at once, and writes every cell of ``out``: one array of shape
     (variants, traits) per output column, and ``out["status"]`` (uint8). A failure of one variant or
@@ -132,3 +141,4 @@ class AssociationTest:
         None,
     ]
     options: Mapping[str, Any] | None = None  # names and defaults of the test's own options
+    uses_offset: bool = False  # whether it heeds NullData.offset: only such a test runs with a whole-genome null model

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def fit_null(
     data: NullData, options: ScanOptions, _own: Mapping[str, Any]
 ) -> tuple[SharedNull | GeneralNull, tuple[TraitNote, ...]]:
-    """Project the traits off the covariates, pattern by pattern."""
+    """Project the traits, less their offsets, off the covariates, pattern by pattern."""
+    data = data.less_offset()
     shared = None if options.model == Model.GENOTYPIC else fit_shared(data, options)
     return fit_general(data, options) if shared is None else shared
 
@@ -79,4 +80,5 @@ LINEAR = AssociationTest(
     columns=columns,
     fit_null=fit_null,
     score_block=score_block,
+    uses_offset=True,
 )

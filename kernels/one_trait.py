@@ -92,12 +92,18 @@ def one_trait_test(
         What ``score`` returns.
     models
         Genetic models the test can do; under another every result has the status ``NOT_TESTED``.
+
+    Notes
+    -----
+    A test that is for quantitative traits alone runs with whole-genome null models: ``fit`` is given the trait less
+    what the rest of the genome predicts of it.
     """
     defaults = dict(options or {})
 
     def fit_null(
         data: NullData, _scan: ScanOptions, own: Mapping[str, Any]
     ) -> tuple[OneTraitNull, tuple[TraitNote, ...]]:
+        data = data.less_offset()
         chosen = defaults | dict(own)
         fitted: list[Any] = []
         status: list[int] = []
@@ -169,4 +175,5 @@ def one_trait_test(
         fit_null=fit_null,
         score_block=score_block,
         options=defaults,
+        uses_offset=set(trait_kinds) == {"quantitative"},
     )

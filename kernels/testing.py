@@ -7,13 +7,13 @@
 Each check draws genotypes, traits and covariates, runs the test as the scan does, and raises
 :class:`ConformityError` with what was expected. They find what goes wrong in practice: a cell left unwritten, an
 input changed in place, a result that depends on the batch, on block size or on sample order, zero in
-place of NaN for a monomorphic variant, a wrong scale, a one-sided p, a forgotten intercept, and read-only
-inputs that are refused.
+place of NaN for a monomorphic variant, a wrong scale, a one-sided p, a forgotten intercept, an offset that is not
+heeded, and read-only inputs that are refused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,10 +45,12 @@ class Example:
     genotypes: NDArray[np.int8]  # (variants, samples), -1 missing
     traits: NDArray[np.float64]  # (samples, traits)
     covariates: NDArray[np.float64]  # (samples, covariates)
+    offset: NDArray[np.float64] | None = None  # (samples, traits)
 
     def rows(self, samples: NDArray[np.int64]) -> Example:
         """The same people in another order."""
-        return Example(self.genotypes[:, samples], self.traits[samples], self.covariates[samples])
+        offset = None if self.offset is None else self.offset[samples]
+        return Example(self.genotypes[:, samples], self.traits[samples], self.covariates[samples], offset)
 
 
 def make_example(
@@ -88,7 +90,8 @@ def run_test(
     member, set_of_trait = missingness_patterns(example.traits)
     names = tuple(f"c{j}" for j in range(example.covariates.shape[1]))
     scale = np.ones(len(example.traits))
-    data = NullData(example.traits.copy(), example.covariates.copy(), names, scale, member, set_of_trait)
+    offset = None if example.offset is None else example.offset.copy()
+    data = NullData(example.traits.copy(), example.covariates.copy(), names, scale, member, set_of_trait, offset=offset)
     if freeze:
         _freeze(data)
     null, _ = test.fit_null(data, options, dict(test.options or {}))
@@ -213,6 +216,27 @@ def check_intercept(test: AssociationTest, options: ScanOptions) -> None:
     _same(run_test(test, example, options), run_test(test, shifted, options), "a shifted trait", TOLERANCE)
 
 
+def check_offset(test: AssociationTest, options: ScanOptions) -> None:
+    """An offset of zero changes nothing, another one does; a quantitative trait is tested less its offset.
+
+    For tests that say that they use offsets.
+    """
+    if not test.uses_offset:
+        return
+    example = make_example(11)
+    offset = np.random.default_rng(11).normal(size=example.traits.shape)
+    plain = run_test(test, example, options)
+    with_zero = run_test(test, replace(example, offset=np.zeros_like(offset)), options)
+    _same(plain, with_zero, "an offset of zero", TOLERANCE)
+    found = run_test(test, replace(example, offset=offset), options, freeze=True)
+    tested = (plain["status"] == Status.OK) & (found["status"] == Status.OK)
+    changed = np.abs(plain["neg_log10_p"] - found["neg_log10_p"])[tested] > TOLERANCE
+    _require(bool(changed.mean() > 0.5), "an offset changes nothing, although the test says that it uses offsets")
+    if test.trait_kinds == {"quantitative"}:
+        expected = run_test(test, replace(example, traits=example.traits - offset), options)
+        _same(expected, found, "an offset, against the trait less the offset", TOLERANCE)
+
+
 def check_null_calibration(test: AssociationTest, options: ScanOptions) -> None:
     """Under the null p is uniform, and beta / SE has unit variance: a wrong scale or a one-sided p shows."""
     rng = np.random.default_rng(9)
@@ -249,6 +273,7 @@ CHECKS: tuple[Callable[[AssociationTest, ScanOptions], None], ...] = (
     check_sample_order,
     check_intercept,
     check_allele_swap,
+    check_offset,
     check_null_calibration,
     check_missing_modes_agree,
 )

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +83,8 @@ def test_commands_in_the_text_exist(page: Path, line: str) -> None:
         if not words or words[0] != "allscan":
             continue
         command = command_line.commands[words[1]]
+        if isinstance(command, click.Group):
+            command = command.commands[words[2]]
         context = command.make_context(words[1], [], resilient_parsing=True)
         known = {flag for parameter in command.get_params(context) for flag in parameter.opts}
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, f"{page.name}: {line}"

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from bed_reader import open_bed
 from numpy.typing import NDArray
+from scipy import stats
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.design import Design
@@ -381,3 +382,57 @@ def read_people(path: Path) -> pd.DataFrame:
     """Read a FID IID table, indexed by IID."""
     table = pd.read_csv(path, sep=r"\s+", dtype={"FID": str, "IID": str}, na_values=["NA"])
     return table.drop(columns="FID").set_index("IID")
+
+
+# ---- REGENIE --------------------------------------------------------------------------------------------
+
+# Six digits are printed; what is left is our float32, twice in CHISQ, a ratio of squares.
+RELATIVE = 5e-7
+
+
+def read_regenie(path: Path) -> pd.DataFrame:
+    """Read results of REGENIE's step 2, indexed by ``contig:position:ref:alt``."""
+    table = read_table(path)
+    return table.set_index(keys(table.CHROM, table.GENPOS, table.ALLELE0, table.ALLELE1))
+
+
+def score_test(ours: pd.DataFrame, n_covariates: int, explained: float) -> pd.DataFrame:
+    """CHISQ, SE and LOG10P of the score test that belong to our t tests.
+
+    With ``r`` the partial correlation of genotype and trait and ``k`` columns of covariates (the intercept among them)
+    REGENIE gives ``CHISQ = (n − k) r²`` on one degree of freedom. From the t test, ``r² = t² / (t² + n − k − 1)``. So
+    they follow from ours without any other input, but for ``explained``: see test_regenie_loco.py.
+    """
+    t = ours.beta.to_numpy(float) / ours.standard_error.to_numpy(float)
+    n = ours.n.to_numpy(float)
+    chisq = explained * (n - n_covariates) * t**2 / (t**2 + n - n_covariates - 1)
+    return pd.DataFrame(
+        {
+            "CHISQ": chisq,
+            "SE": np.abs(ours.beta.to_numpy(float)) / np.sqrt(chisq),
+            "LOG10P": -stats.chi2.logsf(chisq, 1) / np.log(10),
+        },
+        index=ours.index,
+    )
+
+
+def compare_regenie(
+    ours: pd.DataFrame, regenie: pd.DataFrame, n_covariates: int, explained: float = 1.0
+) -> dict[str, float]:
+    """Hold our results against REGENIE's; ``explained`` is what :func:`score_test` asks for."""
+    tested = regenie[regenie.LOG10P != "NA"]
+    ours = ours.loc[tested.index]
+    assert (ours.status == Status.OK).all()
+    score = score_test(ours, n_covariates, explained)
+    largest = {
+        name: compare(name, values, Printed.parse(tested[name]), relative=RELATIVE)
+        for name, values in (
+            ("BETA", ours.beta),
+            ("SE", score.SE),
+            ("CHISQ", score.CHISQ),
+            ("LOG10P", score.LOG10P),
+        )
+    }
+    assert (ours.n.to_numpy() == tested.N.astype(int).to_numpy()).all()
+    compare("A1FREQ", ours.effect_allele_frequency, Printed.parse(tested.A1FREQ), relative=1e-7)
+    return largest

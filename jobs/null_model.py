@@ -1,0 +1,153 @@
+"""The null model that a job names: opened, checked against the job, and aligned to the people who are analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from allscan.engine.null_model_files import FOLDER, HEADER, NullModelFiles
+from allscan.engine.offsets import StoredOffsets
+from allscan.engine.regenie_predictions import RegeniePredictions
+from allscan.errors import InputError, JobError
+from allscan.jobs.input_files import InputFile, hash_input
+
+if TYPE_CHECKING:
+    from allscan.engine.design import Design
+    from allscan.engine.store import GenotypeStore
+    from allscan.jobs.job import Job
+    from allscan.kernels.association import AssociationTest
+    from allscan.storage import Place
+
+ROLE = "null_model.load"
+
+
+@dataclass(frozen=True)
+class LoadedNullModel:
+    """A null model that was made before."""
+
+    path: str  # as the job spells it
+    stored: NullModelFiles | RegeniePredictions
+    inputs: tuple[InputFile, ...]
+
+    def lines(self) -> list[str]:
+        """What a check tells of it."""
+        stored = self.stored
+        told = [f"{self.path}: {stored.method}, {len(stored.traits):,} traits, {len(stored.chromosomes)} chromosomes"]
+        if isinstance(stored, RegeniePredictions) and stored.matched:
+            told.append(f"people are found by {stored.matched}")
+        return told
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the provenance document."""
+        stored = self.stored
+        if isinstance(stored, NullModelFiles):
+            made: dict[str, str | None] = {
+                "format": "allscan",
+                "digest": stored.model_digest,
+                "program_version": stored.program_version,
+            }
+            found_by = "sample_id"
+        else:
+            made = {"format": "regenie", "digest": stored.content_digest(), "program_version": None}
+            found_by = stored.matched
+        return {"path": self.path, "method": stored.method, **made, "people_found_by": found_by}
+
+
+def open_null_model(place: Place) -> NullModelFiles | RegeniePredictions:
+    """Open the null model in a run folder, in a folder ``null_model``, or that a list of REGENIE's names.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is damaged.
+    """
+    return RegeniePredictions(place) if place.is_file() else open_stored(place)
+
+
+def open_stored(place: Place) -> NullModelFiles:
+    """Open the null model in a run folder, or in a folder ``null_model``.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is damaged.
+    """
+    return NullModelFiles(place if (place / HEADER).is_file() else place / FOLDER)
+
+
+def load_null_model(job: Job) -> LoadedNullModel | None:
+    """The null model that a job names; None if it names none.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or damaged.
+    """
+    section = job.spec.null_model
+    if section is None:
+        return None
+    where = job.locate("null_model", "load")
+    place = job.resolve(section.load)
+    if not place.exists():
+        raise JobError(
+            f"there is no null model {section.load!r}",
+            where=where,
+            fix="check the path; it is relative to the job file",
+        )
+    try:
+        stored = open_null_model(place)
+    except InputError as error:
+        raise type(error)(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+    if isinstance(stored, NullModelFiles):
+        # It holds the hashes of all the rest.
+        hashed = hash_input(ROLE, stored.place / HEADER, section.load)
+    else:
+        hashed = replace(hash_input(ROLE, place, section.load), sha256=stored.content_digest())
+    return LoadedNullModel(section.load, stored, (hashed,))
+
+
+def align_null_model(
+    job: Job, loaded: LoadedNullModel | None, store: GenotypeStore, design: Design, test: AssociationTest
+) -> Design:
+    """The design with the predictions of the null model, if there is one.
+
+    Raises
+    ------
+    InputError
+        If the test does not use predictions, or the model does not fit the job's traits and people.
+    """
+    if loaded is None:
+        return design
+    where = job.locate("null_model", "load")
+    if not test.uses_offset:
+        raise JobError(
+            f"the test {test.name!r} does not use predictions of the rest of the genome",
+            where=where,
+            fix="remove null_model, or choose another test",
+        )
+    _refuse_other_traits(job, loaded, where)
+    ids = store.sample_ids[design.store_rows]
+    try:
+        return replace(design, offsets=StoredOffsets(loaded.stored, design, ids))
+    except InputError as error:
+        raise type(error)(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+
+
+def _refuse_other_traits(job: Job, loaded: LoadedNullModel, where: str) -> None:
+    """Predictions of log odds, or of a transformed trait, say nothing of the trait itself."""
+    section = job.spec.traits
+    models = {model.name: model for model in loaded.stored.traits}
+    for name, options in section.columns.items():
+        model = models.get(name)
+        if model is None:
+            continue  # a pattern of names, or a trait that is refused by name
+        for key, here, there in (
+            ("type", options.type, model.kind),
+            ("transform", options.transform or section.transform, model.transform),
+        ):
+            if there is not None and there != here:
+                raise JobError(
+                    f"the null model of {name!r} was fitted with the {key} {there!r}, and the job has {here!r}",
+                    where=where,
+                    fix=f"give the trait this {key}, or fit the null model again",
+                )
