@@ -71,6 +71,12 @@ def _columns(
     return Columns(true_mean, inverse * guess.inverse_sd), Columns(mean, inverse)
 
 
+def rows_by_fold(folds: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """The folds there are, and the rows of each."""
+    for fold in np.unique(folds):
+        yield int(fold), np.flatnonzero(folds == fold)
+
+
 def fold_products(
     features: Features,
     beside: NDArray[np.float64],
@@ -126,8 +132,8 @@ def fold_products(
         squares += np.einsum("ij,ij->j", block[:, :p], block[:, :p])
         if weights is not None:
             block *= np.sqrt(weights[rows, None]).astype(dtype)
-        for fold in range(n_folds):
-            part = block[folds[rows] == fold]
+        for fold, here in rows_by_fold(folds[rows]):
+            part = block[here]
             sums[fold] += part.T @ part
     assert guess is not None
     columns, again = _columns(guess, total, squares, n)
@@ -179,7 +185,6 @@ def predict_by_fold(
     out = Predictions.empty(of_chromosome.shape[1], features.n)
     for rows, strip in strips(features, size):
         x = columns.apply(strip, np.float32)
-        for fold, weight in enumerate(weights):
-            here = np.flatnonzero(folds[rows] == fold)
-            out.put(rows.start + here, x[here] @ weight)
+        for fold, here in rows_by_fold(folds[rows]):
+            out.put(rows.start + here, x[here] @ weights[fold])
     return out

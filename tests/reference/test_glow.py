@@ -2,8 +2,8 @@
 
 Glow differs from REGENIE, and so from us, in two ways that a comparison must undo: it fits the covariates beside the
 columns, within each fold and with a penalty of 1, and its penalties are ``p × traits / h²``. Given Glow's covariate
-effects as an offset, fold by fold, and its penalty, our predictions are its own, to 1e-6. Its stored LOCO offsets are of
-another version of Glow, whose level 0 was not kept: they are not compared.
+effects as an offset, fold by fold, and its penalty, our predictions are its own, to 1e-6. Its stored LOCO offsets are
+of another version of Glow, whose level 0 was not kept: they are not compared.
 """
 
 from __future__ import annotations
