@@ -4,7 +4,7 @@ Level 0 leaves, for each trait, a matrix of features: each column is what a bloc
 of the trait, in people who were not used to fit it. A *learner* weighs the columns, and predicts the trait of each
 person by a fit that has not seen that person, once with all columns and once without those of each chromosome.
 
-A learner of your own is an object with the attributes of :class:`Learner`; see :mod:`allscan.engine.stacking_learners`.
+A learner of your own is an object with the attributes of :class:`Learner`; see ``docs/developers/adding-a-learner.md``.
 """
 
 from __future__ import annotations

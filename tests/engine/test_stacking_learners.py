@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from types import ModuleType
@@ -13,7 +14,7 @@ from allscan.engine import plugins
 from allscan.engine.stacking_learners import LEARNERS, find_learner
 from allscan.errors import InputError
 from allscan.kernels.stacking import Stack, StackStatus
-from tests.kernels.stacking_cases import quantitative
+from tests.kernels.stacking_cases import naive_linear, quantitative
 
 
 class FirstColumn:
@@ -65,3 +66,20 @@ def test_an_unknown_learner_is_told(other_package):
         find_learner("linear_fold")
     with pytest.raises(InputError, match="is not of the protocol Learner"):
         find_learner("allscan.kernels.stacking_linear:LinearFolds")
+
+
+def test_the_learner_of_the_developers_page(repository):
+    page = (repository / "docs" / "developers" / "adding-a-learner.md").read_text()
+    names: dict[str, object] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0], names)
+    learner = names["LEARNER"]
+    assert LEARNERS.is_one(learner)
+    case = quantitative(n=400)
+    stack = case.fit(learner)
+    assert stack.status == StackStatus.OK
+    assert stack.scores[0] == pytest.approx(np.mean((case.y - stack.total) ** 2), rel=1e-6)
+    np.testing.assert_allclose(stack.loco.sum(axis=0), 3 * stack.total, rtol=1e-3, atol=1e-3)  # of four chromosomes
+    # It predicts, though less than ridge regression does: some of the simulated weights are negative.
+    assert naive_linear(case, case.folds, 0.5)[0] < stack.scores[0] < case.y.var()
+    case.y[:] = 2.0
+    assert case.fit(learner).status == StackStatus.TRAIT_CONSTANT
