@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import allscan
+from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.cluster.ray_executor import RayExecutor
+from allscan.engine.marker_names import named_markers
+from allscan.engine.markers import MarkerRules, choose_markers
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import CUBE
 from allscan.engine.scan import run_scan
@@ -53,8 +56,6 @@ def test_an_ingest_on_ray_writes_the_same_store(machines: Machines, tmp_path: Pa
 
 @pytest.mark.parametrize("through_the_head", [False, True])
 def test_a_scan_on_ray_writes_the_same_results(machines: Machines, tmp_path: Path, through_the_head: bool) -> None:
-    from allscan.cluster.embedded import EmbeddedExecutor
-
     cohort = write_cohort(tmp_path / "cohort.zarr")
     design, spec = make_design(cohort), ScanSpec()
     plan = plan_scan(cohort.store, design, spec, workers=2, memory_bytes=4 << 30)
@@ -65,3 +66,18 @@ def test_a_scan_on_ray_writes_the_same_results(machines: Machines, tmp_path: Pat
     for part in (CUBE, "hits.parquet"):
         here, ray = tmp_path / "here" / part, tmp_path / "ray" / part
         assert (tree(here) if here.is_dir() else here.read_bytes()) == (tree(ray) if ray.is_dir() else ray.read_bytes())
+
+
+def test_markers_chosen_and_named_on_ray_are_the_same(machines: Machines, tmp_path: Path) -> None:
+    store = write_cohort(tmp_path / "cohort.zarr", contigs={"1": 900, "2": 300}).store
+    people = np.arange(0, store.n_samples, 2)
+    here = choose_markers(store, people, MarkerRules(prune_r2=0.01), EmbeddedExecutor(1))
+    names = [*store.column("variant_id")[here.rows[:40]], "nobody"]
+    with RayExecutor(machines.address) as executor:
+        on_ray = choose_markers(store, people, MarkerRules(prune_r2=0.01), executor)
+        named = named_markers(store, names, people, executor)
+    np.testing.assert_array_equal(on_ray.rows, here.rows)
+    assert on_ray.accounting == here.accounting
+    assert "r² above" in str(here.accounting)
+    np.testing.assert_array_equal(named.rows, here.rows[:40])
+    assert named.unknown == ("nobody",)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from allscan.cluster.embedded import EmbeddedExecutor
@@ -17,6 +19,7 @@ from allscan.engine.marker_names import named_markers, read_marker_list
 from allscan.engine.marker_pruning import Pruning, find_stretches, ld_people
 from allscan.engine.markers import MarkerRules, Markers, choose_markers
 from allscan.errors import FileFormatError, InputError
+from allscan.kernels import ld as kernels_ld
 from tests import naive_ld
 from tests.engine.cohorts import Cohort, write_calls
 from tests.kernels.test_ld import frequencies, linked_calls
@@ -50,7 +53,8 @@ def genome(seed: int = 0, sizes: tuple[int, ...] = (150, 90, 40, 30)) -> tuple[A
     badly_called = rng.random(len(calls)) < 0.1
     calls[badly_called[:, None] & (rng.random(calls.shape) < 0.2)] = -1
     contig = np.repeat(np.arange(4, dtype=np.int16), sizes)
-    steps = np.where(rng.random(len(calls)) < 0.05, 5000, rng.integers(1, 60, len(calls)))
+    # Some markers lie exactly as far apart as a window reaches, and some a base further.
+    steps = np.where(rng.random(len(calls)) < 0.05, 5000, rng.choice([19, 20, 20, 20, 21, 40, 60], len(calls)))
     position = np.concatenate([3_000_000 + np.cumsum(steps[contig == k]) for k in range(4)]).astype(np.int32)
     return calls, contig, position, ("1", "2", "22", "X")
 
@@ -169,6 +173,45 @@ def test_layout_executor_order_of_people_and_alleles_change_nothing(tmp_path: Pa
         assert chosen.accounting == expected.accounting
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), block=st.sampled_from([1, 16, 33, 200]), most_r2=st.sampled_from([0.1, 0.9, 1.0]))
+def test_blocks_order_of_people_and_alleles_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, block: int, most_r2: float
+) -> None:
+    folder = tmp_path_factory.mktemp("stores")
+    rng = np.random.default_rng(seed)
+    calls, contig, position, contigs = genome(seed, (50, 20, 0, 3))
+    order = rng.permutation(PEOPLE)
+    swap = (calls >= 0) & (rng.random(len(calls)) < 0.5)[:, None]
+    one = write_calls(folder / "a.zarr", calls, contig, position, contigs)
+    swapped = np.where(swap, 2 - calls, calls).astype(np.int8)[:, order]
+    other = write_calls(folder / "b.zarr", swapped, contig, position, contigs, block=block)
+    people = np.sort(rng.choice(PEOPLE, 150, replace=False))
+    rules = {"window_bp": 500, "prune_r2": most_r2}
+    expected = choose(one, people, **rules)
+    chosen = choose(other, np.flatnonzero(np.isin(order, people)), **rules)
+    np.testing.assert_array_equal(chosen.rows, expected.rows)
+    assert chosen.accounting == expected.accounting
+
+
+def test_no_more_is_held_than_the_widest_window_and_what_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def prune_windows(markers: Any, *arguments: Any) -> None:
+        held.append(markers.n_markers)
+        kernels_ld.prune_windows(markers, *arguments)
+
+    monkeypatch.setattr(marker_pruning, "prune_windows", prune_windows)
+    monkeypatch.setattr(marker_pruning, "READ_MARKERS", 16)
+    position = np.arange(700, dtype=np.int32) * 10 + 1
+    cohort = on_one_chromosome(tmp_path / "a.zarr", common_calls(700), position=position, block=16)
+    assert len(choose(cohort, window_bp=400)) == 700
+    assert len(held) > 40
+    assert max(held) <= 41 + 16 + 16
+
+
 def test_few_people_are_enough_for_correlations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who they are depends on ids, and not on where they stand."""
     calls, contig, position, contigs = genome(6)
@@ -262,7 +305,7 @@ def test_markers_are_thinned_evenly(tmp_path: Path) -> None:
         assert len(chosen) == most
         assert fates(chosen) == {"marker": most, "thinned": 100 - most}
         assert set(np.diff(chosen.rows)) <= {100 // most, 100 // most + 1}
-        assert chosen.rows[0] <= 100 // most
+        assert abs(chosen.rows[0] - (99 - chosen.rows[-1])) <= 1
     assert "to keep 99" in choose(cohort, max_markers=99).accounting[-1][0]
 
 
