@@ -214,7 +214,12 @@ class NullModelFiles:
             self.method = str(document["method"])
             self.program_version = str(document["program_version"])
             self._shape = (len(self.traits), 1 + len(self.chromosomes), int(document["n_samples"]))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            shape = StoredArray(place / ARRAYS / PREDICTION).shape
+            if shape != self._shape:
+                raise ValueError(f"its predictions have the shape {shape}, not {self._shape}")
+        except AllscanError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
             raise _damaged(place / HEADER, error) from error
         self._last: tuple[NDArray[np.object_], NDArray[np.int64]] | None = None
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from allscan.kernels import testing
-from allscan.kernels.association import AssociationTest, Missing, Model, OutputColumn, ScanOptions, Status
+from allscan.kernels.association import AssociationTest, Missing, Model, NullData, OutputColumn, ScanOptions, Status
 from allscan.kernels.linear import LINEAR
 from allscan.kernels.one_trait import CannotTest, one_trait_test
 from allscan.kernels.student import t_neg_log10_p
@@ -172,3 +172,33 @@ def test_a_forgotten_intercept_is_found() -> None:
 def test_wrong_degrees_of_freedom_are_found() -> None:
     with pytest.raises(testing.ConformityError, match="null_calibration"):
         testing.check_association_test(newcomer(options={"se_factor": 0.8}), missing=(Missing.IMPUTE_MEAN,))
+
+
+def offset_forgotten(data: NullData) -> NullData:
+    return data._replace(offset=None)
+
+
+def offset_added(data: NullData) -> NullData:
+    assert data.offset is not None
+    return data._replace(offset=-data.offset)
+
+
+def offset_of_the_first_trait(data: NullData) -> NullData:
+    assert data.offset is not None
+    return data._replace(offset=np.repeat(data.offset[:, :1], data.offset.shape[1], axis=1))
+
+
+@pytest.mark.parametrize("change", [offset_forgotten, offset_added, offset_of_the_first_trait])
+def test_an_offset_that_is_not_heeded_is_found(change: Callable[[NullData], NullData]) -> None:
+    def fit_null(data: NullData, options: ScanOptions, own: Mapping[str, Any]) -> Any:
+        return LINEAR.fit_null(data if data.offset is None else change(data), options, own)
+
+    with pytest.raises(testing.ConformityError, match="check_offset"):
+        testing.check_association_test(replace(LINEAR, fit_null=fit_null), missing=(Missing.IMPUTE_MEAN,))
+
+
+def test_a_test_that_uses_no_offset_need_not_heed_it() -> None:
+    test = newcomer(trait_kinds=("quantitative", "binary"))
+    assert not test.uses_offset
+    assert newcomer().uses_offset
+    testing.check_offset(test, ScanOptions())

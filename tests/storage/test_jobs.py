@@ -16,6 +16,7 @@ import pytest
 
 from allscan.jobs import lease
 from allscan.storage import ObjectPlace, StorageOptions, files_below, objects, upload_tree
+from tests.engine.null_models import draw_model
 from tests.storage.servers import ENVIRONMENT, Answer, Request, Server, passed_on
 
 if TYPE_CHECKING:
@@ -103,6 +104,25 @@ def test_a_job_in_object_storage_writes_what_it_writes_on_a_disk(
     assert not any(secret in text for secret in SECRETS for text in told.values())
     again = allscan_cli("run", job)
     assert "nothing was computed" in again.output
+
+
+def test_a_null_model_in_object_storage_is_that_of_a_disk(
+    cohort: Cohort, bucket: ObjectPlace, allscan_cli: CommandLine
+) -> None:
+    put_cohort(cohort, bucket)
+    for place in (cohort.folder / "null_model", bucket / "null_model"):
+        draw_model(place, cohort.ids, ["height", "ldl"], chromosomes=("21", "22"))
+    both = [cohort.folder / "null_model", bucket / "null_model"]
+    one, other = ({name: (place / name).read_bytes() for name, _ in files_below(place)} for place in both)
+    assert one == other
+    settings = {"variants": {"min_mac": 1}, "results": {"hits_neg_log10_p": 2}}
+    for job in (
+        cohort.job("local.yaml", null_model={"load": "null_model"}, **settings),
+        remote_job(cohort, bucket, null_model={"load": f"{bucket}null_model"}),
+    ):
+        done = allscan_cli("run", job)
+        assert done.exit_code == 0, done.output
+    assert results_of(bucket / "run") == results_of(cohort.folder / "run")
 
 
 def test_a_job_file_may_lie_beside_its_data(
