@@ -108,7 +108,7 @@ class ScanPlan:
     expected_seconds: float
     output_bytes: int
     rows: NDArray[np.int64] | None  # store rows to test; None: all
-    groups: tuple[NullGroup, ...]  # of variant runs: their null models are held at the same time
+    groups: tuple[NullGroup, ...] = ()  # of variant runs: their null models are held at the same time
     manifest: Manifest | None = None  # what the tasks are made of; a plan that is to run has one
 
     @property
