@@ -63,7 +63,7 @@ def _columns(
     if not np.isfinite(squares).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(squares))} columns of the features are not finite")
     mean = total / n
-    sd = np.sqrt(np.maximum(squares / n - mean * mean, 0.0))
+    sd = np.sqrt(np.maximum(squares - n * mean * mean, 0.0) / (n - 1))
     true_mean = guess.mean + mean / guess.inverse_sd
     true_sd = sd / guess.inverse_sd
     varies = true_sd > _CONSTANT * np.abs(true_mean)

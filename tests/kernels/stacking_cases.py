@@ -42,7 +42,7 @@ class Case:
 
     def standardised(self) -> Array:
         x = self.x.astype(np.float32).astype(float)
-        sd = x.std(axis=0)
+        sd = x.std(axis=0, ddof=1)
         return (x - x.mean(axis=0)) / np.where(sd > 1e-6 * np.abs(x.mean(axis=0)), sd, np.inf)
 
     def penalty(self, h2: float, *, binary: bool = False) -> float:

@@ -47,8 +47,9 @@ def test_matches_explicit_fits(learner, h2, n):
     assert stack.status == StackStatus.OK
     assert stack.message == ""
     assert stack.scores[0] == pytest.approx(score, rel=1e-4)
-    np.testing.assert_allclose(stack.total, total, rtol=TOLERANCE[learner.name], atol=TOLERANCE[learner.name])
-    np.testing.assert_allclose(stack.loco, loco, rtol=TOLERANCE[learner.name], atol=TOLERANCE[learner.name])
+    tolerance = TOLERANCE[learner.name] * max(1.0, total.std())
+    np.testing.assert_allclose(stack.total, total, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(stack.loco, loco, rtol=0, atol=tolerance)
     assert stack.accuracy == pytest.approx(area_under_curve(case.y == 1, total), abs=2e-3)
 
 

@@ -59,15 +59,15 @@ def test_predictions_of_glow(reference, dataset, run):
         table = level_0[level_0.label == trait].pivot(index="row", columns="header", values="value")
         columns, y = table.to_numpy(), traits[trait].to_numpy()
         chromosome = np.array([int(name.split("_")[1]) - 1 for name in table.columns])
-        p = columns.shape[1]
+        n, p = columns.shape
         grid = np.array([1000.0]) if dataset == "sim_sm_01" else p * traits.shape[1] / np.array(GLOW_GRID)
         penalty = glow_penalty(covariates, columns, y, folds, grid)
-        predicted = np.empty(len(y))
+        # Ours are at unit variance by n − 1, Glow's by n.
+        h2 = p / (p + penalty * (n - 1) / n)
+        predicted = np.empty(n)
         for fold in range(5):
             here = folds == fold
             offset = covariates @ glow_fit(covariates, columns, y, ~here, penalty)[0]
-            stack = LINEAR_FOLDS.fit(
-                InMemory(columns), y, chromosome, (p / (p + penalty),), here.astype(np.int64), offset
-            )
+            stack = LINEAR_FOLDS.fit(InMemory(columns), y, chromosome, (h2,), here.astype(np.int64), offset)
             predicted[here] = (offset + stack.total)[here]
         np.testing.assert_allclose(predicted, expected[trait], rtol=1e-6, atol=1e-6)
