@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,19 @@ def test_a_place_without_a_model_says_what_to_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no null model here") as refused:
         NullModelFiles(tmp_path / "nowhere")
     assert "_pred.list" in str(refused.value)
+
+
+def test_the_example_of_the_reference_reads_it(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = draw_model(tmp_path / "runs/step1/null_model", PEOPLE, ["a", "b"], missing=0.2)
+    page = (repository / "docs" / "reference" / "null-model.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert "allscan" not in code
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "null-model.md", "exec"), namespace)
+    np.testing.assert_array_equal(namespace["without_first"], drawn["a"][0].astype(np.float32))
+    document = json.loads((tmp_path / "runs/step1/null_model" / HEADER).read_text())
+    for key in {*document, *document["traits"][0]}:
+        assert f"`{key}`" in page

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.cohorts import write_cohort
+from tests.engine.null_models import draw_model
+
 SCAN = """
 import json, sys
 from pathlib import Path
@@ -17,16 +20,24 @@ from dataclasses import replace
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.scan import run_scan
-from tests.engine.cohorts import make_design, write_cohort
+from allscan.engine.null_model_files import NullModelFiles
+from allscan.engine.offsets import StoredOffsets
+from allscan.engine.store import open_store
+from tests.engine.cohorts import Cohort, make_design
 
-folder, traits, patterns = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-cohort = write_cohort(folder / "c.zarr", samples=20_000, contigs={"1": 1024}, block=512)
+folder, traits, patterns, model = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+store = open_store(folder / "c.zarr")
+nobody = np.zeros(0)
+cohort = Cohort(store, np.zeros((2, store.n_samples)), nobody, nobody)  # who makes it takes more memory than the scan
 design = make_design(cohort, traits=traits)
 values = design.traits.copy()
 rng = np.random.default_rng(0)
 for t in range(traits):
     values[rng.random(len(values)) < 0.02, t] = np.nan if t < patterns else values[0, t]
 design, spec = replace(design, traits=values), ScanSpec()
+if model.exists():
+    ids = cohort.store.sample_ids[design.store_rows]
+    design = replace(design, offsets=StoredOffsets(NullModelFiles(model), design, ids))
 plan = plan_scan(cohort.store, design, spec, workers=2, memory_bytes=8 << 30)
 run_scan(plan, cohort.store, design, spec, EmbeddedExecutor(plan.workers), folder / "run")
 # Not getrusage: its peak begins with that of the process that started this one.
@@ -36,9 +47,17 @@ print(json.dumps({"plan": plan.peak_memory_bytes, "peak": peak}))
 """
 
 
-@pytest.mark.parametrize(("traits", "patterns"), [(4, 0), (200, 0), (60, 60)])
-def test_the_scan_stays_within_its_plan(tmp_path: Path, repository: Path, traits: int, patterns: int) -> None:
-    command = [sys.executable, "-c", SCAN, str(tmp_path), str(traits), str(patterns)]
+@pytest.mark.parametrize(
+    ("traits", "patterns", "with_null_model"), [(4, 0, False), (200, 0, False), (60, 60, False), (200, 0, True)]
+)
+def test_the_scan_stays_within_its_plan(
+    tmp_path: Path, repository: Path, traits: int, patterns: int, with_null_model: bool
+) -> None:
+    write_cohort(tmp_path / "c.zarr", samples=20_000, contigs={"1": 512, "2": 512}, block=512)
+    model = tmp_path / "null_model"
+    if with_null_model:
+        draw_model(model, [f"person{i}" for i in range(20_000)], [f"trait{t}" for t in range(traits)])
+    command = [sys.executable, "-c", SCAN, str(tmp_path), str(traits), str(patterns), str(model)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     memory = json.loads(done.stdout)
     assert memory["peak"] <= memory["plan"] <= 3 * memory["peak"]
