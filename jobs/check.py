@@ -107,7 +107,7 @@ def check_job(job: Job) -> CheckedJob:
         sex=sex,
     )
     spec = _scan_spec(job, filter_)
-    design = align_null_model(job, null_model, store, design, find_test(spec.test))
+    design = align_null_model(job, null_model, store, design, traits.specs, find_test(spec.test))
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,

@@ -12,10 +12,13 @@ from allscan.errors import InputError, JobError
 from allscan.jobs.input_files import InputFile, hash_input
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from allscan.engine.design import Design
     from allscan.engine.store import GenotypeStore
     from allscan.jobs.job import Job
     from allscan.kernels.association import AssociationTest
+    from allscan.phenotypes.model import TraitSpec
     from allscan.storage import Place
 
 ROLE = "null_model.load"
@@ -107,9 +110,19 @@ def load_null_model(job: Job) -> LoadedNullModel | None:
 
 
 def align_null_model(
-    job: Job, loaded: LoadedNullModel | None, store: GenotypeStore, design: Design, test: AssociationTest
+    job: Job,
+    loaded: LoadedNullModel | None,
+    store: GenotypeStore,
+    design: Design,
+    traits: Sequence[TraitSpec],
+    test: AssociationTest,
 ) -> Design:
     """The design with the predictions of the null model, if there is one.
+
+    Parameters
+    ----------
+    traits
+        Those of the design.
 
     Raises
     ------
@@ -125,7 +138,7 @@ def align_null_model(
             where=where,
             fix="remove null_model, or choose another test",
         )
-    _refuse_other_traits(job, loaded, where)
+    _refuse_other_traits(loaded, traits, where)
     ids = store.sample_ids[design.store_rows]
     try:
         return replace(design, offsets=StoredOffsets(loaded.stored, design, ids))
@@ -133,21 +146,17 @@ def align_null_model(
         raise type(error)(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
 
 
-def _refuse_other_traits(job: Job, loaded: LoadedNullModel, where: str) -> None:
+def _refuse_other_traits(loaded: LoadedNullModel, traits: Sequence[TraitSpec], where: str) -> None:
     """Predictions of log odds, or of a transformed trait, say nothing of the trait itself."""
-    section = job.spec.traits
     models = {model.name: model for model in loaded.stored.traits}
-    for name, options in section.columns.items():
-        model = models.get(name)
+    for trait in traits:
+        model = models.get(trait.name)
         if model is None:
-            continue  # a pattern of names, or a trait that is refused by name
-        for key, here, there in (
-            ("type", options.type, model.kind),
-            ("transform", options.transform or section.transform, model.transform),
-        ):
+            continue  # refused by name, with all others
+        for key, here, there in (("type", trait.kind, model.kind), ("transform", trait.transform, model.transform)):
             if there is not None and there != here:
                 raise JobError(
-                    f"the null model of {name!r} was fitted with the {key} {there!r}, and the job has {here!r}",
+                    f"the null model of {trait.name!r} was fitted with the {key} {there!r}, and the job has {here!r}",
                     where=where,
                     fix=f"give the trait this {key}, or fit the null model again",
                 )

@@ -142,6 +142,11 @@ def test_an_update_follows_the_null_model_of_each_trait(cohort: Cohort) -> None:
         ({"failed": ["ldl"]}, {}, "was not fitted"),
         ({"missing": 0.3}, {}, "people who have a trait have no prediction"),
         ({"transform": "log"}, {}, "the transform 'log', and the job has 'none'"),
+        (
+            {"transform": "log"},
+            {"traits": {"file": "traits.tsv", "columns": ["hei*"]}},
+            "of 'height' was fitted with the",
+        ),
         ({"kind": "binary"}, {}, "the type 'binary', and the job has 'quantitative'"),
     ],
 )
