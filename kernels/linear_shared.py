@@ -255,7 +255,7 @@ def _residuals(
     return values, left, spread
 
 
-class _Moments(NamedTuple):
+class PredictorMoments(NamedTuple):
     """Sums of the predictor, less its shift, over called genotypes; each of shape (variants, sets)."""
 
     n_missing: NDArray[np.int64]
@@ -263,14 +263,17 @@ class _Moments(NamedTuple):
     centred_ss: NDArray[np.float64]  # Σ (g − mean)²
     spread: NDArray[np.float64]  # centred sum of squares over that of g; 0: monomorphic
 
-    def rows(self, variants: NDArray[np.int64]) -> _Moments:
+    def rows(self, variants: NDArray[np.int64]) -> PredictorMoments:
         """Those of some variants."""
-        return _Moments(self.n_missing[variants], self.mean[variants], self.centred_ss[variants], self.spread[variants])
+        return PredictorMoments(
+            self.n_missing[variants], self.mean[variants], self.centred_ss[variants], self.spread[variants]
+        )
 
 
-def _moments(
+def predictor_moments(
     block: GenotypeBlock, counts: GenotypeCounts, member: NDArray[np.bool_], coding: Coding, shift: NDArray[np.float64]
-) -> _Moments:
+) -> PredictorMoments:
+    """Moments of a coded genotype; ``member`` (sets, samples), ``shift`` (variants,) as of :func:`shifts`."""
     if coding == Coding.ADDITIVE:
         total, squares = counts.dosage_sum, counts.dosage_sum_sq
     elif (block.encoding <= Encoding.CARRIERS).all():
@@ -282,7 +285,7 @@ def _moments(
         squares = genotype_products(block, weights, coding, Term.SQUARE)
     n_missing = counts.n_missing.astype(np.int64)
     called = counts.size - n_missing
-    return _Moments(n_missing, *centred_moments(total, squares, shift[:, None], called))
+    return PredictorMoments(n_missing, *centred_moments(total, squares, shift[:, None], called))
 
 
 def score_shared(
@@ -294,7 +297,7 @@ def score_shared(
 ) -> None:
     """Test every variant of a block against every trait."""
     coding = CODINGS[Model(options.model)]
-    moments = _moments(block, counts, null.member, coding, shifts(block, coding))
+    moments = predictor_moments(block, counts, null.member, coding, shifts(block, coding))
     # Traits × variants is the order of the results cube; the contract's is its transpose.
     names = ("beta", "standard_error", "neg_log10_p", "status")
     direct = all(out[name].T.flags.c_contiguous for name in names)
@@ -314,7 +317,7 @@ def score_shared(
 
 def _score_group(
     block: GenotypeBlock,
-    moments: _Moments,
+    moments: PredictorMoments,
     group: SharedGroup,
     panel: Panel,
     coding: Coding,

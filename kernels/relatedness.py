@@ -68,19 +68,21 @@ class Families(NamedTuple):
 
     def to_eigenvectors(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """``Uᵀ columns``: from (samples, columns) to (eigenvalues, columns)."""
+        width = columns.shape[1]
         parts = [
-            (group.vectors.transpose(0, 2, 1) @ columns[group.samples]).reshape(-1, columns.shape[1])
+            (group.vectors.transpose(0, 2, 1) @ columns[group.samples]).reshape(group.values.size, width)
             for group in self.groups
         ]
-        return np.concatenate([*parts, np.empty((0, columns.shape[1]))])
+        return np.concatenate([*parts, np.empty((0, width))])
 
     def from_eigenvectors(self, rotated: NDArray[np.float64]) -> NDArray[np.float64]:
         """``U rotated``: from (eigenvalues, columns) to the rows of :attr:`samples`."""
+        width = rotated.shape[1]
         parts = [
-            (group.vectors @ part.reshape(*group.values.shape, -1)).reshape(-1, rotated.shape[1])
+            (group.vectors @ part.reshape(*group.values.shape, width)).reshape(group.values.size, width)
             for group, part in zip(self.groups, self.split(rotated), strict=True)
         ]
-        return np.concatenate([*parts, np.empty((0, rotated.shape[1]))])
+        return np.concatenate([*parts, np.empty((0, width))])
 
     def split(self, by_value: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         """Rows that belong to eigenvalues, cut into those of each group."""

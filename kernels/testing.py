@@ -22,6 +22,7 @@ from allscan.kernels.association import AssociationTest, Missing, Model, NullDat
 from allscan.kernels.block import GenotypeBlock, encode_block, take
 from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.missingness import missingness_patterns
+from allscan.kernels.relatedness import Relatedness, make_relatedness, no_relatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,17 +41,23 @@ class ConformityError(AssertionError):
 
 @dataclass(frozen=True)
 class Example:
-    """Genotypes, traits and covariates to run a test on."""
+    """Genotypes, traits and covariates to run a test on; relatives for tests that heed them."""
 
     genotypes: NDArray[np.int8]  # (variants, samples), -1 missing
     traits: NDArray[np.float64]  # (samples, traits)
     covariates: NDArray[np.float64]  # (samples, covariates)
     offset: NDArray[np.float64] | None = None  # (samples, traits)
+    relatedness: Relatedness | None = None  # nobody is related if not given
 
     def rows(self, samples: NDArray[np.int64]) -> Example:
         """The same people in another order."""
         offset = None if self.offset is None else self.offset[samples]
-        return Example(self.genotypes[:, samples], self.traits[samples], self.covariates[samples], offset)
+        related = self.relatedness
+        if related is not None:
+            place = np.argsort(samples)
+            first, second = place[related.first], place[related.second]
+            related = make_relatedness(first, second, related.value, len(samples), diagonal=related.diagonal[samples])
+        return Example(self.genotypes[:, samples], self.traits[samples], self.covariates[samples], offset, related)
 
 
 def make_example(
@@ -70,7 +77,17 @@ def make_example(
     values[:, 0] += 0.8 * causal
     for t in range(1, traits, 2):
         values[rng.random(samples) < 0.15, t] = np.nan
-    return Example(genotypes, values, covariates)
+    return Example(genotypes, values, covariates, relatedness=families(samples))
+
+
+def families(samples: int) -> Relatedness:
+    """Relatedness of half of the people, in families of two parents and two children; each tenth single is inbred."""
+    pairs = [(0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    mother = np.arange(0, samples // 2 - 3, 4)
+    first, second = (np.concatenate([mother + pair[end] for pair in pairs]) for end in (0, 1))
+    diagonal = np.ones(samples)
+    diagonal[samples // 2 :: 10] = 1.1
+    return make_relatedness(first, second, np.full(len(first), 0.5), samples, diagonal=diagonal)
 
 
 def run_test(
@@ -91,7 +108,9 @@ def run_test(
     names = tuple(f"c{j}" for j in range(example.covariates.shape[1]))
     scale = np.ones(len(example.traits))
     offset = None if example.offset is None else example.offset.copy()
-    data = NullData(example.traits.copy(), example.covariates.copy(), names, scale, member, set_of_trait, offset=offset)
+    related = no_relatives(len(scale)) if example.relatedness is None else example.relatedness
+    traits, covariates = example.traits.copy(), example.covariates.copy()
+    data = NullData(traits, covariates, names, scale, member, set_of_trait, related, offset)
     if freeze:
         _freeze(data)
     null, _ = test.fit_null(data, options, dict(test.options or {}))
@@ -175,7 +194,7 @@ def check_batch_independence(test: AssociationTest, options: ScanOptions) -> Non
     example = make_example(4)
     together = run_test(test, example, options)
     for t in range(example.traits.shape[1]):
-        alone = run_test(test, Example(example.genotypes, example.traits[:, [t]], example.covariates), options)
+        alone = run_test(test, replace(example, traits=example.traits[:, [t]]), options)
         _same({k: x[:, [t]] for k, x in together.items()}, alone, "a trait run alone", TOLERANCE)
 
 
@@ -203,7 +222,7 @@ def check_allele_swap(test: AssociationTest, options: ScanOptions) -> None:
     example = make_example(7)
     swapped = np.where(example.genotypes < 0, example.genotypes, 2 - example.genotypes).astype(np.int8)
     one = run_test(test, example, options)
-    other = run_test(test, Example(swapped, example.traits, example.covariates), options)
+    other = run_test(test, replace(example, genotypes=swapped), options)
     if "beta" in other:
         other["beta"] = -other["beta"]
     _same(one, other, "the other allele", TOLERANCE)
@@ -212,7 +231,7 @@ def check_allele_swap(test: AssociationTest, options: ScanOptions) -> None:
 def check_intercept(test: AssociationTest, options: ScanOptions) -> None:
     """With an intercept among the covariates, a constant added to a trait changes nothing."""
     example = make_example(8)
-    shifted = Example(example.genotypes, example.traits + 3.0, example.covariates)
+    shifted = replace(example, traits=example.traits + 3.0)
     _same(run_test(test, example, options), run_test(test, shifted, options), "a shifted trait", TOLERANCE)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,51 @@ def linear(
         statistic = float(beta @ np.linalg.solve(inverse[:p, :p], beta)) / p / variance
         log_p = stats.f.logsf(statistic, p, df)
     return Fit(beta, errors, -log_p / math.log(10), len(rows))
+
+
+def dense(first: NDArray[np.int64], second: NDArray[np.int64], value: Floats, diagonal: Floats) -> Floats:
+    """A relationship matrix with all its zeros."""
+    matrix = np.diag(diagonal)
+    for i, j, related in zip(first, second, value, strict=True):
+        matrix[i, j] = matrix[j, i] = related
+    return matrix
+
+
+def restricted_likelihood(trait: Floats, covariates: Floats, relationship: Floats) -> Callable[[float], float]:
+    """Restricted log-likelihood of a heritability, σ² at its best, by the contrasts that the covariates leave."""
+    contrasts = np.linalg.svd(covariates)[0][:, covariates.shape[1] :]
+    values, shape = contrasts.T @ trait, contrasts.T @ relationship @ contrasts
+
+    def likelihood(heritability: float) -> float:
+        v = heritability * shape + (1 - heritability) * np.eye(len(values))
+        variance = float(values @ np.linalg.solve(v, values)) / len(values)
+        return -0.5 * float(len(values) * (1 + math.log(2 * math.pi * variance)) + np.linalg.slogdet(v)[1])
+
+    return likelihood
+
+
+def mixed(
+    dosage: Floats,
+    trait: Floats,
+    covariates: Floats,
+    relationship: Floats,
+    heritability: float,
+    *,
+    model: str = "additive",
+    scale: Floats | None = None,
+) -> Fit:
+    """Generalised least squares of one variant with the inverse of the whole covariance; missing ones at the mean."""
+    scale = np.ones(len(dosage)) if scale is None else scale
+    rows = np.flatnonzero(~np.isnan(trait))
+    coded = np.array([np.nan if np.isnan(g) else code(float(g), model)[0] for g in dosage[rows]])
+    predictor = np.where(np.isnan(coded), np.nanmean(coded), coded) * scale[rows]
+    x = np.column_stack([predictor, covariates[rows]])
+    y = trait[rows]
+    inverse = np.linalg.inv(heritability * relationship[np.ix_(rows, rows)] + (1 - heritability) * np.eye(len(rows)))
+    spread = np.linalg.inv(x.T @ inverse @ x)
+    coefficients = spread @ (x.T @ inverse @ y)
+    residuals = y - x @ coefficients
+    df = len(rows) - x.shape[1]
+    error = math.sqrt(float(residuals @ inverse @ residuals) / df * spread[0, 0])
+    log_p = math.log(2) + stats.t.logsf(abs(coefficients[0] / error), df)
+    return Fit(coefficients[:1], np.array([error]), -log_p / math.log(10), len(rows))
