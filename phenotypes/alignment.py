@@ -131,6 +131,8 @@ def align(
         covariates=matrix,
         covariate_names=names,
         sex=sex.values,
+        eligible_rows=eligible.astype(np.int64),
+        eligible_covariates=design.values,
         accounting=tuple(people.accounting()),
         trait_status=status,
         warnings=(

@@ -103,6 +103,9 @@ class AnalysisTable:
     covariates: NDArray[np.float64]  # (samples, covariates), finite, with intercept unless the formula drops it
     covariate_names: tuple[str, ...]
     sex: NDArray[np.int8] | None  # (samples,) 1 male, 2 female, 0 unknown, when a table has it
+    # Who could be analysed if they had a trait: they do not change when traits are added or taken away.
+    eligible_rows: NDArray[np.int64]  # (eligible,) increasing rows of the genotype store
+    eligible_covariates: NDArray[np.float64]  # (eligible, covariates), before any is left out
     accounting: tuple[SampleCount, ...] = ()
     trait_status: tuple[TraitStatus, ...] = ()
     warnings: tuple[str, ...] = field(default=())

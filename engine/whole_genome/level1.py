@@ -1,0 +1,130 @@
+"""Level 1 as tasks: each trait combines the predictions of all blocks, and its LOCO predictions go to disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+import numpy as np
+from allscan.kernels.stacking import find_learner
+
+from allscan.engine.whole_genome.level0 import StoredFeatures
+from allscan.errors import CorruptChunkError
+from allscan.kernels.logistic import fit_logistic
+from allscan.storage import opened, write_atomically, write_files
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.storage import Place
+
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class Level1:
+    """What the tasks of level 1 share; people in the order of the folds."""
+
+    level0: Place
+    folder: Place
+    chromosome_of_block: NDArray[np.int64]  # (blocks,) index into the chromosomes
+    n_chromosomes: int
+    order: NDArray[np.int64]  # (people,) rows of the cohort
+    fold: NDArray[np.int64]  # (people,)
+    n_folds: int
+    member: NDArray[np.bool_]  # (people, traits)
+    residuals: NDArray[np.float32]  # (people, traits) at unit variance
+    scale: NDArray[np.float64]  # (traits,)
+    values: NDArray[np.float64]  # (people, traits) as they are
+    covariates: NDArray[np.float64]  # (people, covariates)
+    kinds: tuple[str, ...]
+    problems: tuple[str, ...]
+    heritabilities: tuple[float, ...]
+    learner: str
+
+
+def run_trait(shared: Level1, trait: int) -> dict[str, Any]:
+    """Fit one trait of the batch and commit its predictions; returns what the model says of it."""
+    facts: dict[str, Any] = {"n": int(shared.member[:, trait].sum())}
+    loco = np.full((shared.n_chromosomes + 1, len(shared.order)), np.nan, np.float32)
+    if shared.problems[trait]:
+        facts |= {"status": "not_fitted", "message": shared.problems[trait]}
+    else:
+        facts |= _fit(shared, trait, loco)
+    # As the cohort stands in the store.
+    placed = np.empty_like(loco)
+    placed[:, shared.order] = loco
+    content = placed.data.cast("B").tobytes()
+    write_files([(values_file(shared.folder, trait), [content])])
+    commit = {"facts": facts, "checksum": google_crc32c.value(content)}
+    write_atomically(commit_file(shared.folder, trait), json.dumps(commit).encode())
+    return facts
+
+
+def _fit(shared: Level1, trait: int, loco: NDArray[np.float32]) -> dict[str, Any]:
+    own = shared.member[:, trait]
+    binary = shared.kinds[trait] == "binary"
+    n_penalties = len(shared.heritabilities)
+    features = StoredFeatures(shared.level0, len(shared.chromosome_of_block), trait, own, n_penalties)
+    offset = None
+    y = shared.residuals[own, trait].astype(np.float64) * shared.scale[trait]
+    if binary:
+        y = shared.values[own, trait]
+        null = fit_logistic(y, shared.covariates[own])
+        if not null.converged:
+            why = "the covariates separate cases from controls" if null.separated else "the fit did not converge"
+            return {"status": "not_fitted", "message": f"{why} (logistic regression on the covariates)"}
+        offset = null.linear
+    learner = find_learner(shared.learner, binary=binary, leave_one_out=shared.n_folds == 1)
+    stack = learner.fit(
+        features,
+        y,
+        np.repeat(shared.chromosome_of_block, n_penalties),
+        np.asarray(shared.heritabilities),
+        shared.fold[own],
+        offset,
+    )
+    facts = {
+        "status": stack.status.name.lower(),
+        "message": stack.message,
+        "accuracy": {"name": "auc" if binary else "r2", "value": round(float(stack.accuracy), 6)},
+        "losses": [round(float(score), 8) for score in stack.scores],
+    }
+    if facts["status"] == OK:
+        facts["shrinkage"] = shared.heritabilities[stack.chosen]
+        facts["h2"] = None if stack.h2 is None else round(float(stack.h2), 6)
+        loco[:-1, own], loco[-1, own] = stack.loco, stack.total
+    return facts
+
+
+def values_file(folder: Place, trait: int) -> Place:
+    """LOCO predictions of a trait, (chromosomes + 1, people) float32."""
+    return folder / f"{trait:06d}.f32"
+
+
+def commit_file(folder: Place, trait: int) -> Place:
+    """What the model says of a trait; it is there when the predictions are."""
+    return folder / f"{trait:06d}.json"
+
+
+def read_trait(folder: Place, trait: int, n_people: int) -> NDArray[np.float32]:
+    """LOCO predictions of a trait, shape (chromosomes + 1, people).
+
+    Raises
+    ------
+    CorruptChunkError
+        They do not match their checksum.
+    """
+    place = values_file(folder, trait)
+    with opened(place) as file:
+        file.load_all()
+        content = file.read(0, file.size)
+    if google_crc32c.value(content) != json.loads(commit_file(folder, trait).read_bytes())["checksum"]:
+        raise CorruptChunkError(
+            "predictions of a trait do not match their checksum",
+            where=str(place),
+            fix="delete the file and the .json beside it, and run the same command again",
+        )
+    return np.frombuffer(content, np.float32).reshape(-1, n_people)
