@@ -212,6 +212,7 @@ class NullModelFiles:
             self.traits = tuple(_trait_model(fields) for fields in document["traits"])
             self.model_digest = str(document["digest"])
             self.method = str(document["method"])
+            self.settings: dict[str, Any] = dict(document["settings"])
             self.program_version = str(document["program_version"])
             self._shape = (len(self.traits), 1 + len(self.chromosomes), int(document["n_samples"]))
             shape = StoredArray(place / ARRAYS / PREDICTION).shape

@@ -21,6 +21,7 @@ from allscan.jobs.machine import machine_warnings
 from allscan.jobs.null_model import ROLE as NULL_MODEL
 from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
 from allscan.jobs.validation import key_name
+from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.alignment import align
@@ -66,7 +67,7 @@ class CheckedJob:
     inputs: tuple[InputFile, ...]
     science: dict[str, Any]  # key path → value or content hash: what may not change within a run folder
     report: CheckReport
-    null_model: LoadedNullModel | None = None
+    null_model: LoadedNullModel | FittedNullModel | None = None
 
 
 def check_job(job: Job) -> CheckedJob:
@@ -79,8 +80,8 @@ def check_job(job: Job) -> CheckedJob:
     """
     store = _open_genotypes(job)
     inputs = _hash_inputs(job)
-    null_model = load_null_model(job)
-    inputs += () if null_model is None else null_model.inputs
+    loaded = load_null_model(job)
+    inputs += () if loaded is None else loaded.inputs
     filter_, n_in_regions = _variant_filter(job, store)
     section, codes = job.spec.covariates, job.spec.samples.sex_codes
     with quoting_people():
@@ -107,7 +108,12 @@ def check_job(job: Job) -> CheckedJob:
         sex=sex,
     )
     spec = _scan_spec(job, filter_)
-    design = align_null_model(job, null_model, store, design, traits.specs, find_test(spec.test))
+    design = align_null_model(job, loaded, store, design, traits.specs, find_test(spec.test))
+    null_model: LoadedNullModel | FittedNullModel | None = loaded
+    section_ = job.spec.null_model
+    if section_ is not None and section_.method is not None:
+        test = find_test(spec.test)
+        null_model, design = whole_genome_model(job, section_, store, table, design, traits.specs, test)
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,
@@ -142,7 +148,10 @@ def check_job(job: Job) -> CheckedJob:
             *machine_warnings(),
         ),
     )
-    return CheckedJob(store, design, spec, inputs, _science(job, store, inputs), report, null_model)
+    science = _science(job, store, inputs)
+    if isinstance(null_model, FittedNullModel):
+        science["null_model.genotypes"] = f"store {null_model.store.fingerprint()}"
+    return CheckedJob(store, design, spec, inputs, science, report, null_model)
 
 
 def _open_genotypes(job: Job) -> GenotypeStore:
@@ -182,7 +191,7 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         named.append((("covariates", "file"), spec.covariates.file))
     named += [(("samples", "keep", i), path) for i, path in enumerate(spec.samples.keep)]
     named += [(("samples", "exclude", i), path) for i, path in enumerate(spec.samples.exclude)]
-    if spec.null_model is not None:
+    if spec.null_model is not None and spec.null_model.load is not None:
         named.append((tuple(NULL_MODEL.split(".")), spec.null_model.load))
     return named
 

@@ -87,7 +87,7 @@ def load_null_model(job: Job) -> LoadedNullModel | None:
         If it is not there, or damaged.
     """
     section = job.spec.null_model
-    if section is None:
+    if section is None or section.load is None:
         return None
     where = job.locate("null_model", "load")
     place = job.resolve(section.load)

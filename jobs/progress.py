@@ -198,12 +198,15 @@ class Stages:
         if self._progress is not None:
             self._progress.__exit__(kind, error, trace)
 
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Say how far a stage is; a new stage ends the one before. See :meth:`Progress.update`."""
+    def update(self, stage: str, done: int, total: int, note: str = "", *, unit: str | None = None) -> None:
+        """Say how far a stage is; a new stage ends the one before. See :meth:`Progress.update`.
+
+        ``unit`` is what this stage counts, where it counts something else than the others.
+        """
         if self._progress is None or stage != self._stage:
             if self._progress is not None:
                 self._progress.__exit__(None, None, None)
-            self._progress = Progress(stage, self._unit, stream=self._stream)
+            self._progress = Progress(stage, unit or self._unit, stream=self._stream)
             self._stage = stage
         self._progress.update(done, total, note)
 

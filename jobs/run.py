@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allscan.engine.reuse import COMMITS
@@ -38,6 +38,7 @@ from allscan.jobs.run_state import (
     stopped_by_signals,
     this_process,
 )
+from allscan.jobs.whole_genome import FittedNullModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,7 +269,9 @@ class _Work:
                     keeper.begin(wake)
                 self._is_working = True
                 executor = self._prepare(planned, closing)
+                notes = self._fit_null_model(checked, planned, executor, on_progress)
                 summary = self._scan(checked, planned, executor, on_progress)
+                summary = replace(summary, trait_notes=(*notes, *summary.trait_notes))
                 self._describe(checked, planned, summary)
             except (KeyboardInterrupt, SystemExit) as stop:
                 self._stopped(stop)
@@ -321,6 +324,27 @@ class _Work:
         self._keeper.know(executor={"name": executor.name, "workers": executor.workers})
         self._keeper.watch(executor)
         return executor
+
+    def _fit_null_model(
+        self,
+        checked: CheckedJob,
+        planned: PlannedJob,
+        executor: Executor,
+        on_progress: Callable[[ScanProgress], None] | None,
+    ) -> tuple[tuple[str, str, str], ...]:
+        """Fit the whole-genome model, if the job asks for one; what is to be said of its traits."""
+        model = checked.null_model
+        if not isinstance(model, FittedNullModel):
+            return ()
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if self._keeper.cancelled:
+                raise KeyboardInterrupt
+            self._keeper.enter(stage)
+            if on_progress is not None:
+                on_progress(ScanProgress(0, planned.scan.n_tasks, 0, done, total, stage))
+
+        return model.fit(executor, self._folder.path, planned.memory_limit_bytes, tell)
 
     def _scan(
         self,

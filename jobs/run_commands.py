@@ -160,19 +160,24 @@ COMMANDS = (run, submit, status, logs, cancel, resume)
 
 
 def _run_here(job: Job, *, update: bool, submission: str | None = None) -> None:
-    from allscan.jobs.progress import Progress, format_seconds
+    from allscan.engine.scan import Stage
+    from allscan.jobs.progress import Stages, format_seconds
     from allscan.jobs.run import run_job
     from allscan.jobs.run_folder import shown_path
 
-    with Progress("scan", "variants") as progress:
+    of_scan = {Stage.NULL_MODELS, Stage.SCAN, Stage.HITS}
+    with Stages("variants") as stages_shown:
 
         def show(scan: ScanProgress) -> None:
+            if scan.stage not in of_scan:
+                stages_shown.update(scan.stage, scan.variants_done, scan.variants_total, unit="tasks")
+                return
             note = f"task {scan.tasks_done:,} of {scan.tasks_total:,}"
             if scan.tasks_resumed:
                 note += f", {scan.tasks_resumed:,} from before"
-            if scan.stage != "scan":
+            if scan.stage != Stage.SCAN:
                 note += f"; {scan.stage}"
-            progress.update(scan.variants_done, scan.variants_total, note)
+            stages_shown.update(Stage.SCAN, scan.variants_done, scan.variants_total, note)
 
         done = run_job(
             job,

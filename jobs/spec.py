@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from allscan.engine.chromosomes import parse_region
-from allscan.jobs.null_model_spec import NullModelSection  # noqa: TC001 - pydantic looks it up
+from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.runtime_spec import RuntimeSection
 from allscan.jobs.spec_types import FilePath, Section, Text
 
@@ -279,11 +279,14 @@ class JobSpec(Section):
     )
     samples: SamplesSection = Field(default=SamplesSection(), description="Who is analysed.")
     variants: VariantsSection = Field(default=VariantsSection(), description="Which variants are tested.")
-    null_model: NullModelSection | None = Field(
+    null_model: Annotated[
+        NullModelSection | None,
+        BeforeValidator(null_model_of, json_schema_input_type=Literal["whole_genome"] | NullModelSection | None),
+    ] = Field(
         default=None,
         description=(
-            "What the rest of the genome predicts of each trait, taken off before a variant is tested. Left out: "
-            "nothing but the covariates."
+            "What the rest of the genome predicts of each trait, taken off before a variant is tested: "
+            "`whole_genome`, or a section. Left out: nothing but the covariates."
         ),
     )
     model: ModelName = Field(

@@ -220,8 +220,9 @@ def fit_block(
     weights = np.zeros((folds, m + c, n_traits * len(penalties)), np.float32)
     used = np.flatnonzero(kept)
     for fold in range(folds):
-        left = (whole - gram[fold])[np.ix_(used, used)]
-        right = (whole_target - target[fold])[used]
+        left, right = whole - gram[fold], whole_target - target[fold]
+        if len(used) < m:
+            left, right = left[np.ix_(used, used)], right[used]
         for p, penalty in enumerate(penalties):
             solution = np.zeros((m, n_traits))
             solution[used] = _solve(left, right, float(penalty)) * scale[used, None]
@@ -287,6 +288,31 @@ def predict_block(
                 share = np.minimum(share, np.float32(0.9999))[:, None]
                 values[:, p::n_penalties] = (values[:, p::n_penalties] - share * people.traits[some]) / (1 - share)
         yield some, values
+
+
+def relatedness_products(block: GenotypeBlock, mean: NDArray[np.float64], people: People) -> NDArray[np.float32]:
+    """What a block adds to K z, the relationship matrix times vectors: ``X Xᵀ z`` of its markers at unit variance.
+
+    The vectors are ``people.traits``. Summed over blocks and divided by the number of markers, this is ``K z``; the
+    mean of its squares estimates tr K² (doi 10.1038/s41467-020-17576-9). Shape (people, vectors).
+    """
+    c, n = people.basis.shape[1], len(people.rows)
+    columns = np.concatenate([people.basis, people.traits], axis=1)
+    cross, squares = np.zeros((block.n_variants, columns.shape[1])), np.zeros(block.n_variants)
+    for _, some, tile in _tiles(block, mean, people):
+        cross += tile @ columns[some]
+        squares += np.einsum("vk,vk->v", tile, tile)
+    explained = cross[:, :c]
+    variance = np.maximum(squares - (explained**2).sum(axis=1), 0.0) / max(n - c, 1)
+    varies = variance > LEAST_VARIANCE
+    inverse = np.where(varies, 1.0 / np.where(varies, variance, 1.0), 0.0)
+    score = cross[:, c:] - explained @ (people.basis.astype(np.float64).T @ people.traits)
+    weights = (score * inverse[:, None]).astype(np.float32)
+    of_basis = (explained.T @ weights).astype(np.float32)
+    out = np.empty(people.traits.shape, np.float32)
+    for _, some, tile in _tiles(block, mean, people):
+        out[some] = tile.T @ weights - people.basis[some] @ of_basis
+    return out
 
 
 def marginal_block(block: GenotypeBlock, mean: NDArray[np.float64], people: People) -> NDArray[np.float64]:

@@ -56,6 +56,7 @@ class Ordered(NamedTuple):
     fold: NDArray[np.int64]  # (people,) in that order
     member: NDArray[np.bool_]  # (people, traits) in that order
     scale: NDArray[np.float64]  # (traits,) what one unit of people.traits is
+    df: NDArray[np.int64]  # (traits,) people less the rank of their covariates
     problems: tuple[str, ...]  # (traits,) why a trait has no model, or ""
 
 
@@ -78,6 +79,7 @@ def ordered(cohort: Cohort, traits: slice, folds: int, fold: NDArray[np.int64] |
     member = ~np.isnan(values)
     residuals = np.zeros(values.shape, np.float32)
     scale = np.ones(values.shape[1])
+    df = np.zeros(values.shape[1], np.int64)
     problems = [""] * values.shape[1]
     covariates = cohort.covariates[order]
     pattern, first = trait_patterns(values)
@@ -85,12 +87,13 @@ def ordered(cohort: Cohort, traits: slice, folds: int, fold: NDArray[np.int64] |
         own = member[:, example]
         of_own, _ = orthonormal_basis(covariates[own])
         for t in np.flatnonzero(pattern == k):
+            df[t] = len(of_own) - of_own.shape[1]
             left, problems[t] = _residuals(values[own, t], of_own)
             if not problems[t]:
                 scale[t] = np.sqrt((left**2).mean())
                 residuals[own, t] = left / scale[t]
     people = People(cohort.rows[order], start, basis[order].astype(np.float32), residuals)
-    return Ordered(people, order, fold[order], member, scale, tuple(problems))
+    return Ordered(people, order, fold[order], member, scale, df, tuple(problems))
 
 
 def _residuals(values: NDArray[np.float64], basis: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:

@@ -55,7 +55,7 @@ class Level0:
     @property
     def n_traits(self) -> int:
         """Traits of the batch."""
-        return self.member.shape[1]
+        return int(self.member.shape[1])
 
 
 def traits_per_batch(n_people: int, n_penalties: int) -> int:
@@ -83,14 +83,15 @@ def run_block(shared: Level0, number: int) -> Level0Note:
     values = np.empty((n_traits, n, n_penalties), np.float32)
     for some, predicted in predict_block(block, mean, shared.people, fit):
         values[:, some] = predicted.reshape(-1, n_traits, n_penalties).transpose(1, 0, 2)
-    centre, spread, checksum = [], [], []
+    centre, spread, checksum, pieces = [], [], [], []
     for t in range(n_traits):
         own = values[t][shared.member[:, t]].astype(np.float64)
         centre.append(own.mean(axis=0).tolist() if len(own) else [0.0] * n_penalties)
         spread.append(own.std(axis=0).tolist() if len(own) else [0.0] * n_penalties)
-        checksum.append(google_crc32c.value(values[t].data.cast("B")))
+        pieces.append(values[t].tobytes())
+        checksum.append(google_crc32c.value(pieces[-1]))
     note = Level0Note(block.n_variants, int((~fit.kept).sum()))
-    write_files([(_values_file(shared.folder, number), [values.data.cast("B").tobytes()])])
+    write_files([(_values_file(shared.folder, number), pieces)])
     commit = {"note": note, "centre": centre, "spread": spread, "checksum": checksum}
     write_atomically(_commit_file(shared.folder, number), json.dumps(commit).encode())
     return note
@@ -129,7 +130,7 @@ class StoredFeatures:
         self._n_people = len(member)
         commits = [json.loads(_commit_file(folder, number).read_bytes()) for number in range(n_blocks)]
         self._checksums = [int(commit["checksum"][trait]) for commit in commits]
-        self._seen = [google_crc32c.Checksum() for _ in commits]
+        self._seen = [0 for _ in commits]
         self._checked = 0  # people whose bytes are in the checksums
         centre = np.array([commit["centre"][trait] for commit in commits]).ravel()
         spread = np.array([commit["spread"][trait] for commit in commits]).ravel()
@@ -157,7 +158,7 @@ class StoredFeatures:
             if len(content) != size:
                 raise self._damaged(number)
             if follows:
-                self._seen[number].update(content)
+                self._seen[number] = google_crc32c.extend(self._seen[number], content)
             values = np.frombuffer(content, np.float32).reshape(end - begin, self._n_penalties)
             columns = slice(number * self._n_penalties, (number + 1) * self._n_penalties)
             out[:, columns] = values[self._own[start:stop] - begin]
@@ -171,7 +172,7 @@ class StoredFeatures:
 
     def _check(self) -> None:
         for number, (seen, checksum) in enumerate(zip(self._seen, self._checksums, strict=True)):
-            if int.from_bytes(seen.digest(), "big") != checksum:
+            if seen != checksum:
                 raise self._damaged(number)
 
     def _damaged(self, number: int) -> CorruptChunkError:

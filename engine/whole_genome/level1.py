@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-from allscan.kernels.stacking import find_learner
 
+from allscan.engine.stacking_learners import find_learner
 from allscan.engine.whole_genome.level0 import StoredFeatures
 from allscan.errors import CorruptChunkError
 from allscan.kernels.logistic import fit_logistic
@@ -37,12 +37,13 @@ class Level1:
     member: NDArray[np.bool_]  # (people, traits)
     residuals: NDArray[np.float32]  # (people, traits) at unit variance
     scale: NDArray[np.float64]  # (traits,)
+    df: NDArray[np.int64]  # (traits,)
     values: NDArray[np.float64]  # (people, traits) as they are
     covariates: NDArray[np.float64]  # (people, covariates)
     kinds: tuple[str, ...]
     problems: tuple[str, ...]
     heritabilities: tuple[float, ...]
-    learner: str
+    learners: dict[str, str]  # by kind, where it is not ridge regression
 
 
 def run_trait(shared: Level1, trait: int) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def run_trait(shared: Level1, trait: int) -> dict[str, Any]:
     # As the cohort stands in the store.
     placed = np.empty_like(loco)
     placed[:, shared.order] = loco
-    content = placed.data.cast("B").tobytes()
+    content = placed.tobytes()
     write_files([(values_file(shared.folder, trait), [content])])
     commit = {"facts": facts, "checksum": google_crc32c.value(content)}
     write_atomically(commit_file(shared.folder, trait), json.dumps(commit).encode())
@@ -68,7 +69,7 @@ def _fit(shared: Level1, trait: int, loco: NDArray[np.float32]) -> dict[str, Any
     binary = shared.kinds[trait] == "binary"
     n_penalties = len(shared.heritabilities)
     features = StoredFeatures(shared.level0, len(shared.chromosome_of_block), trait, own, n_penalties)
-    offset = None
+    offset = np.zeros(features.n)
     y = shared.residuals[own, trait].astype(np.float64) * shared.scale[trait]
     if binary:
         y = shared.values[own, trait]
@@ -77,16 +78,17 @@ def _fit(shared: Level1, trait: int, loco: NDArray[np.float32]) -> dict[str, Any
             why = "the covariates separate cases from controls" if null.separated else "the fit did not converge"
             return {"status": "not_fitted", "message": f"{why} (logistic regression on the covariates)"}
         offset = null.linear
-    learner = find_learner(shared.learner, binary=binary, leave_one_out=shared.n_folds == 1)
+    learner = find_learner(learner_name(shared, shared.kinds[trait]))
     stack = learner.fit(
         features,
         y,
         np.repeat(shared.chromosome_of_block, n_penalties),
-        np.asarray(shared.heritabilities),
+        shared.heritabilities,
         shared.fold[own],
         offset,
     )
     facts = {
+        "residual_sd": float(shared.scale[trait] * np.sqrt(len(y) / shared.df[trait])),
         "status": stack.status.name.lower(),
         "message": stack.message,
         "accuracy": {"name": "auc" if binary else "r2", "value": round(float(stack.accuracy), 6)},
@@ -94,9 +96,14 @@ def _fit(shared: Level1, trait: int, loco: NDArray[np.float32]) -> dict[str, Any
     }
     if facts["status"] == OK:
         facts["shrinkage"] = shared.heritabilities[stack.chosen]
-        facts["h2"] = None if stack.h2 is None else round(float(stack.h2), 6)
         loco[:-1, own], loco[-1, own] = stack.loco, stack.total
     return facts
+
+
+def learner_name(shared: Level1, kind: str) -> str:
+    """The learner of traits of a kind."""
+    form = "logistic" if kind == "binary" else "linear"
+    return shared.learners.get(kind, f"{form}_leave_one_out" if shared.n_folds == 1 else f"{form}_folds")
 
 
 def values_file(folder: Place, trait: int) -> Place:

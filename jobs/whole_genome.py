@@ -1,0 +1,190 @@
+"""`null_model: whole_genome` of a job: who and what the model is fitted to, and the fit as a part of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allscan.cluster.embedded import EmbeddedExecutor
+from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_class
+from allscan.engine.costs import BASE_MEMORY
+from allscan.engine.markers import MarkerRules
+from allscan.engine.null_model_files import FOLDER, NullModelFiles
+from allscan.engine.offsets import OK
+from allscan.engine.store import open_store
+from allscan.engine.whole_genome.cohort import Cohort
+from allscan.engine.whole_genome.model import WholeGenomeSpec, fit_whole_genome, task_memory, trait_digests
+from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
+from allscan.errors import FileFormatError, InputError, JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allscan.cluster.executor import Executor
+    from allscan.engine.design import Design
+    from allscan.engine.store import GenotypeStore
+    from allscan.jobs.job import Job
+    from allscan.jobs.null_model_spec import NullModelSection
+    from allscan.kernels.association import AssociationTest
+    from allscan.phenotypes.model import AnalysisTable
+    from allscan.storage import Place
+
+
+@dataclass(frozen=True)
+class FittedNullModel:
+    """A whole-genome model that the run fits before it scans."""
+
+    store: GenotypeStore  # of the model's markers
+    cohort: Cohort
+    spec: WholeGenomeSpec
+    genotypes: str  # the store as the job spells it
+    absent: int  # people who are not in that store
+
+    @property
+    def path(self) -> str:
+        """What a plan calls it."""
+        return "whole genome, fitted before the scan"
+
+    def lines(self) -> list[str]:
+        """What a check tells of it."""
+        folds = "leaving one person out" if self.spec.folds == 1 else f"{self.spec.folds} folds"
+        return [
+            f"whole genome: ridge regression on markers of {self.genotypes}, in {self.cohort.n_people:,} people "
+            f"with covariates, {folds}"
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the provenance document."""
+        return {
+            "path": FOLDER,
+            "method": "whole_genome",
+            "format": "allscan",
+            "genotypes": f"store {self.store.fingerprint()}",
+            "n_people": self.cohort.n_people,
+        }
+
+    def fit(
+        self, executor: Executor, output: Place, limit: int, on_progress: Callable[[str, int, int], None]
+    ) -> tuple[tuple[str, str, str], ...]:
+        """Fit it into a run folder, where that has not been done.
+
+        Parameters
+        ----------
+        limit
+            Bytes that this process may use; on a cluster, tasks declare what they need.
+
+        Returns
+        -------
+        (trait, stratum, message) of the traits without a model, which are scanned without predictions.
+        """
+        if executor.name == "embedded":
+            fitting = max(1, (limit - BASE_MEMORY) // task_memory(self.store, self.cohort, self.spec))
+            executor = EmbeddedExecutor(min(executor.workers, fitting), "threads")
+        fit_whole_genome(self.store, self.cohort, self.spec, executor, output, on_progress=on_progress)
+        return tuple(
+            (model.name, "all", f"scanned without a whole-genome model, which could not be fitted: {model.message}")
+            for model in NullModelFiles(output / FOLDER).traits
+            if model.status != OK
+        )
+
+
+def whole_genome_model(
+    job: Job,
+    section: NullModelSection,
+    store: GenotypeStore,
+    table: AnalysisTable,
+    design: Design,
+    test: AssociationTest,
+) -> tuple[FittedNullModel, Design]:
+    """The model that a job asks for, and the design with what it will predict.
+
+    Raises
+    ------
+    InputError
+        The markers' store is not there, or holds too few of the people who are analysed; the test does not use
+        predictions.
+    """
+    where = job.locate("null_model")
+    if not test.uses_offset:
+        raise JobError(
+            f"the test {test.name!r} does not use predictions of the rest of the genome",
+            where=where,
+            fix="remove null_model, or choose another test",
+        )
+    markers, spelled = _marker_store(job, section, store)
+    ids = store.sample_ids[table.eligible_rows]
+    rows = _rows_of(markers, store, ids, table.eligible_rows)
+    there = rows >= 0
+    missing = int((~there[np.searchsorted(table.eligible_rows, design.store_rows)]).sum())
+    if missing:
+        raise JobError(
+            f"{missing:,} of {design.n_samples:,} people who are analysed are not in the store of the markers",
+            where=job.locate("null_model", "genotypes"),
+            fix="leave them out (samples: keep), or make that store of all people",
+        )
+    place = {row: k for k, row in enumerate(table.eligible_rows[there].tolist())}
+    values = np.full((int(there.sum()), len(design.trait_names)), np.nan)
+    values[[place[row] for row in design.store_rows.tolist()]] = design.traits
+    kinds = tuple(job.spec.traits.columns[name].type for name in design.trait_names)
+    cohort = Cohort(rows[there], ids[there], table.eligible_covariates[there], values, design.trait_names, kinds)
+    spec = WholeGenomeSpec(
+        markers=_rules(job, section),
+        block_markers=section.block_markers,
+        folds=1 if section.leave_one_out else section.folds,
+    )
+    fitted = FittedNullModel(markers, cohort, spec, spelled, int((~there).sum()))
+    chromosomes = [name for name in markers.contigs if ploidy_class(name, 1 << 28, None) == PloidyClass.AUTOSOME]
+    offsets = WholeGenomeOffsets(
+        job.output / FOLDER,
+        chromosomes,
+        trait_digests(markers, cohort, spec),
+        design,
+        store.sample_ids[design.store_rows],
+    )
+    return fitted, replace(design, offsets=offsets)
+
+
+def _marker_store(job: Job, section: NullModelSection, store: GenotypeStore) -> tuple[GenotypeStore, str]:
+    if section.genotypes is None:
+        return store, job.spec.genotypes
+    where = job.locate("null_model", "genotypes")
+    place = job.resolve(section.genotypes)
+    if not place.exists():
+        raise JobError(
+            f"there is no genotype store {section.genotypes!r}",
+            where=where,
+            fix="check the path (relative to the job file), or make the store: allscan ingest FILE OUT.zarr",
+        )
+    try:
+        return open_store(place), section.genotypes
+    except FileFormatError as error:
+        raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+
+
+def _rows_of(
+    markers: GenotypeStore, store: GenotypeStore, ids: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of people in the store of the markers, -1 for none."""
+    if markers.path == store.path:
+        return rows.astype(np.int64)
+    number = {person: k for k, person in enumerate(markers.sample_ids)}
+    return np.array([number.get(person, -1) for person in ids], np.int64)
+
+
+def _rules(job: Job, section: NullModelSection) -> MarkerRules:
+    chosen = section.markers
+    try:
+        exclude = tuple(parse_region(text) for text in chosen.exclude)
+    except InputError as error:
+        raise JobError(error.what, where=job.locate("null_model", "markers", "exclude"), fix=error.fix) from error
+    return MarkerRules(
+        min_maf=chosen.min_maf,
+        min_mac=chosen.min_mac,
+        max_missing_rate=chosen.max_missing_rate,
+        prune_r2=chosen.prune_r2,
+        window_bp=chosen.window_kb * 1000,
+        max_markers=chosen.max_markers,
+        exclude=exclude,
+    )
