@@ -20,7 +20,7 @@ from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.errors import FileFormatError, InputError, JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from allscan.cluster.executor import Executor
     from allscan.engine.design import Design
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from allscan.jobs.job import Job
     from allscan.jobs.null_model_spec import NullModelSection
     from allscan.kernels.association import AssociationTest
-    from allscan.phenotypes.model import AnalysisTable
+    from allscan.phenotypes.model import AnalysisTable, TraitSpec
     from allscan.storage import Place
 
 
@@ -96,6 +96,7 @@ def whole_genome_model(
     store: GenotypeStore,
     table: AnalysisTable,
     design: Design,
+    traits: Sequence[TraitSpec],
     test: AssociationTest,
 ) -> tuple[FittedNullModel, Design]:
     """The model that a job asks for, and the design with what it will predict.
@@ -127,8 +128,15 @@ def whole_genome_model(
     place = {row: k for k, row in enumerate(table.eligible_rows[there].tolist())}
     values = np.full((int(there.sum()), len(design.trait_names)), np.nan)
     values[[place[row] for row in design.store_rows.tolist()]] = design.traits
-    kinds = tuple(job.spec.traits.columns[name].type for name in design.trait_names)
-    cohort = Cohort(rows[there], ids[there], table.eligible_covariates[there], values, design.trait_names, kinds)
+    cohort = Cohort(
+        rows[there],
+        ids[there],
+        table.eligible_covariates[there],
+        values,
+        design.trait_names,
+        kinds=tuple(trait.kind for trait in traits),
+        transforms=tuple(trait.transform for trait in traits),
+    )
     spec = WholeGenomeSpec(
         markers=_rules(job, section),
         block_markers=section.block_markers,

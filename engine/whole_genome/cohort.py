@@ -35,6 +35,7 @@ class Cohort:
     traits: NDArray[np.float64]  # (people, traits) NaN = missing; 0 and 1 where binary
     trait_names: tuple[str, ...]
     kinds: tuple[str, ...]  # (traits,) "quantitative" or "binary"
+    transforms: tuple[str, ...] | None = None  # (traits,) of the values, as the job calls them; None: not told
 
     @property
     def n_people(self) -> int:

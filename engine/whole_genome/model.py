@@ -251,7 +251,8 @@ class _Fitting:
             fitted = self._level1(folder, traits, of_batch)
             names, kinds = self._cohort.trait_names[traits], self._cohort.kinds[traits]
             self._describe(folder, of_batch, fitted, kinds)
-            models += [_model(*of_trait) for of_trait in zip(names, kinds, fitted, strict=True)]
+            transforms = self._cohort.transforms or [None] * len(self._cohort.trait_names)
+            models += [_model(*of_trait) for of_trait in zip(names, kinds, transforms[traits], fitted, strict=True)]
             # What level 1 has used is the larger part of what is on the disk.
             remove_tree(folder / "level0")
         return models
@@ -399,7 +400,7 @@ def _every_so_often(blocks: tuple[MarkerBlock, ...]) -> tuple[MarkerBlock, ...]:
     return blocks[::step]
 
 
-def _model(name: str, kind: str, facts: dict[str, Any]) -> TraitModel:
+def _model(name: str, kind: str, transform: str | None, facts: dict[str, Any]) -> TraitModel:
     accuracy = facts.get("accuracy")
     return TraitModel(
         name=name,
@@ -407,6 +408,7 @@ def _model(name: str, kind: str, facts: dict[str, Any]) -> TraitModel:
         status=facts["status"],
         message=facts["message"],
         kind=kind,
+        transform=transform,
         residual_sd=facts.get("residual_sd"),
         accuracy=None if accuracy is None else Accuracy(**accuracy),
         shrinkage=facts.get("shrinkage"),
