@@ -44,16 +44,27 @@ class LoadedNullModel:
         """As in the provenance document."""
         stored = self.stored
         if isinstance(stored, NullModelFiles):
-            made: dict[str, str | None] = {
+            made: dict[str, Any] = {
                 "format": "allscan",
-                "digest": stored.model_digest,
                 "program_version": stored.program_version,
+                **described(stored),
             }
             found_by = "sample_id"
         else:
             made = {"format": "regenie", "digest": stored.content_digest(), "program_version": None}
             found_by = stored.matched
         return {"path": self.path, "method": stored.method, **made, "people_found_by": found_by}
+
+
+def described(stored: NullModelFiles) -> dict[str, Any]:
+    """What a stored model says of itself and of each trait."""
+    traits = [
+        {key: value for key, value in vars(model).items() if key != "digest"}
+        | {"accuracy": None if model.accuracy is None else model.accuracy._asdict()}
+        for model in stored.traits
+    ]
+    settings = {key: value for key, value in stored.settings.items() if key != "made_of"}
+    return {"digest": stored.model_digest, "settings": settings, "traits": traits}
 
 
 def open_null_model(place: Place) -> NullModelFiles | RegeniePredictions:

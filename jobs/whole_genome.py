@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_class
+from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_class, same_contig
 from allscan.engine.costs import BASE_MEMORY
 from allscan.engine.markers import MarkerRules
 from allscan.engine.null_model_files import FOLDER, NullModelFiles
@@ -18,6 +18,7 @@ from allscan.engine.whole_genome.cohort import Cohort
 from allscan.engine.whole_genome.model import WholeGenomeSpec, fit_whole_genome, task_memory, trait_digests
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.errors import FileFormatError, InputError, JobError
+from allscan.jobs.null_model import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class FittedNullModel:
     cohort: Cohort
     spec: WholeGenomeSpec
     genotypes: str  # the store as the job spells it
-    absent: int  # people who are not in that store
+    place: Place  # where it will be
 
     @property
     def path(self) -> str:
@@ -56,11 +57,14 @@ class FittedNullModel:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """As in the provenance document."""
+        """As in the provenance document, once it is fitted."""
         return {
             "path": FOLDER,
             "method": "whole_genome",
             "format": "allscan",
+            **described(NullModelFiles(self.place)),
+            "program_version": None,  # that of the run
+            "people_found_by": "sample_id",
             "genotypes": f"store {self.store.fingerprint()}",
             "n_people": self.cohort.n_people,
         }
@@ -138,11 +142,11 @@ def whole_genome_model(
         transforms=tuple(trait.transform for trait in traits),
     )
     spec = WholeGenomeSpec(
-        markers=_rules(job, section),
+        markers=_rules(job, section, markers),
         block_markers=section.block_markers,
         folds=1 if section.leave_one_out else section.folds,
     )
-    fitted = FittedNullModel(markers, cohort, spec, spelled, int((~there).sum()))
+    fitted = FittedNullModel(markers, cohort, spec, spelled, job.output / FOLDER)
     chromosomes = [name for name in markers.contigs if ploidy_class(name, 1 << 28, None) == PloidyClass.AUTOSOME]
     offsets = WholeGenomeOffsets(
         job.output / FOLDER,
@@ -181,12 +185,19 @@ def _rows_of(
     return np.array([number.get(person, -1) for person in ids], np.int64)
 
 
-def _rules(job: Job, section: NullModelSection) -> MarkerRules:
+def _rules(job: Job, section: NullModelSection, store: GenotypeStore) -> MarkerRules:
     chosen = section.markers
     try:
         exclude = tuple(parse_region(text) for text in chosen.exclude)
     except InputError as error:
         raise JobError(error.what, where=job.locate("null_model", "markers", "exclude"), fix=error.fix) from error
+    for region in exclude:
+        if not any(same_contig(name, region.contig) for name in store.contigs):
+            raise JobError(
+                f"region {region}: the store of the markers has no contig {region.contig!r}",
+                where=job.locate("null_model", "markers", "exclude"),
+                fix=f"its contigs are {', '.join(store.contigs[:30])}",
+            )
     return MarkerRules(
         min_maf=chosen.min_maf,
         min_mac=chosen.min_mac,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
+MOST_FAILED = 10
 OPEN_ALL = 6
 """Up to this many traits are all open when the page is."""
 
@@ -108,6 +109,7 @@ def render(
         strata=strata,
         rows=[_row(panel) for panel in panels],
         hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
+        null_model=_null_model_table(provenance),
         accounting=accounting(panels, provenance),
         provenance_rows=_provenance_rows(source, provenance),
         provenance_json=json.dumps(_without_examples(provenance), indent=2) if provenance else "",
@@ -212,6 +214,41 @@ def _trait_notes(provenance: Mapping[str, Any]) -> dict[tuple[str, str], list[st
     return notes
 
 
+def _null_model_table(provenance: Mapping[str, Any]) -> Table | None:
+    """What the whole-genome null model says of each trait; None where there is none, or it says nothing."""
+    model = provenance.get("null_model") or {}
+    traits = [trait for trait in model.get("traits") or () if trait.get("accuracy") or trait.get("message")]
+    if not traits:
+        return None
+
+    def number(value: float | None, digits: int = 3) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    rows = []
+    for trait in traits:
+        accuracy = trait.get("accuracy") or {}
+        name = {"r2": "R²", "auc": "AUC"}.get(accuracy.get("name", ""), "")
+        rows.append(
+            (
+                str(trait["name"]),
+                f"{trait['n']:,}",
+                str(trait["status"]).replace("_", " "),
+                f"{name} {number(accuracy.get('value'))}" if accuracy else "–",
+                number(trait.get("shrinkage"), 2),
+                number(trait.get("h2"), 2),
+                number(trait.get("lambda_without")),
+                number(trait.get("lambda_with")),
+            )
+        )
+    settings = model.get("settings") or {}
+    note = f"{settings['markers']:,} markers in {settings['blocks']:,} blocks. " if "markers" in settings else ""
+    failed = [f"{trait['name']}: {trait['message']}" for trait in traits if trait.get("message")]
+    note += ". ".join(failed[:MOST_FAILED])
+    note += "" if len(failed) <= MOST_FAILED else f", and {len(failed) - MOST_FAILED} more"
+    heads = ("Trait", "N", "Status", "Out of fold", "Shrinkage", "h²", "λ without", "λ with")
+    return Table("Whole-genome null model", heads, rows, note)
+
+
 def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[Table]:
     """Every exclusion with its count: samples, variants, tests, traits, covariates."""
     tables = []
@@ -231,6 +268,10 @@ def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[T
         rows += [(str(line["reason"]), f"{line['count']:,}") for line in variants.get("accounting", ())]
         rows += [("tested", f"{variants['tested']:,}")] if "tested" in variants else []
         tables.append(Table("Variants", ("Reason", "Variants"), rows))
+    markers = ((provenance.get("null_model") or {}).get("settings") or {}).get("marker_accounting")
+    if markers:
+        rows = [(str(reason), f"{number:,}") for reason, number in markers.items()]
+        tables.append(Table("Markers of the null model", ("Reason", "Variants"), rows))
     counts: dict[str, int] = {}
     for panel in panels:
         for name, number in panel.status.items():
