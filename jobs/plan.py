@@ -97,7 +97,8 @@ class PlanReport:
     def _null_model_lines(self) -> list[str]:
         if self.null_model is None:
             return []
-        return [f"null model  {self.null_model}; of at most {self.nulls_held} chromosomes in memory at a time"]
+        held = f"{self.nulls_held} chromosome{'s' if self.nulls_held != 1 else ''}"
+        return [f"null model  {self.null_model}; of at most {held} in memory at a time"]
 
     def _machine_lines(self) -> list[str]:
         asked = self.workers_asked or self.workers

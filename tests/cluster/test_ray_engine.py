@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.cluster.ray_executor import RayExecutor
 from allscan.engine.marker_names import named_markers
 from allscan.engine.markers import MarkerRules, choose_markers
+from allscan.engine.null_model_files import NullModelFiles
+from allscan.engine.offsets import StoredOffsets
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import CUBE
 from allscan.engine.scan import run_scan
 from tests.cluster.ray_nodes import Machines
 from tests.engine.cohorts import make_design, write_cohort
+from tests.engine.null_models import draw_model
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -54,10 +58,16 @@ def test_an_ingest_on_ray_writes_the_same_store(machines: Machines, tmp_path: Pa
     assert attributes[0] == attributes[1]
 
 
-@pytest.mark.parametrize("through_the_head", [False, True])
-def test_a_scan_on_ray_writes_the_same_results(machines: Machines, tmp_path: Path, through_the_head: bool) -> None:
+@pytest.mark.parametrize(("through_the_head", "with_null_model"), [(False, False), (True, False), (False, True)])
+def test_a_scan_on_ray_writes_the_same_results(
+    machines: Machines, tmp_path: Path, through_the_head: bool, with_null_model: bool
+) -> None:
     cohort = write_cohort(tmp_path / "cohort.zarr")
     design, spec = make_design(cohort), ScanSpec()
+    if with_null_model:
+        draw_model(tmp_path / "null_model", cohort.store.sample_ids, design.trait_names)
+        ids = cohort.store.sample_ids[design.store_rows]
+        design = replace(design, offsets=StoredOffsets(NullModelFiles(tmp_path / "null_model"), design, ids))
     plan = plan_scan(cohort.store, design, spec, workers=2, memory_bytes=4 << 30)
     run_scan(plan, cohort.store, design, spec, EmbeddedExecutor(2), tmp_path / "here")
     address = machines.client_address if through_the_head else machines.address

@@ -83,6 +83,19 @@ def test_a_variant_is_tested_against_the_trait_less_the_prediction_of_its_chromo
             assert_cell(table, v, fit)
 
 
+def test_every_stratum_is_tested_less_its_own_predictions(cohort: Cohort, tmp_path: Path) -> None:
+    plain = make_design(cohort, strata=("AFR", "EUR"))
+    offsets = DrawnOffsets(plain, ("1", "2", "X"))
+    scan(cohort, replace(plain, offsets=offsets), tmp_path / "run")
+    scan(cohort, replace(plain, traits=plain.traits - offsets.values["2"]), tmp_path / "two")
+    for stratum in plain.strata:
+        for trait in plain.trait_names:
+            found, expected = (ResultsCube(tmp_path / name).trait_table(trait, stratum) for name in ("run", "two"))
+            on_two = found["contig"] == "chr2"
+            for name in ("beta", "standard_error", "neg_log10_p", "status", "n"):
+                np.testing.assert_array_equal(found[name][on_two], expected[name][on_two])
+
+
 @pytest.mark.parametrize("model", [Model.ADDITIVE, Model.GENOTYPIC])
 def test_an_offset_of_zero_gives_the_bytes_of_the_plain_scan(cohort: Cohort, tmp_path: Path, model: Model) -> None:
     plain = make_design(cohort)
