@@ -50,7 +50,12 @@ def test_a_run_takes_the_predictions_off_and_says_so(cohort: Cohort, allscan_cli
     done = allscan_cli("run", job)
     assert done.exit_code == 0, done.output
     provenance = json.loads((cohort.folder / "run" / "provenance.json").read_text())
-    assert provenance["null_model"] == {
+    told = provenance["null_model"]
+    assert [(trait["name"], trait["n"], trait["status"]) for trait in told.pop("traits")] == [
+        (trait, 240, "ok") for trait in TRAITS
+    ]
+    assert told.pop("settings") == {"seed": 3}
+    assert told == {
         "path": "earlier",
         "method": "drawn",
         "format": "allscan",
