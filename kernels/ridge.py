@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from allscan.kernels.block import Encoding
 from allscan.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -59,59 +58,56 @@ class BlockFit(NamedTuple):
 
 
 @jit
-def _gather(
-    slot: int,
-    encoding: int,
+def _fill(
+    encoding: NDArray[np.uint8],
+    slot: NDArray[np.int32],
+    steps: NDArray[np.uint16],
     calls: NDArray[np.uint8],
+    carrier_offset: NDArray[np.int64],
+    carrier_sample: NDArray[np.int32],
+    carrier_call: NDArray[np.uint8],
+    carrier_flipped: NDArray[np.bool_],
     dosage8: NDArray[np.uint8],
     dosage16: NDArray[np.uint16],
-    steps: float,
-    mean: float,
+    mean: NDArray[np.float64],
     rows: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    """Copies of ALT, less the mean, of the given samples; the mean where there is no call."""
-    if encoding == 0:
-        value = np.empty(4, np.float32)
-        for code in range(3):
-            value[code] = np.float32(code - mean)
-        value[3] = np.float32(0.0)
-        row = calls[slot]
-        for k in range(rows.shape[0]):
-            i = rows[k]
-            byte = row[((i >> 8) << 6) | (i & 63)]
-            out[k] = value[(byte >> (((i >> 6) & 3) << 1)) & 3]
-    elif encoding == 2:
-        for k in range(rows.shape[0]):
-            code = dosage8[slot, rows[k]]
-            out[k] = np.float32(0.0) if code == 255 else np.float32(code / steps - mean)
-    else:
-        for k in range(rows.shape[0]):
-            code = dosage16[slot, rows[k]]
-            out[k] = np.float32(0.0) if code == 65535 else np.float32(code / steps - mean)
-
-
-@jit
-def _scatter(
-    sample: NDArray[np.int32],
-    call: NDArray[np.uint8],
-    flipped: bool,
-    mean: float,
     place: NDArray[np.int32],
     start: int,
-    out: NDArray[np.float32],
+    tile: NDArray[np.float32],
 ) -> None:
-    """The same of a variant that is held as its carriers; ``place`` is where a sample stands, or -1."""
-    common = np.float32((2.0 if flipped else 0.0) - mean)
-    out[:] = common
-    for j in range(sample.shape[0]):
-        k = place[sample[j]] - start
-        if 0 <= k < out.shape[0]:
-            code = call[j]
-            if code == 3:
-                out[k] = np.float32(0.0)
-            else:
-                out[k] = np.float32((2 - code if flipped else code) - mean)
+    """See :func:`fill_tile`. Encodings are numbers here: 0 calls, 1 carriers, 2 and 3 dosages."""
+    value = np.empty(4, np.float32)
+    for v in range(tile.shape[0]):
+        s = slot[v]
+        out = tile[v]
+        if encoding[v] == 0:
+            for code in range(3):
+                value[code] = np.float32(code - mean[v])
+            value[3] = np.float32(0.0)
+            row = calls[s]
+            for k in range(rows.shape[0]):
+                i = rows[k]
+                byte = row[((i >> 8) << 6) | (i & 63)]
+                out[k] = value[(byte >> (((i >> 6) & 3) << 1)) & 3]
+        elif encoding[v] == 1:
+            flipped = carrier_flipped[s]
+            out[:] = np.float32((2.0 if flipped else 0.0) - mean[v])
+            for j in range(carrier_offset[s], carrier_offset[s + 1]):
+                k = place[carrier_sample[j]] - start
+                if 0 <= k < out.shape[0]:
+                    code = np.int64(carrier_call[j])
+                    if code == 3:
+                        out[k] = np.float32(0.0)
+                    else:
+                        out[k] = np.float32((2 - code if flipped else code) - mean[v])
+        elif encoding[v] == 2:
+            for k in range(rows.shape[0]):
+                small = dosage8[s, rows[k]]
+                out[k] = np.float32(0.0) if small == 255 else np.float32(small / steps[v] - mean[v])
+        else:
+            for k in range(rows.shape[0]):
+                large = dosage16[s, rows[k]]
+                out[k] = np.float32(0.0) if large == 65535 else np.float32(large / steps[v] - mean[v])
 
 
 def fill_tile(
@@ -137,25 +133,23 @@ def fill_tile(
     tile : (markers, people) float32
         Overwritten.
     """
-    for v in range(block.n_variants):
-        slot = int(block.slot[v])
-        if block.encoding[v] == Encoding.CARRIERS:
-            span = slice(int(block.carrier_offset[slot]), int(block.carrier_offset[slot + 1]))
-            flipped = bool(block.carrier_flipped[slot])
-            sample, call = block.carrier_sample[span], block.carrier_call[span]
-            _scatter(sample, call, flipped, mean[v], place, start, tile[v])
-        else:
-            _gather(
-                slot,
-                int(block.encoding[v]),
-                block.calls,
-                block.dosage8,
-                block.dosage16,
-                float(block.steps[v]),
-                mean[v],
-                rows,
-                tile[v],
-            )
+    _fill(
+        block.encoding,
+        block.slot,
+        block.steps,
+        block.calls,
+        block.carrier_offset,
+        block.carrier_sample,
+        block.carrier_call,
+        block.carrier_flipped,
+        block.dosage8,
+        block.dosage16,
+        mean,
+        rows,
+        place,
+        start,
+        tile,
+    )
 
 
 def _tiles(
