@@ -12,6 +12,7 @@ from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
 from allscan.jobs.progress import format_bytes, format_cpu_time, format_seconds
 from allscan.jobs.runtime_spec import parse_memory
+from allscan.jobs.whole_genome import FittedNullModel
 from allscan.storage import ObjectPlace
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class PlanReport:
     output: str
     null_model: str | None = None  # the one that the job names
     nulls_held: int = 1  # null models of a batch that are held at a time
+    null_task_bytes: int = 0  # of a task that fits the null model
+    null_work_bytes: int = 0  # that fitting it takes on the disk, for a while
 
     def __repr__(self) -> str:
         return self.text()
@@ -98,7 +101,11 @@ class PlanReport:
         if self.null_model is None:
             return []
         held = f"{self.nulls_held} chromosome{'s' if self.nulls_held != 1 else ''}"
-        return [f"null model  {self.null_model}; of at most {held} in memory at a time"]
+        lines = [f"null model  {self.null_model}; of at most {held} in memory at a time"]
+        if self.null_task_bytes:
+            task, work = format_bytes(self.null_task_bytes), format_bytes(self.null_work_bytes)
+            lines.append(f"            fitting it takes {task} per task, and up to {work} on the disk for a while")
+        return lines
 
     def _machine_lines(self) -> list[str]:
         asked = self.workers_asked or self.workers
@@ -124,7 +131,7 @@ class PlanReport:
     @property
     def fits_disk(self) -> bool:
         """Whether the results fit on the disk."""
-        return self.free_disk_bytes is None or self.output_bytes <= self.free_disk_bytes
+        return self.free_disk_bytes is None or self.output_bytes + self.null_work_bytes <= self.free_disk_bytes
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,7 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         raise type(error)(error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix) from error
     worker_memory = scan.task_memory_bytes + (BASE_MEMORY if on_cluster else 0)
     read, written = task_objects(checked.store, checked.spec, scan)
+    fitted = checked.null_model if isinstance(checked.null_model, FittedNullModel) else None
     report = PlanReport(
         name=job.spec.name,
         n_variants=scan.n_variants,
@@ -178,6 +186,8 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         output=job.spec.output,
         null_model=None if checked.null_model is None else checked.null_model.path,
         nulls_held=scan.nulls_held,
+        null_task_bytes=fitted.task_bytes() if fitted else 0,
+        null_work_bytes=fitted.work_bytes() if fitted else 0,
     )
     return PlannedJob(scan, memory, report)
 
@@ -206,7 +216,7 @@ def refuse_full_disk(plan: PlanReport, done_fraction: float, where: str) -> None
     OutputError
         They do not fit.
     """
-    needed = int(plan.output_bytes * (1 - done_fraction))
+    needed = int(plan.output_bytes * (1 - done_fraction)) + (0 if done_fraction else plan.null_work_bytes)
     if plan.free_disk_bytes is not None and needed > plan.free_disk_bytes:
         free = format_bytes(plan.free_disk_bytes)
         raise OutputError(

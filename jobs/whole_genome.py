@@ -15,7 +15,13 @@ from allscan.engine.null_model_files import FOLDER, NullModelFiles
 from allscan.engine.offsets import OK
 from allscan.engine.store import open_store
 from allscan.engine.whole_genome.cohort import Cohort
-from allscan.engine.whole_genome.model import WholeGenomeSpec, fit_whole_genome, task_memory, trait_digests
+from allscan.engine.whole_genome.model import (
+    WholeGenomeSpec,
+    fit_whole_genome,
+    task_memory,
+    trait_digests,
+    work_bytes,
+)
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.errors import FileFormatError, InputError, JobError
 from allscan.jobs.null_model import described
@@ -69,6 +75,14 @@ class FittedNullModel:
             "n_people": self.cohort.n_people,
         }
 
+    def task_bytes(self) -> int:
+        """Memory of its largest task."""
+        return task_memory(self.store, self.cohort, self.spec)
+
+    def work_bytes(self) -> int:
+        """What its predictions between the levels take on the disk at most."""
+        return work_bytes(self.store, self.cohort, self.spec)
+
     def fit(
         self, executor: Executor, output: Place, limit: int, on_progress: Callable[[str, int, int], None]
     ) -> tuple[tuple[str, str, str], ...]:
@@ -84,7 +98,7 @@ class FittedNullModel:
         (trait, stratum, message) of the traits without a model, which are scanned without predictions.
         """
         if executor.name == "embedded":
-            fitting = max(1, (limit - BASE_MEMORY) // task_memory(self.store, self.cohort, self.spec))
+            fitting = max(1, (limit - BASE_MEMORY) // self.task_bytes())
             executor = EmbeddedExecutor(min(executor.workers, fitting), "threads")
         fit_whole_genome(self.store, self.cohort, self.spec, executor, output, on_progress=on_progress)
         return tuple(

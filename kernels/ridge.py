@@ -95,11 +95,11 @@ def _fill(
             for j in range(carrier_offset[s], carrier_offset[s + 1]):
                 k = place[carrier_sample[j]] - start
                 if 0 <= k < out.shape[0]:
-                    code = np.int64(carrier_call[j])
-                    if code == 3:
+                    copies = np.int64(carrier_call[j])
+                    if copies == 3:
                         out[k] = np.float32(0.0)
                     else:
-                        out[k] = np.float32((2 - code if flipped else code) - mean[v])
+                        out[k] = np.float32((2 - copies if flipped else copies) - mean[v])
         elif encoding[v] == 2:
             for k in range(rows.shape[0]):
                 small = dosage8[s, rows[k]]

@@ -174,6 +174,18 @@ def task_memory(store: GenotypeStore, cohort: Cohort, spec: WholeGenomeSpec) -> 
     return _level0_memory(store, cohort_size=cohort.n_people, spec=spec, traits=batch)
 
 
+def work_bytes(store: GenotypeStore, cohort: Cohort, spec: WholeGenomeSpec) -> int:
+    """Bytes of the predictions of a batch of traits between the levels, at most: which markers there are is not known.
+
+    They are taken away before the next batch.
+    """
+    grid = len(spec.heritabilities)
+    batch = min(len(cohort.trait_names), traits_per_batch(cohort.n_people, grid))
+    markers = min(store.n_variants, spec.markers.max_markers or store.n_variants)
+    blocks = -(-markers // spec.block_markers) + len(store.contigs)
+    return 4 * cohort.n_people * batch * grid * blocks
+
+
 def _level0_memory(store: GenotypeStore, *, cohort_size: int, spec: WholeGenomeSpec, traits: int) -> int:
     """Bytes of a task: sums of squares of each fold, a tile, coefficients, packed genotypes, predictions."""
     m, columns = spec.block_markers, traits * len(spec.heritabilities)
