@@ -1,4 +1,4 @@
-"""Find association tests by name: built-in and from other packages, through one entry point group."""
+"""Find association tests by name: our own, and those of other packages, through one entry point group."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ TESTS = Plugins(
     "association test",
     "class AssociationTest",
     lambda found: isinstance(found, AssociationTest),
+    (("linear", "allscan.kernels.linear:LINEAR"), ("mixed", "allscan.kernels.mixed:MIXED")),
 )
 
 

@@ -14,6 +14,8 @@ from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.panel import lanes_of, make_panel, panel_bytes
 from allscan.kernels.products import genotype_products
+from allscan.kernels.relatedness import family_numbers
+from allscan.kernels.relatives import TILE_VARIANTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +30,8 @@ has not done so (about 100 MB more, once)."""
 
 MAX_BATCH_TRAITS = 256
 MAX_PANEL_BYTES = 3 << 29
+MODES = 30
+"""Matrices that the inverse covariances of any number of traits are combinations of, at most as a rule."""
 HELD_NULL_BYTES = 1 << 29
 """Null models of several chromosomes are held together while they have no more bytes than this."""
 _SECONDS_PER_GENOTYPE = 2.5e-10  # to read and count it, of one core
@@ -42,13 +46,17 @@ class Batches(NamedTuple):
     columns: int  # of a panel
     patterns: int  # of missing samples
     listed: int  # samples that the patterns lack (or have, if fewer), over all patterns
+    modes: int = 0  # matrices of relatives, over all patterns
+    weights: int = 0  # numbers that belong to pairs of relatives, over all patterns
+    relatives: int = 0  # people who have any
 
 
 def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
     """The largest batches whose null models stay within their bound.
 
     A test of one predictor has one basis of the covariates for all patterns of missing samples, and a list of the
-    samples that each pattern lacks; one of two predictors needs a basis for each pattern.
+    samples that each pattern lacks; one of two predictors needs a basis for each pattern. A test with relatives has a
+    basis for each of the matrices that the covariances of a pattern's traits are combinations of.
     """
     n_traits, n_covariates = len(design.trait_names), design.covariates.shape[1]
     general = spec.model == Model.GENOTYPIC
@@ -60,14 +68,21 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         lacking = int(members.sum()) - present
         of_strata.append((of_trait, np.minimum(lacking, present)))
 
+    n_relatives, n_pairs = _relatives(design)
+
     def largest(size: int) -> Batches:
-        patterns = listed = 0
+        patterns = listed = modes = 0
         for of_trait, few in of_strata:
             for start in range(0, n_traits, size):
-                used = np.unique(of_trait[start : start + size])
+                used, n_of = np.unique(of_trait[start : start + size], return_counts=True)
                 patterns = max(patterns, len(used))
                 listed = max(listed, int(few[used].sum()))
+                modes = max(modes, int(np.minimum(n_of, MODES).sum()))
         traits = min(size, n_traits)
+        if design.relatedness is not None:
+            # While it is made, each pattern has the eigenvectors of its families: two numbers for each pair.
+            weights = n_pairs * (modes + 2 * patterns)
+            return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives)
         columns = (patterns if general else 1) * n_covariates + traits
         return Batches(traits, columns, patterns, 0 if general else listed)
 
@@ -79,10 +94,21 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         size //= 2
 
 
+def _relatives(design: Design) -> tuple[int, int]:
+    """People in families, and pairs within families, each person with itself among them."""
+    if design.relatedness is None:
+        return 0, 0
+    family = family_numbers(design.relatedness)
+    size = np.bincount(family)
+    counted = (size[family] > 1) | (design.relatedness.diagonal != 1.0)
+    # Of each person, half a pair with everybody in the family and half a pair with itself.
+    return int(counted.sum()), int((size[family[counted]] + 1).sum()) // 2
+
+
 def null_bytes(n_samples: int, batches: Batches) -> int:
     """Bytes of the null models of a batch, for one chromosome class (and chromosome)."""
     panels = panel_bytes(n_samples, batches.columns, np.float32) + panel_bytes(n_samples, batches.columns, np.float64)
-    return panels + batches.patterns * n_samples + batches.listed * 8
+    return panels + batches.patterns * n_samples + (batches.listed + batches.weights) * 8
 
 
 def shared_memory(
@@ -93,6 +119,9 @@ def shared_memory(
     # Values of the traits while null models are made; with offsets these too, and the differences.
     of_traits = batches.traits * (1 if design.offsets is None else 3)
     fitting = n * 8 * (of_traits + 4 * design.covariates.shape[1] + 4 * min(batches.traits, 16))
+    if design.relatedness is not None:
+        # Bases and scores of all patterns, before they are in the panel.
+        fitting += n * 8 * (batches.patterns * design.covariates.shape[1] + 2 * batches.traits)
     nulls = held * null_bytes(n, batches)
     return int(BASE_MEMORY + nulls + fitting + 2 * design.traits.nbytes + 8 * (0 if rows is None else len(rows)))
 
@@ -113,9 +142,13 @@ def task_memory(
     of_genotypes = 3 * dense * row_bytes(store.n_samples)
     of_products = block * (batches.columns + lanes) * 8 * (2 * predictors + 2)
     of_patterns = batches.patterns * block * (basis * 8 * 4 + 64) if batches.patterns > 1 else 0
+    # Three sums over pairs for each mode, and those of a pattern; a tile's calls, and as numbers those of relatives.
+    of_relatives = block * 3 * (batches.modes + batches.traits) * 8
+    if batches.relatives:
+        of_relatives += TILE_VARIANTS * (store.n_samples + 16 * batches.relatives)
     of_cells = block * batches.traits * (4 * outputs + 17)
     of_results = variants * batches.traits * (4 * outputs + 17) * 2
-    return int(1.25 * (of_genotypes + of_products + of_patterns + of_cells + of_results)) + (32 << 20)
+    return int(1.25 * (of_genotypes + of_products + of_patterns + of_relatives + of_cells + of_results)) + (32 << 20)
 
 
 def seconds_per_variant(store: GenotypeStore, batches: Batches) -> float:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.engine.offsets import Offsets
+    from allscan.kernels.relatedness import Relatedness
 
 MALE = 1
 FEMALE = 2
@@ -36,6 +37,7 @@ class Design:
     strata: tuple[str, ...] = ("all",)
     stratum_members: NDArray[np.bool_] | None = None  # (strata, samples); None: everybody in the only stratum
     offsets: Offsets | None = None  # what the rest of the genome predicts of each trait: of these samples and traits
+    relatedness: Relatedness | None = None  # of these samples; None where nobody asks
 
     def __post_init__(self) -> None:
         n = len(self.store_rows)

@@ -127,12 +127,22 @@ def _of_traits(design: Design, members: NDArray[np.bool_], rows: NDArray[np.uint
     """Hash of each trait: its values and offsets, and the people who have one, with all that is known of them."""
     of_trait, first = trait_patterns(design.traits, members)
     present = [members & ~np.isnan(design.traits[:, trait]) for trait in first]
-    people = [content_hash(rows[who]) for who in present]
+    people = [content_hash(rows[who], *_relations(design, who)) for who in present]
     hashes = []
     for trait, pattern in enumerate(of_trait):
         offset = () if design.offsets is None else (design.offsets.digest(trait),)
         hashes.append(content_hash(people[pattern], design.traits[present[pattern], trait], *offset))
     return tuple(hashes)
+
+
+def _relations(design: Design, who: NDArray[np.bool_]) -> tuple[NDArray[np.float64] | NDArray[np.int64], ...]:
+    """How some of the samples are related to each other."""
+    related = design.relatedness
+    if related is None:
+        return ()
+    among = who[related.first] & who[related.second]
+    first, second = (design.store_rows[samples[among]] for samples in (related.first, related.second))
+    return first, second, related.value[among], related.diagonal[who]
 
 
 def _row_hashes(design: Design) -> NDArray[np.uint64]:

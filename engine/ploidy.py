@@ -13,6 +13,7 @@ from allscan.engine.offsets import ALL
 from allscan.kernels.association import Model, NullData, Status, TraitNote
 from allscan.kernels.counts import SampleSets, sample_sets
 from allscan.kernels.missingness import missingness_patterns
+from allscan.kernels.relatedness import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +135,8 @@ def fit_class_null(
         scale[:] = 0.5
     member, set_of_trait = missingness_patterns(values)
     offset = _offset(code, values, design, traits)
-    data = NullData(values, covariates, names, scale, member, set_of_trait, offset=offset)
+    relatedness = None if design.relatedness is None else spread(design.relatedness, design.store_rows, n)
+    data = NullData(values, covariates, names, scale, member, set_of_trait, relatedness, offset)
     null, notes = test.fit_null(data, spec.options, spec.test_options)
     if males is not None:
         male_sets = sample_sets(member & (sex == MALE))

@@ -20,6 +20,8 @@ from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
 from allscan.jobs.null_model import ROLE as NULL_MODEL
 from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
+from allscan.jobs.null_model_spec import SPARSE_GRM, WHOLE_GENOME
+from allscan.jobs.relatedness import RelatednessModel, refuse_other_test, relatedness_model
 from allscan.jobs.validation import key_name
 from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
@@ -67,7 +69,7 @@ class CheckedJob:
     inputs: tuple[InputFile, ...]
     science: dict[str, Any]  # key path → value or content hash: what may not change within a run folder
     report: CheckReport
-    null_model: LoadedNullModel | FittedNullModel | None = None
+    null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = None
 
 
 def check_job(job: Job) -> CheckedJob:
@@ -108,12 +110,18 @@ def check_job(job: Job) -> CheckedJob:
         sex=sex,
     )
     spec = _scan_spec(job, filter_)
-    design = align_null_model(job, loaded, store, design, traits.specs, find_test(spec.test))
-    null_model: LoadedNullModel | FittedNullModel | None = loaded
+    test = find_test(spec.test)
+    refuse_other_test(job, test)
+    design = align_null_model(job, loaded, store, design, traits.specs, test)
+    null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = loaded
     section_ = job.spec.null_model
-    if section_ is not None and section_.method is not None:
-        test = find_test(spec.test)
+    if section_ is not None and section_.method == WHOLE_GENOME:
         null_model, design = whole_genome_model(job, section_, store, table, design, traits.specs, test)
+    relatives_warnings: tuple[str, ...] = ()
+    if section_ is not None and section_.method == SPARSE_GRM:
+        null_model, design = relatedness_model(job, section_, store, design)
+        inputs += null_model.inputs
+        relatives_warnings = null_model.warnings
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,
@@ -144,6 +152,7 @@ def check_job(job: Job) -> CheckedJob:
             *traits.warnings,
             *table.warnings,
             *sex_warnings,
+            *relatives_warnings,
             *_sex_chromosome_warnings(n_sex_linked, sex, store),
             *machine_warnings(),
         ),
@@ -193,6 +202,8 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     named += [(("samples", "exclude", i), path) for i, path in enumerate(spec.samples.exclude)]
     if spec.null_model is not None and spec.null_model.load is not None:
         named.append((tuple(NULL_MODEL.split(".")), spec.null_model.load))
+    if spec.null_model is not None and spec.null_model.relatedness is not None:
+        named.append((("null_model", "relatedness"), spec.null_model.relatedness))
     return named
 
 

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from allscan.jobs.spec_types import FilePath, Section, Text
 
 WHOLE_GENOME = "whole_genome"
+SPARSE_GRM = "sparse_grm"
+MIXED = "mixed"
+"""The test that goes with a sparse relationship matrix."""
 
 
 class MarkersSection(Section):
@@ -39,12 +42,27 @@ class MarkersSection(Section):
 class NullModelSection(Section):
     """What the rest of the genome predicts of each trait, taken off before a variant is tested."""
 
-    method: Literal["whole_genome"] | None = Field(
+    method: Literal["whole_genome", "sparse_grm"] | None = Field(
         default=None,
         description=(
             "`whole_genome`: fit stacked ridge regression (as REGENIE's step 1) on markers of the whole genome before "
-            "the scan. `null_model: whole_genome` says the same with everything as it is by default."
+            "the scan. `null_model: whole_genome` says the same with everything as it is by default. `sparse_grm`: a "
+            "mixed model with the covariance of relatives (as fastGWA); the `test` is then `mixed`."
         ),
+    )
+    relatedness: FilePath | None = Field(
+        default=None,
+        description=(
+            "Of `sparse_grm`: the pairs of relatives. A table with two ids and the kinship (of KING, of "
+            "`plink2 --make-king-table`, of All of Us), or `PREFIX.grm.sp` of `gcta64 --make-bK-sparse`."
+        ),
+        examples=["relatedness.tsv", "king.kin0"],
+    )
+    cutoff: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="Of `sparse_grm`: pairs with less relatedness (twice the kinship) count as unrelated.",
     )
     load: FilePath | None = Field(
         default=None,
@@ -68,13 +86,30 @@ class NullModelSection(Section):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.method is None) == (self.load is None):
-            raise ValueError("write either `method: whole_genome` or `load: PATH`")
+            raise ValueError("write either `method: whole_genome` (or `sparse_grm`) or `load: PATH`")
         of_fit = self.model_fields_set & {"genotypes", "markers", "block_markers", "folds", "leave_one_out"}
         if self.load is not None and of_fit:
             raise ValueError(f"`{sorted(of_fit)[0]}` is of a model that is fitted; this one is loaded")
+        if self.method == SPARSE_GRM and of_fit:
+            raise ValueError(f"`{sorted(of_fit)[0]}` is of `method: {WHOLE_GENOME}`")
+        if self.method == SPARSE_GRM and self.relatedness is None:
+            raise ValueError(f"`method: {SPARSE_GRM}` needs the pairs of relatives: write `relatedness: FILE`")
+        of_pairs = self.model_fields_set & {"relatedness", "cutoff"}
+        if self.method != SPARSE_GRM and of_pairs:
+            raise ValueError(f"`{sorted(of_pairs)[0]}` is of `method: {SPARSE_GRM}`")
         return self
 
 
 def null_model_of(value: Any) -> Any:
     """One form for both ways of writing the section."""
     return {"method": value} if isinstance(value, str) else value
+
+
+def with_its_test(job: Any) -> Any:
+    """A job file that names relatives and no test has the test that uses them."""
+    if not isinstance(job, dict) or not isinstance(section := job.get("null_model"), dict):
+        return job
+    test = job.get("test", {})
+    if section.get("method") != SPARSE_GRM or not isinstance(test, dict) or "name" in test:
+        return job
+    return job | {"test": test | {"name": MIXED}}

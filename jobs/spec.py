@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from allscan.engine.chromosomes import parse_region
-from allscan.jobs.null_model_spec import NullModelSection, null_model_of
+from allscan.jobs.null_model_spec import NullModelSection, null_model_of, with_its_test
 from allscan.jobs.runtime_spec import RuntimeSection
 from allscan.jobs.spec_types import FilePath, Section, Text
 
@@ -286,7 +286,7 @@ class JobSpec(Section):
         default=None,
         description=(
             "What the rest of the genome predicts of each trait, taken off before a variant is tested: "
-            "`whole_genome`, or a section. Left out: nothing but the covariates."
+            "`whole_genome`, or a section; or how relatives are alike. Left out: nothing but the covariates."
         ),
     )
     model: ModelName = Field(
@@ -313,10 +313,18 @@ class JobSpec(Section):
     )
     test: Annotated[MethodSection, BeforeValidator(_named, json_schema_input_type=str | MethodSection)] = Field(
         default=MethodSection(),
-        description="Association test: its name, or a section with `name` and `options`.",
+        description=(
+            "Association test: its name, or a section with `name` and `options`. The default is `mixed` with "
+            "`null_model: {method: sparse_grm}`."
+        ),
     )
     chromosome_x: ChromosomeXSection = Field(default=ChromosomeXSection(), description="How chromosome X is tested.")
     results: ResultsSection = Field(default=ResultsSection(), description="What is kept beside the full results.")
     report: ReportSection = Field(default=ReportSection(), description="What the report shows.")
     output: FilePath = Field(description="Folder of the run. It is made; a run that was stopped goes on in it.")
     runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where and how the job runs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _test_of_relatives(cls, value: Any) -> Any:
+        return with_its_test(value)

@@ -142,3 +142,6 @@ class AssociationTest:
     ]
     options: Mapping[str, Any] | None = None  # names and defaults of the test's own options
     uses_offset: bool = False  # whether it heeds NullData.offset: only such a test runs with a whole-genome null model
+    uses_relatedness: bool = (
+        False  # whether it needs NullData.relatedness: such a test runs with a list of relatives only
+    )

@@ -188,11 +188,11 @@ def _fit_set(
     found = estimate(rotated, given)
     for name, part in found._asdict().items():
         getattr(components, name)[traits[usable]] = part
-    for k, bound in zip(usable, found.bound, strict=True):
+    for k, bound, h2, error in zip(usable, found.bound, found.heritability, found.heritability_error, strict=True):
         if bound == Bound.NO_MAXIMUM:
             status[k] = Status.NOT_CONVERGED
-        if text := _SAYS.get(Bound(bound)):
-            notes.append(TraitNote(int(traits[k]), int(status[k]), text))
+        text = _SAYS.get(Bound(bound)) or f"heritability {h2:.4g}, standard error {error:.2g}"
+        notes.append(TraitNote(int(traits[k]), int(status[k]), text))
     if families.n_clipped:
         text = (
             f"{families.n_clipped} families have a relationship matrix with negative eigenvalues "
@@ -217,6 +217,7 @@ def _fit_set(
 
 
 _SAYS = {
+    Bound.GIVEN: "heritability is given, not estimated",
     Bound.ZERO: "heritability is estimated as 0, its lower bound: the test is that of linear regression",
     Bound.ONE: f"heritability is estimated as {HIGHEST}, its upper bound: relatives are as alike as can be",
     Bound.UNKNOWN: "no two of its samples are related: the test is that of linear regression, heritability unknown",
@@ -361,4 +362,5 @@ MIXED = AssociationTest(
     score_block=score_block,
     options={"heritability": None},
     uses_offset=True,
+    uses_relatedness=True,
 )

@@ -296,7 +296,8 @@ def test_bounds_are_said() -> None:
     assert np.isnan(found.heritability[3])
     assert np.isnan(found.heritability_error).tolist() == [True, True, False, True]
     said = {note.trait: note.message for note in done.notes}
-    assert set(said) == {0, 1, 3}
+    assert set(said) == {0, 1, 2, 3}
+    assert said[2] == f"heritability {found.heritability[2]:.4g}, standard error {found.heritability_error[2]:.2g}"
     assert "lower bound" in said[0]
     assert "upper bound" in said[1]
     assert "no two of its samples are related" in said[3]

@@ -1,0 +1,132 @@
+"""`null_model: {method: sparse_grm}` of a job: who is related to whom among the people who are analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allscan.errors import InputError, JobError, quoting_people
+from allscan.jobs.input_files import InputFile, hash_input
+from allscan.jobs.null_model_spec import MIXED, SPARSE_GRM
+from allscan.kernels.relatedness import family_numbers, make_relatedness
+from allscan.phenotypes.relatedness import align_relatedness, ids_of_sparse, read_relatedness
+
+if TYPE_CHECKING:
+    from allscan.engine.design import Design
+    from allscan.engine.store import GenotypeStore
+    from allscan.jobs.job import Job
+    from allscan.jobs.null_model_spec import NullModelSection
+    from allscan.kernels.association import AssociationTest
+
+
+@dataclass(frozen=True)
+class RelatednessModel:
+    """A sparse relationship matrix of the people who are analysed, in numbers."""
+
+    path: str  # as the job spells it
+    unit: str  # what the file gives
+    inputs: tuple[InputFile, ...]  # beside the file itself
+    cutoff: float
+    n_listed: int  # pairs of analysed people in the file
+    n_related: int  # of these, the pairs that are not below the cut-off
+    n_families: int
+    n_in_families: int
+    largest_family: int
+    n_absent: int  # people of the file who are not in the genotypes
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """What a check tells of it."""
+        told = [
+            f"{self.path}: mixed model with a sparse relationship matrix from {self.unit} (test `{MIXED}`)",
+            f"{self.n_related:,} of {self.n_listed:,} pairs of analysed people have a relatedness of at least "
+            f"{self.cutoff:g}",
+            f"{self.n_families:,} families of {self.n_in_families:,} people, the largest of {self.largest_family:,}",
+        ]
+        if self.n_absent:
+            told.append(f"{self.n_absent:,} people of the file are not in the genotypes")
+        return told
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the provenance document."""
+        return {
+            "path": self.path,
+            "method": SPARSE_GRM,
+            "unit": self.unit,
+            "cutoff": self.cutoff,
+            "pairs": self.n_related,
+            "families": self.n_families,
+            "people_in_families": self.n_in_families,
+            "largest_family": self.largest_family,
+            "people_not_in_genotypes": self.n_absent,
+        }
+
+
+def relatedness_model(
+    job: Job, section: NullModelSection, store: GenotypeStore, design: Design
+) -> tuple[RelatednessModel, Design]:
+    """The relationship matrix that a job names, and the design with it.
+
+    Raises
+    ------
+    InputError
+        The file cannot be used, matches nobody, or makes a family that is too large.
+    """
+    assert section.relatedness is not None  # the section's own check
+    place, where = job.resolve(section.relatedness), job.locate("null_model", "relatedness")
+    with quoting_people():
+        table = read_relatedness(place)
+        pairs = align_relatedness(table, store.sample_ids, design.store_rows)
+    try:
+        relatedness = make_relatedness(
+            pairs.first, pairs.second, pairs.value, design.n_samples, cutoff=section.cutoff, diagonal=pairs.diagonal
+        )
+    except InputError as error:
+        raise InputError(error.what, where=f"{table.source}, named in {where}", fix=error.fix) from error
+    ids = ids_of_sparse(place)
+    beside = () if ids is None else (hash_input("null_model.relatedness, ids", ids, ids.name),)
+    sizes = np.bincount(family_numbers(relatedness))
+    families = sizes[sizes > 1]
+    warnings = pairs.warnings
+    if not len(relatedness.first):
+        warnings += ("nobody who is analysed has a relative among them: the tests are those of linear regression",)
+    model = RelatednessModel(
+        path=section.relatedness,
+        unit=table.unit,
+        inputs=beside,
+        cutoff=section.cutoff,
+        n_listed=len(pairs.first),
+        n_related=len(relatedness.first),
+        n_families=len(families),
+        n_in_families=int(families.sum()),
+        largest_family=int(sizes.max(initial=0)),
+        n_absent=pairs.n_absent,
+        warnings=warnings,
+    )
+    return model, replace(design, relatedness=relatedness)
+
+
+def refuse_other_test(job: Job, test: AssociationTest) -> None:
+    """A test that needs to know who is related, and a job that says it, belong together.
+
+    Raises
+    ------
+    JobError
+        One without the other.
+    """
+    section = job.spec.null_model
+    given = section is not None and section.method == SPARSE_GRM
+    if test.uses_relatedness and not given:
+        raise JobError(
+            f"the test {test.name!r} needs to know who is related",
+            where=job.locate("test"),
+            fix=f"write null_model: {{method: {SPARSE_GRM}, relatedness: FILE}}, or test: linear",
+        )
+    if given and not test.uses_relatedness:
+        raise JobError(
+            f"the test {test.name!r} does not use relatedness",
+            where=job.locate("test"),
+            fix=f"write test: {MIXED} or nothing, or remove null_model",
+        )
