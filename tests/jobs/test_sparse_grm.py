@@ -32,8 +32,8 @@ CELLS = ("beta", "standard_error", "neg_log10_p", "status")
 
 
 def write_relatives(cohort: Cohort, name: str = "relatives.tsv", *, extra: str = "", step: int = 3) -> Path:
-    """Trios of people who stand together: two are siblings of the first; and the first two of each are cousins of the
-    next trio's, too distant to count."""
+    """Trios of people who stand together: the first is a sibling of the others. The last of each is a distant relative
+    of the next trio's last, below the cut-off."""
     lines = ["i.s\tj.s\tkin"]
     for first in range(0, len(cohort.ids) - 2, step):
         one, two, three = cohort.ids[first : first + 3]
