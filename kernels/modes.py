@@ -59,8 +59,10 @@ def modes_of(values: NDArray[np.float64], heritability: NDArray[np.float64]) -> 
     """
     distinct, which = np.unique(heritability, return_inverse=True)
     with_one = np.append(values, 1.0)
-    places = np.unique(np.linspace(0, len(with_one) - 1, LOOKED_AT).astype(np.int64))
-    some = inverse_eigenvalues(np.sort(with_one)[places], distinct)
+    # Of many equal ones one is looked at: the one of the unrelated may be a value that no relatives have.
+    different = np.unique(with_one)
+    places = np.unique(np.linspace(0, len(different) - 1, LOOKED_AT).astype(np.int64))
+    some = inverse_eigenvalues(different[places], distinct)
     size = some.max(axis=0)
     _, strength, vectors = np.linalg.svd(some / size, full_matrices=False)
     kept = vectors[strength > 10.0 * np.finfo(float).eps * strength[0]]

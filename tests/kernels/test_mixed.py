@@ -399,6 +399,14 @@ def test_few_modes_are_enough_for_many_traits() -> None:
     np.testing.assert_allclose(modes.unrelated @ modes.mix, 1.0, rtol=1e-8)
 
 
+def test_modes_of_many_equal_eigenvalues_are_few() -> None:
+    """Siblings alone: one half and one and a half; one, of the unrelated, is among none of them."""
+    values = np.repeat([0.5, 1.5], 15_000)
+    modes = modes_of(values, np.linspace(0.1, 0.9, 64))
+    assert len(modes.mix) == 3
+    np.testing.assert_allclose(modes.unrelated @ modes.mix, 1.0, rtol=1e-8)
+
+
 def test_modes_that_are_not_exact_are_not_used() -> None:
     """All eigenvalues but one are the same, so that the one is not looked at."""
     values = np.ones(100_000)
