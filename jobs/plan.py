@@ -100,8 +100,8 @@ class PlanReport:
     def _null_model_lines(self) -> list[str]:
         if self.null_model is None:
             return []
-        held = f"{self.nulls_held} chromosome{'s' if self.nulls_held != 1 else ''}"
-        lines = [f"null model  {self.null_model}; of at most {held} in memory at a time"]
+        held = f"; of at most {self.nulls_held} chromosomes in memory at a time" if self.nulls_held > 1 else ""
+        lines = [f"null model  {self.null_model}{held}"]
         if self.null_task_bytes:
             task, work = format_bytes(self.null_task_bytes), format_bytes(self.null_work_bytes)
             lines.append(f"            fitting it takes {task} per task, and up to {work} on the disk for a while")

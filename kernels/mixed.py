@@ -195,7 +195,7 @@ def _fit_set(
         notes.append(TraitNote(int(traits[k]), int(status[k]), text))
     if families.n_clipped:
         text = (
-            f"{families.n_clipped} families have a relationship matrix with negative eigenvalues "
+            f"relationship matrices with negative eigenvalues in {families.n_clipped} of the families "
             f"(down to {families.lowest:.2g}), which are taken as zero"
         )
         notes += [TraitNote(int(trait), int(Status.OK), text) for trait in traits]
