@@ -35,6 +35,7 @@ from allscan.engine.whole_genome.level1 import OK, Level1, commit_file, learner_
 from allscan.errors import FileFormatError, InputError, output_error
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.ridge import STRIP, People
+from allscan.kernels.stacking import penalties
 from allscan.storage import remove_tree, write_atomically
 
 if TYPE_CHECKING:
@@ -282,10 +283,9 @@ class _Fitting:
         return [slice(start, min(start + self._batch, count)) for start in range(0, count, self._batch)]
 
     def _level0(self, folder: Place, batch: Ordered) -> None:
-        heritability = np.array(self._spec.heritabilities)
         n_markers = sum(len(block.rows) for block in self._blocks)
-        penalties = n_markers * (1 - heritability) / heritability
-        shared = Level0(self._store, self._blocks, batch.people, batch.member, penalties, folder)
+        grid = penalties(self._spec.heritabilities, n_markers)
+        shared = Level0(self._store, self._blocks, batch.people, batch.member, grid, folder)
         folder.mkdir(parents=True, exist_ok=True)
         done = finished_blocks(folder, len(self._blocks))
         waiting = [number for number in range(len(self._blocks)) if number not in done]
