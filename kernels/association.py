@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from allscan.kernels.block import GenotypeBlock
@@ -32,6 +33,25 @@ class Status(IntEnum):
     NOT_TESTED = 9  # the model does not apply to this variant, e.g. recessive on a haploid chromosome
     PARTLY_COLLINEAR = 10  # of a test with several predictors, one could not be separated from the others
     PERFECT_FIT = 11  # the genotype explains the trait exactly: no residual variance to test against
+    # Tests of binary traits: a result, and by which method where it is not the test's first one.
+    SADDLEPOINT = 12  # p by saddlepoint approximation
+    FIRTH = 13  # p by the penalised likelihood ratio
+    EXACT = 14  # p by the exact distribution of the number of cases among few carriers
+    TOO_FEW_CASES = 15  # fewer cases (or controls) than the job asks for
+    SEPARATED = 16  # some predictors tell cases from controls: the likelihood has no maximum
+
+
+HAS_RESULT = frozenset({Status.OK, Status.SADDLEPOINT, Status.FIRTH, Status.EXACT})
+"""Statuses of cells that hold numbers; PARTLY_COLLINEAR holds some."""
+
+
+_HAS_RESULT_TABLE = np.array([code in HAS_RESULT for code in range(max(Status) + 1)])
+
+
+def has_result(status: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Which cells hold results, of an array of status codes."""
+    out: NDArray[np.bool_] = _HAS_RESULT_TABLE[status]
+    return out
 
 
 class Missing(IntEnum):

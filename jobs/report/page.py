@@ -43,6 +43,12 @@ STATUS_TEXT = {
     Status.NOT_CONVERGED: "fit did not converge",
     Status.NOT_TESTED: "model does not apply",
     Status.PARTLY_COLLINEAR: "tested, one predictor not separable",
+    Status.PERFECT_FIT: "genotype explains the trait exactly",
+    Status.SADDLEPOINT: "tested by saddlepoint approximation",
+    Status.FIRTH: "tested by Firth's penalised likelihood ratio",
+    Status.EXACT: "tested by the exact distribution of case carriers",
+    Status.TOO_FEW_CASES: "too few cases or controls",
+    Status.SEPARATED: "predictors separate cases from controls",
 }
 
 COLUMN_LABELS = {
