@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from allscan.phenotypes.model import (
     CovariateTable,
     SampleCount,
     SampleList,
+    TraitSpec,
     TraitStatus,
     TraitTable,
 )
@@ -86,7 +87,7 @@ def align(
         cannot be evaluated, or a transform does not fit a trait.
     """
     for spec in traits.specs:
-        check_transform(spec.transform, spec.name)
+        check_transform(spec.transform, spec.name, spec.kind)
     parsed = parse_formula(formula, covariates)
     ids = np.array([str(person) for person in store_sample_ids], dtype=object)
     people = _People(ids)
@@ -295,12 +296,12 @@ def _analysed_traits(
         column = traits.values[:, t].take(rows)
         present = ~np.isnan(column)
         observed = column if present.all() else column[present]
-        of_trait = _trait_status(spec.name, observed, basis.rank)
+        of_trait = _trait_status(spec, observed, basis.rank)
         if of_trait.status == "ok":
             analysed = transformed(spec.transform, observed, present, basis, trait=spec.name)
             if not analysed.any():
                 message = "the covariates explain it completely: nothing is left to analyse"
-                of_trait = TraitStatus(spec.name, of_trait.n, of_trait.mean, of_trait.sd, "constant", message)
+                of_trait = replace(of_trait, status="constant", message=message)
             if spec.kind == "quantitative" and _has_two_values(observed):
                 two_valued.append(spec.name)
             if analysed is not observed:
@@ -311,23 +312,28 @@ def _analysed_traits(
     if two_valued:
         warnings = (
             f"{len(two_valued)} quantitative traits have only two values: {listed(two_valued)}; "
-            "linear regression is an approximation for them",
+            "linear regression is an approximation for them; `type: binary` in the section `traits` is for cases and "
+            "controls",
         )
     return values, tuple(status), warnings
 
 
-def _trait_status(name: str, values: NDArray[np.float64], rank: int) -> TraitStatus:
-    n = len(values)
+def _trait_status(spec: TraitSpec, values: NDArray[np.float64], rank: int) -> TraitStatus:
+    n, name = len(values), spec.name
+    cases = int(values.sum()) if spec.kind == "binary" else None
     if n == 0:
-        return TraitStatus(name, 0, np.nan, np.nan, "all_missing", "nobody who is analysed has a value")
+        return TraitStatus(name, 0, np.nan, np.nan, "all_missing", "nobody who is analysed has a value", cases)
     mean = float(values.mean())
     sd = float(values.std(ddof=1)) if n > 1 else np.nan
     if n < rank + 2:
         message = f"{n} people are too few for {rank} covariates (intercept included) and a genotype"
-        return TraitStatus(name, n, mean, sd, "too_few_samples", message)
+        return TraitStatus(name, n, mean, sd, "too_few_samples", message, cases)
     if values.min() == values.max():
-        return TraitStatus(name, n, mean, 0.0, "constant", f"everybody has the value {values[0]:g}")
-    return TraitStatus(name, n, mean, sd)
+        same = f"everybody has the value {values[0]:g}"
+        if cases is not None:
+            same = "everybody is a case" if cases else "nobody is a case"
+        return TraitStatus(name, n, mean, 0.0, "constant", same, cases)
+    return TraitStatus(name, n, mean, sd, cases=cases)
 
 
 def _has_two_values(values: NDArray[np.float64]) -> bool:

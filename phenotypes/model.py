@@ -17,8 +17,9 @@ class TraitSpec:
     """One trait as the job asks for it."""
 
     name: str
-    kind: str = "quantitative"
+    kind: str = "quantitative"  # or "binary"
     transform: str = "none"  # one of allscan.phenotypes.transforms.TRANSFORMS
+    case: str = ""  # of a binary trait: the cell that means case; known when the table has been read
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TraitTable:
     """Samples × traits, as read: untransformed, NaN = missing."""
 
     sample_ids: NDArray[np.object_]  # (samples,) str
-    values: NDArray[np.float64]  # (samples, traits)
+    values: NDArray[np.float64]  # (samples, traits); of a binary trait 0 (control) and 1 (case)
     specs: tuple[TraitSpec, ...]  # (traits,)
     source: str  # file name, for messages and provenance
     id_column: str = "IID"  # the column that the ids come from
@@ -91,6 +92,7 @@ class TraitStatus:
     sd: float  # n - 1 in the denominator; NaN below two samples
     status: str = "ok"  # ok, constant, all_missing, too_few_samples
     message: str = ""
+    cases: int | None = None  # of a binary trait, among those analysed
 
 
 @dataclass(frozen=True)

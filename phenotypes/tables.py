@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from allscan.errors import InputError
 from allscan.phenotypes import cells
+from allscan.phenotypes.binary import binary_values
 from allscan.phenotypes.files import RawTable, delimiter_of, first_line, open_table, split_cells
 from allscan.phenotypes.lines import first_bytes, rows_with_lines
 from allscan.phenotypes.model import CovariateColumn, CovariateTable, SampleList, TraitSpec, TraitTable
@@ -53,13 +55,14 @@ def read_trait_table(
     Returns
     -------
     TraitTable
-        Values (samples, traits), column-major float64, NaN = missing, in file order.
+        Values (samples, traits), column-major float64, NaN = missing, in file order. Binary traits are 0 and 1; their
+        specs say which cells were cases.
 
     Raises
     ------
     InputError
-        If a column is missing, a cell is not a finite number, an id is missing or repeated, or no trait
-        has any value.
+        If a column is missing, a cell is not a finite number (of a binary trait: does not say case or control), an
+        id is missing or repeated, or no trait has any value.
     FileFormatError
         If the file is damaged, ragged or not a table.
     """
@@ -75,8 +78,14 @@ def read_trait_table(
     values = np.empty((len(sample_ids), len(specs)), dtype=np.float64, order="F")
     sentinels: dict[float, list[str]] = {}
     empty: list[str] = []
+    known = list(specs)
     for t, (name, column) in enumerate(stream):
-        values[:, t], bad = cells.numbers(column, missing)
+        if specs[t].kind == "binary":
+            values[:, t], coding, bad = binary_values(column, missing)
+            if not np.isnan(values[:, t]).all():
+                known[t] = replace(specs[t], case=coding.case)
+        else:
+            values[:, t], bad = cells.numbers(column, missing)
         if bad is not None:
             more = f" (and {bad.count - 1} more in this column)" if bad.count > 1 else ""
             raise InputError(bad.what + more, where=table.where(bad.row, name), fix=bad.fix)
@@ -97,10 +106,10 @@ def read_trait_table(
     return TraitTable(
         sample_ids,
         values,
-        specs,
+        tuple(known),
         table.source,
         id_column=bare(key),
-        notes=_key_notes(table, key),
+        notes=(*_key_notes(table, key), *_coding_notes(table, known)),
         warnings=tuple(warnings),
     )
 
@@ -213,6 +222,15 @@ def _key_notes(table: RawTable, key: str) -> tuple[str, ...]:
     if family is None or family == key:
         return ()
     return (f"{table.source}: people are matched by {bare(key)}; {bare(family)} is not used",)
+
+
+def _coding_notes(table: RawTable, specs: Sequence[TraitSpec]) -> tuple[str, ...]:
+    """What was taken for a case, a line for each coding that there is."""
+    by_case: dict[str, list[str]] = {}
+    for spec in specs:
+        if spec.case:
+            by_case.setdefault(spec.case, []).append(spec.name)
+    return tuple(f"{table.source}: cases are {case} in {listed(names)}" for case, names in by_case.items())
 
 
 def _specs(

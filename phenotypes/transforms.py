@@ -35,19 +35,25 @@ GONE = 1e-13
 """Ratio of eigenvalues below which a direction (a level that no present sample has) is not there at all."""
 
 
-def check_transform(name: str, trait: str) -> None:
-    """Refuse an unknown transform.
+def check_transform(name: str, trait: str, kind: str = "quantitative") -> None:
+    """Refuse an unknown transform, and any of a binary trait.
 
     Raises
     ------
     InputError
-        If there is no transform of that name.
+        If there is no transform of that name, or the trait has two values.
     """
     if name not in TRANSFORMS:
         raise InputError(
             f"there is no transform {name!r}",
             where=f"trait {trait!r}",
             fix=did_you_mean(name, TRANSFORMS, otherwise=f"choose one of {listed(TRANSFORMS)}"),
+        )
+    if kind == "binary" and name != "none":
+        raise InputError(
+            f"a binary trait has no transform, and {name!r} is asked for",
+            where=f"trait {trait!r}",
+            fix="remove the transform, or make the trait quantitative",
         )
 
 

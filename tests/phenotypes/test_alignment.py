@@ -380,7 +380,8 @@ def test_traits_with_two_values_and_traits_that_are_covariates_are_remarked_on()
     result = align(ids, traits, covariate_table(ids, age=range(10)), "age")
     assert result.warnings == (
         "traits are also covariates: age",
-        "1 quantitative traits have only two values: case; linear regression is an approximation for them",
+        "1 quantitative traits have only two values: case; linear regression is an approximation for them; "
+        "`type: binary` in the section `traits` is for cases and controls",
     )
 
 
