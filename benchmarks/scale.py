@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from allscan.engine.columns import cube_columns
 from allscan.engine.design import Design
 from allscan.engine.plan import ScanSpec, plan_scan
-from allscan.engine.results import cube_columns
 from allscan.engine.reuse import COMMITS
 from allscan.engine.scan import run_scan
 from allscan.engine.simulation.spectrum import simulate_calls_block

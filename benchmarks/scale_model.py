@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from allscan.engine.columns import cube_columns
 from allscan.engine.costs import MAX_BATCH_TRAITS
 from allscan.engine.plan import MAX_TASK_VARIANTS, TASK_SECONDS, ScanSpec
-from allscan.engine.results import CUBE_TRAITS, cube_columns
+from allscan.engine.results import CUBE_TRAITS
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.engine.simulation.spectrum import minor_allele_counts
 from allscan.engine.store_writing import default_block_variants

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from allscan.engine.association_tests import find_test
+from allscan.engine.columns import counts_cases, cube_columns
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
 from allscan.kernels.block import take
+from allscan.kernels.case_counts import case_set_bytes
 from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.panel import lanes_of, make_panel, panel_bytes
@@ -49,6 +52,7 @@ class Batches(NamedTuple):
     modes: int = 0  # matrices of relatives, over all patterns
     weights: int = 0  # numbers that belong to pairs of relatives, over all patterns
     relatives: int = 0  # people who have any
+    cases: int = 0  # over all traits, where they are counted
 
 
 def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
@@ -69,6 +73,7 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         of_strata.append((of_trait, np.minimum(lacking, present)))
 
     n_relatives, n_pairs = _relatives(design)
+    cases = _cases(design) if counts_cases(find_test(spec.test)) else np.zeros((1, n_traits), np.int64)
 
     def largest(size: int) -> Batches:
         patterns = listed = modes = 0
@@ -79,12 +84,13 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
                 listed = max(listed, int(few[used].sum()))
                 modes = max(modes, int(np.minimum(n_of, MODES).sum()))
         traits = min(size, n_traits)
+        n_cases = max(int(cases[:, start : start + size].sum(axis=1).max()) for start in range(0, n_traits, size))
         if design.relatedness is not None:
             # While it is made, each pattern has the eigenvectors of its families: two numbers for each pair.
             weights = n_pairs * (modes + 2 * patterns)
-            return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives)
+            return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives, n_cases)
         columns = (patterns if general else 1) * n_covariates + traits
-        return Batches(traits, columns, patterns, 0 if general else listed)
+        return Batches(traits, columns, patterns, 0 if general else listed, cases=n_cases)
 
     size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
@@ -92,6 +98,12 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         if size == 1 or null_bytes(n_samples, batches) <= MAX_PANEL_BYTES:
             return batches
         size //= 2
+
+
+def _cases(design: Design) -> NDArray[np.int64]:
+    """Cases of each trait, (strata, traits)."""
+    case = design.traits == 1.0
+    return np.array([case[design.members(g)].sum(axis=0) for g in range(len(design.strata))])
 
 
 def _relatives(design: Design) -> tuple[int, int]:
@@ -108,7 +120,9 @@ def _relatives(design: Design) -> tuple[int, int]:
 def null_bytes(n_samples: int, batches: Batches) -> int:
     """Bytes of the null models of a batch, for one chromosome class (and chromosome)."""
     panels = panel_bytes(n_samples, batches.columns, np.float32) + panel_bytes(n_samples, batches.columns, np.float64)
-    return panels + batches.patterns * n_samples + (batches.listed + batches.weights) * 8
+    # Of cases, those of everybody and those of males.
+    of_cases = 2 * case_set_bytes(n_samples, batches.traits, batches.cases) if batches.cases else 0
+    return panels + batches.patterns * n_samples + (batches.listed + batches.weights) * 8 + of_cases
 
 
 def shared_memory(
@@ -126,15 +140,14 @@ def shared_memory(
     return int(BASE_MEMORY + nulls + fitting + 2 * design.traits.nbytes + 8 * (0 if rows is None else len(rows)))
 
 
-def task_memory(
-    store: GenotypeStore, design: Design, spec: ScanSpec, batches: Batches, variants: int, outputs: int
-) -> int:
+def task_memory(store: GenotypeStore, design: Design, spec: ScanSpec, batches: Batches, variants: int) -> int:
     """Bytes of one task in flight."""
     block = max(store.block_variants, min(MOST_VARIANTS, variants))
     # Rows that are not carriers only are never more than so many.
     dense = max(store.block_variants, min(SCORED_VARIANTS + store.block_variants, variants))
     predictors = 2 if spec.model == Model.GENOTYPIC else 1
     lanes = lanes_of(np.float32)
+    cell_bytes = sum(np.dtype(column.dtype).itemsize for column in cube_columns(spec))
     basis = -(-design.covariates.shape[1] // lanes) * lanes
     # One block: its bytes, compressed and not, and lists of missing samples; products over all samples and over the
     # missing ones, whole and by encoding; the same for the patterns; its cells. Then the results of the whole run of
@@ -146,8 +159,9 @@ def task_memory(
     of_relatives = block * 3 * (batches.modes + batches.traits) * 8
     if batches.relatives:
         of_relatives += TILE_VARIANTS * (store.n_samples + 16 * batches.relatives)
-    of_cells = block * batches.traits * (4 * outputs + 17)
-    of_results = variants * batches.traits * (4 * outputs + 17) * 2
+    # What cases carry is counted twice on X, and then taken off what everybody does.
+    of_cells = block * batches.traits * (cell_bytes + (96 if batches.cases else 0))
+    of_results = variants * batches.traits * cell_bytes * 2
     return int(1.25 * (of_genotypes + of_products + of_patterns + of_relatives + of_cells + of_results)) + (32 << 20)
 
 

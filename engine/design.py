@@ -25,7 +25,7 @@ class Design:
     Raises
     ------
     ValueError
-        If shapes disagree, or covariates are not finite.
+        If shapes disagree, covariates are not finite, or binary traits have other values.
     """
 
     store_rows: NDArray[np.int64]  # (samples,) strictly increasing row numbers of the store
@@ -38,6 +38,7 @@ class Design:
     stratum_members: NDArray[np.bool_] | None = None  # (strata, samples); None: everybody in the only stratum
     offsets: Offsets | None = None  # what the rest of the genome predicts of each trait: of these samples and traits
     relatedness: Relatedness | None = None  # of these samples; None where nobody asks
+    binary: bool = False  # all traits are 0 (control) and 1 (case)
 
     def __post_init__(self) -> None:
         n = len(self.store_rows)
@@ -51,6 +52,8 @@ class Design:
             raise ValueError("store_rows must be strictly increasing")
         if not np.isfinite(self.covariates).all():
             raise ValueError("covariates must be finite")
+        if self.binary and not np.isin(self.traits[~np.isnan(self.traits)], (0.0, 1.0)).all():
+            raise ValueError("binary traits must be 0 and 1")
 
     @property
     def n_samples(self) -> int:

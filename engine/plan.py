@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import Region, same_contig
 from allscan.engine.costs import (
     HELD_NULL_BYTES,
@@ -220,11 +219,9 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     """
     rows = select_rows(store, spec.filter.regions)
     n_variants = store.n_variants if rows is None else len(rows)
-    test = find_test(spec.test)
-    outputs = len(test.columns(spec.options))
     batches = trait_batches(store.n_samples, design, spec)
     variants = _task_variants(store, n_variants, batches)
-    task = task_memory(store, design, spec, batches, variants, outputs)
+    task = task_memory(store, design, spec, batches, variants)
     most_held = HELD_NULL_BYTES // max(1, null_bytes(store.n_samples, batches))
     groups = null_groups(store, rows, variants, offset_chromosomes(design), most_held)
     shared = shared_memory(store, design, batches, rows, max(len(group.codes) for group in groups))

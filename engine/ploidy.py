@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from allscan.engine.chromosomes import PloidyClass, holding_chromosome, ploidy_classes
+from allscan.engine.columns import counts_cases
 from allscan.engine.design import FEMALE, MALE
 from allscan.engine.offsets import ALL
 from allscan.kernels.association import Model, NullData, Status, TraitNote
+from allscan.kernels.case_counts import CaseSets, case_sets
 from allscan.kernels.counts import SampleSets, sample_sets
 from allscan.kernels.missingness import missingness_patterns
 from allscan.kernels.relatedness import spread
@@ -37,6 +39,8 @@ class ClassNull(NamedTuple):
     males: SampleSets | None  # one set, all males: whose heterozygous calls are impossible (X, Y)
     male_sets: SampleSets | None  # the males of each set: they have one allele (X, Y)
     haploid: bool  # everybody has one allele (MT)
+    cases: CaseSets | None = None  # of each trait, where the test is for binary traits
+    male_cases: CaseSets | None = None  # who of them is a male (X, Y)
 
 
 def offset_chromosomes(design: Design) -> tuple[str, ...]:
@@ -144,7 +148,13 @@ def fit_class_null(
     notes = tuple(note for note in notes if note.status != Status.OK or not note.message.endswith(f": {ADDED_SEX}"))
     prefix = "" if kind == PloidyClass.AUTOSOME else f"chromosome {kind.name}: "
     notes = tuple(note._replace(message=prefix + note.message) for note in notes)
-    return ClassNull(null, sample_sets(member), set_of_trait, males, male_sets, kind == PloidyClass.MT), notes
+    cases = male_cases = None
+    if counts_cases(test):
+        case = np.ascontiguousarray(values.T) == 1.0
+        cases = case_sets(case)
+        male_cases = None if males is None else case_sets(case & (sex == MALE))
+    haploid = kind == PloidyClass.MT
+    return ClassNull(null, sample_sets(member), set_of_trait, males, male_sets, haploid, cases, male_cases), notes
 
 
 def _offset(

@@ -16,8 +16,8 @@ from allscan.engine.arrays import (
     write_array,
     write_group,
 )
-from allscan.engine.association_tests import find_test
 from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec
+from allscan.engine.columns import COUNT_COLUMNS, STATUS_COLUMN, cube_columns
 from allscan.engine.manifest import RESULTS_VERSION
 from allscan.engine.store import VariantTable
 from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings, take_strings
@@ -48,15 +48,6 @@ COUNT_TRAITS = 8
 NAME_ROWS = 1 << 16
 """Variants of a chunk of names, about."""
 
-COUNT_COLUMNS = (
-    OutputColumn("n", "Samples the variant was tested in", "people", "int32"),
-    OutputColumn("effect_allele_count", "Copies of the effect allele; a male's allele on X counts one", "alleles"),
-    OutputColumn("effect_allele_frequency", "Frequency of the effect allele among called alleles"),
-    OutputColumn("missing_rate", "Fraction of the trait's samples without a call"),
-)
-STATUS_COLUMN = OutputColumn("status", "Code of allscan.kernels.association.Status; 0: tested", dtype="uint8")
-
-
 _NUMBERS = {
     name: np.dtype(kind)
     for name, kind in (
@@ -70,11 +61,6 @@ _NUMBERS = {
 # A few distinct values, or one: zstd finds what repeats along variants and traits.
 _REPETITIVE = frozenset({"missing_rate", "status"})
 _COUNTED = frozenset(column.name for column in (*COUNT_COLUMNS, STATUS_COLUMN))
-
-
-def cube_columns(spec: ScanSpec) -> tuple[OutputColumn, ...]:
-    """Every (stratum, trait, variant) array of a scan's cube."""
-    return (*find_test(spec.test).columns(spec.options), *COUNT_COLUMNS, STATUS_COLUMN)
 
 
 def column_layout(name: str, dtype: np.dtype[Any], traits: int, variants: int) -> ChunkLayout:

@@ -13,11 +13,12 @@ import numpy as np
 from allscan import errors
 from allscan.engine.arrays import read_group_attributes
 from allscan.engine.association_tests import find_test
+from allscan.engine.columns import cube_columns
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.manifest import MANIFEST, changes
 from allscan.engine.plan import ScanTask
 from allscan.engine.ploidy import CLASSES, ClassNull, fit_class_null, offset_chromosomes
-from allscan.engine.results import CUBE, ResultsCube, create_cube, cube_columns, write_block
+from allscan.engine.results import CUBE, ResultsCube, create_cube, write_block
 from allscan.engine.reuse import (
     COMMITS,
     Earlier,

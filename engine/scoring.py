@@ -9,9 +9,11 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
+from allscan.engine.columns import cube_columns
 from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
 from allscan.kernels.block import Encoding, concatenate, take
+from allscan.kernels.case_counts import count_cases
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 
 if TYPE_CHECKING:
@@ -22,16 +24,16 @@ if TYPE_CHECKING:
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.reuse import Earlier
     from allscan.engine.store import GenotypeStore
-    from allscan.kernels.association import AssociationTest
+    from allscan.kernels.association import AssociationTest, OutputColumn
     from allscan.kernels.block import GenotypeBlock
+    from allscan.kernels.case_counts import CaseCounts
+    from allscan.kernels.counts import GenotypeCounts
     from allscan.storage import Place
 
 SCORED_VARIANTS = 1024
 """Variants held as packed calls or dosages whose products are taken together: tables of sums pay for many of them."""
 MOST_VARIANTS = 8192
 """Variants whose products are taken together, whatever they are held as."""
-
-_COUNTED = ("effect_allele_count", "effect_allele_frequency", "missing_rate")
 
 
 class ScanShared(NamedTuple):
@@ -63,9 +65,7 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     test = find_test(shared.spec.test)
     names = tuple(column.name for column in test.columns(shared.spec.options))
     shape = (len(shared.traits), len(rows))
-    columns: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan, np.float32) for name in (*names, *_COUNTED)}
-    columns["n"] = np.zeros(shape, np.int32)
-    columns["status"] = np.zeros(shape, np.uint8)
+    columns: dict[str, NDArray[Any]] = {column.name: _blank(column, shape) for column in cube_columns(shared.spec)}
     result = BlockResult(names, columns)
     codes = null_codes(shared.store, rows, shared.chromosomes)
     size = shared.store.block_variants
@@ -90,6 +90,11 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
             columns[name][:, low] = np.nan
         columns["status"][:, low] = Status.FILTERED
     return result
+
+
+def _blank(column: OutputColumn, shape: tuple[int, int]) -> NDArray[Any]:
+    dtype = np.dtype(column.dtype)
+    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)
 
 
 def _read_together(
@@ -124,13 +129,8 @@ def _score_part(
         part, hidden = hide_heterozygotes(part, state.males)
         result.hidden += hidden
     counts = count_genotypes(part, state.sets)
-    copies, alleles = counts.dosage_sum, 2.0 * (counts.size - counts.n_missing)
-    if state.male_sets is not None:
-        of_males = count_genotypes(part, state.male_sets)
-        copies = copies - 0.5 * of_males.dosage_sum
-        alleles = alleles - (of_males.size - of_males.n_missing)
-    elif state.haploid:
-        copies, alleles = 0.5 * copies, 0.5 * alleles
+    of_males = None if state.male_sets is None else count_genotypes(part, state.male_sets)
+    alleles = _alleles(counts, of_males, state.haploid)
     # As the cube holds them; the contract's (variants, traits) are views.
     shape = (len(shared.traits), len(here))
     cells: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan, np.float32) for name in result.names}
@@ -141,16 +141,25 @@ def _score_part(
         test.score_block(part, counts, state.null, spec.options, {name: array.T for name, array in cells.items()})
     s = state.set_of_trait
     with np.errstate(divide="ignore", invalid="ignore"):
-        frequency = copies / alleles
+        frequency = alleles.copies / alleles.called
         missing_rate = counts.n_missing / counts.size
-    filtered = _filtered(shared, copies, alleles, frequency, missing_rate)
+    filtered = _filtered(shared, alleles, frequency, missing_rate)
     if filtered.any():
         out = filtered.T[s]
         for name in result.names:
             cells[name][out] = np.nan
         cells["status"][out] = Status.FILTERED
     used = counts.size - counts.n_missing if spec.missing else np.broadcast_to(counts.size, counts.n_missing.shape)
-    of_sets = {"n": used, **dict(zip(_COUNTED, (copies, frequency, missing_rate), strict=True))}
+    of_sets = {
+        "n": used,
+        "effect_allele_count": alleles.copies,
+        "effect_allele_frequency": frequency,
+        "missing_rate": missing_rate,
+    }
+    if state.cases is not None:
+        carriers = counts.n_het + counts.n_hom_alt
+        of_cases = _of_cases(part, state, _Alleles(alleles.copies[:, s], alleles.called[:, s]), carriers[:, s], spec)
+        cells |= {name: array.T for name, array in of_cases.items()}
     whole = slice(int(here[0]), int(here[-1]) + 1)
     columns = whole if whole.stop - whole.start == len(here) else here
     for name, array in cells.items():
@@ -160,18 +169,54 @@ def _score_part(
         target[:, columns] = array.T.astype(target.dtype)[s]
 
 
+class _Alleles(NamedTuple):
+    """Alleles as people carry them: one of a male on X and Y, one of everybody on MT."""
+
+    copies: NDArray[np.floating[Any]]  # of the effect allele
+    called: NDArray[np.floating[Any]]
+
+
+def _alleles(
+    counts: GenotypeCounts | CaseCounts, of_males: GenotypeCounts | CaseCounts | None, haploid: bool
+) -> _Alleles:
+    """Of people, of whom males have one allele if they are counted apart."""
+    copies, called = counts.dosage_sum, 2.0 * (counts.size - counts.n_missing)
+    if of_males is not None:
+        return _Alleles(copies - 0.5 * of_males.dosage_sum, called - (of_males.size - of_males.n_missing))
+    return _Alleles(0.5 * copies, 0.5 * called) if haploid else _Alleles(copies, called)
+
+
+def _of_cases(
+    part: GenotypeBlock, state: ClassNull, everybody: _Alleles, carriers: NDArray[np.int32], spec: ScanSpec
+) -> dict[str, NDArray[Any]]:
+    """What cases and controls carry, each of shape (variants, traits), from what all people of each trait do."""
+    assert state.cases is not None
+    counts = count_cases(part, state.cases)
+    of_males = None if state.male_cases is None else count_cases(part, state.male_cases)
+    cases = _alleles(counts, of_males, state.haploid)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_controls = (everybody.copies - cases.copies) / (everybody.called - cases.called)
+        of_cases = cases.copies / cases.called
+    return {
+        "cases": counts.size - counts.n_missing if spec.missing else np.broadcast_to(counts.size, of_cases.shape),
+        "effect_allele_frequency_cases": of_cases,
+        "effect_allele_frequency_controls": of_controls,
+        "carriers_cases": counts.n_carriers,
+        "carriers_controls": carriers - counts.n_carriers,
+    }
+
+
 def _filtered(
     shared: ScanShared,
-    copies: NDArray[np.floating[Any]],
-    alleles: NDArray[np.floating[Any]],
+    alleles: _Alleles,
     frequency: NDArray[np.floating[Any]],
     missing_rate: NDArray[np.floating[Any]],
 ) -> NDArray[np.bool_]:
     """Which (variant, set) the job's filters leave out, shape (variants, sets)."""
     limits = shared.spec.filter
-    out = np.zeros(copies.shape, np.bool_)
+    out = np.zeros(frequency.shape, np.bool_)
     if limits.min_mac > 0:
-        out |= np.minimum(copies, alleles - copies) < limits.min_mac
+        out |= np.minimum(alleles.copies, alleles.called - alleles.copies) < limits.min_mac
     if limits.min_maf > 0:
         out |= ~(np.minimum(frequency, 1 - frequency) >= limits.min_maf)
     if limits.max_missing_rate < 1:

@@ -21,7 +21,13 @@ from allscan.jobs.machine import machine_warnings
 from allscan.jobs.null_model import ROLE as NULL_MODEL
 from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
 from allscan.jobs.null_model_spec import SPARSE_GRM, WHOLE_GENOME
-from allscan.jobs.relatedness import RelatednessModel, refuse_other_test, relatedness_model
+from allscan.jobs.relatedness import (
+    RelatednessModel,
+    refuse_other_test,
+    refuse_relatives_of_cases,
+    relatedness_model,
+)
+from allscan.jobs.spec import DEFAULT_TESTS
 from allscan.jobs.validation import key_name
 from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
@@ -85,6 +91,8 @@ def check_job(job: Job) -> CheckedJob:
     loaded = load_null_model(job)
     inputs += () if loaded is None else loaded.inputs
     filter_, n_in_regions = _variant_filter(job, store)
+    refuse_relatives_of_cases(job)
+    spec = _scan_spec(job, filter_)
     section, codes = job.spec.covariates, job.spec.samples.sex_codes
     with quoting_people():
         traits = _read_traits(job)
@@ -108,8 +116,8 @@ def check_job(job: Job) -> CheckedJob:
         covariates=table.covariates,
         covariate_names=table.covariate_names,
         sex=sex,
+        binary=job.spec.traits.kind == "binary",
     )
-    spec = _scan_spec(job, filter_)
     test = find_test(spec.test)
     refuse_other_test(job, test)
     design = align_null_model(job, loaded, store, design, traits.specs, test)
@@ -230,7 +238,7 @@ def _hash_inputs(job: Job) -> tuple[InputFile, ...]:
 def _read_traits(job: Job) -> TraitTable:
     section = job.spec.traits
     specs = {
-        name: TraitSpec(name, kind=options.type, transform=options.transform or section.transform)
+        name: TraitSpec(name, kind=section.kind_of(options), transform=options.transform or section.transform)
         for name, options in section.columns.items()
     }
     return read_trait_table(
@@ -342,13 +350,14 @@ def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
                 where=job.locate("test", "options", name),
                 fix=did_you_mean(name, known, otherwise=f"its options: {', '.join(known) or 'none'}"),
             )
-    for name, options in spec.traits.columns.items():
-        if options.type not in test.trait_kinds:
-            raise JobError(
-                f"the test {spec.test.name!r} is not for {options.type} traits",
-                where=job.locate("traits", "columns", name),
-                fix=f"it is for {', '.join(sorted(test.trait_kinds))} traits",
-            )
+    kind = spec.traits.kind
+    if kind not in test.trait_kinds:
+        of_kind = " or ".join(sorted(test.trait_kinds))
+        raise JobError(
+            f"the test {spec.test.name!r} is for {of_kind} traits, and those of the job are {kind}",
+            where=job.locate("test") if "test" in spec.model_fields_set else job.locate("traits"),
+            fix=f"remove `test` (the default is {DEFAULT_TESTS[kind]!r}), or write `type: {of_kind}` under `traits`",
+        )
     return ScanSpec(
         test=spec.test.name,
         test_options={**known, **spec.test.options},
@@ -373,7 +382,18 @@ def _dropped_covariates(design: Design) -> tuple[tuple[str, str], ...]:
 
 
 def _trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
-    return TraitLine(status.name, spec.transform, status.n, status.mean, status.sd, status.status, status.message)
+    return TraitLine(
+        status.name,
+        spec.transform,
+        status.n,
+        status.mean,
+        status.sd,
+        status.status,
+        status.message,
+        kind=spec.kind,
+        case=spec.case,
+        cases=status.cases,
+    )
 
 
 def _science(job: Job, store: GenotypeStore, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
@@ -381,9 +401,9 @@ def _science(job: Job, store: GenotypeStore, inputs: tuple[InputFile, ...]) -> d
     keys = job.spec.model_dump()
     for presentation in ("name", "output", "report", "runtime"):
         del keys[presentation]
-    default = keys["traits"].pop("transform")
+    of_all = {key: keys["traits"].pop(key) for key in ("type", "transform")}
     for options in keys["traits"]["columns"].values():
-        options["transform"] = options["transform"] or default
+        options.update({key: options[key] or default for key, default in of_all.items()})
     science = _flat(keys, ())
     science["genotypes"] = f"store {store.fingerprint()}"
     for file in inputs:

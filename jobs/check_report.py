@@ -25,6 +25,16 @@ class TraitLine:
     sd: float
     status: str
     message: str
+    kind: str = "quantitative"
+    case: str = ""  # of a binary trait: the cell that means case
+    cases: int | None = None  # and those analysed
+
+    @property
+    def told(self) -> str:
+        """Its values in a few words."""
+        if self.cases is not None:
+            return f"  cases {self.cases:<8,} controls {self.n - self.cases:<9,}"
+        return "" if math.isnan(self.mean) else f"  mean {self.mean:<10.5g} sd {self.sd:<10.5g}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,10 +107,9 @@ class CheckReport:
         for trait in self.traits:
             if trait.name not in shown:
                 continue
-            moments = "" if math.isnan(trait.mean) else f"  mean {trait.mean:<10.5g} sd {trait.sd:<10.5g}"
             transform = "" if trait.transform == "none" else f"  {trait.transform}"
             status = "" if trait.status == "ok" else f"  {trait.status.upper()}: {trait.message}"
-            lines.append(f"{trait.name:<{width}}  n {trait.n:<9,}{moments}{transform}{status}".rstrip())
+            lines.append(f"{trait.name:<{width}}  n {trait.n:<9,}{trait.told}{transform}{status}".rstrip())
         if len(self.traits) > len(lines):
             rest = len(self.traits) - len(lines)
             lines.append(f"… and {rest:,} more traits" + (", all ok" if self._n_bad() <= len(lines) else ""))

@@ -60,9 +60,9 @@ def job_of_run(path: Place, **runtime: Any) -> tuple[Job, dict[str, Any]]:
             fix="give `allscan run` the job file: it goes on where the run was stopped",
         )
     document = read_yaml(folder.job_file)
-    keys = validate_job(document.data, document).model_dump()
+    keys = validate_job(document.data, document).model_dump(exclude_unset=True)
     keys["output"] = str(folder.path.resolve())
-    keys["runtime"].update(state.get("runtime", {}))
+    keys["runtime"] = keys.get("runtime", {}) | state.get("runtime", {})
     return Job(validate_job(keys), place_of(base), document).with_runtime(**runtime), state
 
 

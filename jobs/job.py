@@ -116,8 +116,9 @@ class Job:
             given["address"] = None  # whatever the job file names
         elif address is not None:
             given["executor"] = "ray"
-        keys = self.spec.model_dump()
-        keys["runtime"].update(given)
+        # Only what was given: some keys exclude each other, and their defaults would not be told from choices.
+        keys = self.spec.model_dump(exclude_unset=True)
+        keys["runtime"] = keys.get("runtime", {}) | given
         return Job(validate_job(keys), self.base, self.document)
 
     def check(self) -> CheckReport:

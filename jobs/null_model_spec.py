@@ -103,13 +103,3 @@ class NullModelSection(Section):
 def null_model_of(value: Any) -> Any:
     """One form for both ways of writing the section."""
     return {"method": value} if isinstance(value, str) else value
-
-
-def with_its_test(job: Any) -> Any:
-    """A job file that names relatives and no test has the test that uses them."""
-    if not isinstance(job, dict) or not isinstance(section := job.get("null_model"), dict):
-        return job
-    test = job.get("test", {})
-    if section.get("method") != SPARSE_GRM or not isinstance(test, dict) or "name" in test:
-        return job
-    return job | {"test": test | {"name": MIXED}}

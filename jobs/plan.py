@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from allscan.engine.columns import cube_columns
 from allscan.engine.costs import BASE_MEMORY
 from allscan.engine.plan import ScanPlan, plan_scan
-from allscan.engine.results import CUBE_TRAITS, cube_columns
+from allscan.engine.results import CUBE_TRAITS
 from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
 from allscan.jobs.progress import format_bytes, format_cpu_time, format_seconds

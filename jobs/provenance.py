@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allscan.engine.results import cube_columns
+from allscan.engine.columns import cube_columns
 from allscan.jobs.machine import blas_libraries, describe_system
 from allscan.jobs.run_folder import now
 

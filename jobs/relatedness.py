@@ -9,7 +9,7 @@ import numpy as np
 
 from allscan.errors import InputError, JobError, quoting_people
 from allscan.jobs.input_files import InputFile, hash_input
-from allscan.jobs.null_model_spec import MIXED, SPARSE_GRM
+from allscan.jobs.null_model_spec import MIXED, SPARSE_GRM, WHOLE_GENOME
 from allscan.kernels.relatedness import family_numbers, make_relatedness
 from allscan.phenotypes.relatedness import align_relatedness, ids_of_sparse, read_relatedness
 
@@ -106,6 +106,23 @@ def relatedness_model(
         warnings=warnings,
     )
     return model, replace(design, relatedness=relatedness)
+
+
+def refuse_relatives_of_cases(job: Job) -> None:
+    """The mixed model of relatives is one of quantitative traits.
+
+    Raises
+    ------
+    JobError
+        Binary traits are to be tested with it.
+    """
+    section = job.spec.null_model
+    if section is not None and section.method == SPARSE_GRM and job.spec.traits.kind == "binary":
+        raise JobError(
+            f"`method: {SPARSE_GRM}` is for quantitative traits, and those of the job are binary",
+            where=job.locate("null_model"),
+            fix=f"write null_model: {WHOLE_GENOME}, which heeds relatives too, or remove null_model",
+        )
 
 
 def refuse_other_test(job: Job, test: AssociationTest) -> None:

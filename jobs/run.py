@@ -457,6 +457,6 @@ def job_text(job: Job) -> str:
     """The job as it was given, for the run folder."""
     if job.document is None:
         # JSON is YAML: a job made in Python is written so that it can be read again.
-        return JOB_NOTE + json.dumps(job.spec.model_dump(), indent=1, ensure_ascii=False) + "\n"
+        return JOB_NOTE + json.dumps(job.spec.model_dump(exclude_unset=True), indent=1, ensure_ascii=False) + "\n"
     # A run that is resumed reads the copy in its folder.
     return JOB_NOTE + job.document.text.removeprefix(JOB_NOTE)

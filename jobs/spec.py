@@ -5,12 +5,13 @@ The parser, the JSON schema, the reference page and the resolved job in the prov
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from allscan.engine.chromosomes import parse_region
-from allscan.jobs.null_model_spec import NullModelSection, null_model_of, with_its_test
+from allscan.errors import InputError
+from allscan.jobs.null_model_spec import MIXED, SPARSE_GRM, NullModelSection, null_model_of
 from allscan.jobs.runtime_spec import RuntimeSection
 from allscan.jobs.spec_types import FilePath, Section, Text
 
@@ -22,9 +23,14 @@ Transform = Literal[
     "residualise_rank_inverse_normal",
     "residualise_standardise",
 ]
+TraitType = Literal["quantitative", "binary"]
 ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 PrecisionName = Literal["auto", "float32", "float64"]
+
+
+DEFAULT_TESTS = {"quantitative": "linear", "binary": "logistic"}
+"""The test of a kind of trait, where the job names none."""
 
 
 def _listed(value: Any) -> Any:
@@ -83,7 +89,9 @@ MissingValues = Annotated[
 class TraitOptions(Section):
     """What is done with one trait before the scan."""
 
-    type: Literal["quantitative"] = Field(default="quantitative", description="Kind of trait.")
+    type: TraitType | None = Field(
+        default=None, description="Kind of trait, the same for all of a job. Left out: the section's `type`."
+    )
     transform: Transform | None = Field(
         default=None,
         description="Transform, among the trait's analysed samples. Left out: the section's `transform`.",
@@ -103,7 +111,14 @@ class TraitsSection(Section):
             "The traits: a list of column names, or a mapping from column name to options. In a name, `*` "
             "stands for any text (`phe_*`)."
         ),
-        examples=[["ldl", "hdl"], {"ldl": {"type": "quantitative", "transform": "rank_inverse_normal"}}],
+        examples=[["ldl", "hdl"], {"ldl": {"transform": "rank_inverse_normal"}}],
+    )
+    type: TraitType = Field(
+        default="quantitative",
+        description=(
+            "Kind of all traits: `quantitative`, or `binary`: cases and controls, as 1 and 0, 2 and 1 (PLINK), true "
+            "and false, yes and no, or case and control."
+        ),
     )
     transform: Transform = Field(
         default="none",
@@ -127,6 +142,30 @@ class TraitsSection(Section):
             "`sample_id`, `person_id`, `research_id`, `s`."
         ),
     )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = {self.kind_of(options) for options in self.columns.values()}
+        if len(kinds) > 1:
+            raise InputError(
+                "some traits are quantitative and others binary", fix="make a job for each kind: they have other tests"
+            )
+        for name, options in self.columns.items():
+            if kinds == {"binary"} and (options.transform or self.transform) != "none":
+                raise InputError(
+                    f"the trait {name!r} is binary, and there is a transform",
+                    fix="remove `transform`, or write `type: quantitative`",
+                )
+        return self
+
+    def kind_of(self, options: TraitOptions) -> str:
+        """Kind of one of the traits."""
+        return options.type or self.type
+
+    @property
+    def kind(self) -> str:
+        """Kind of all traits."""
+        return self.kind_of(next(iter(self.columns.values())))
 
 
 class CovariatesSection(Section):
@@ -314,8 +353,8 @@ class JobSpec(Section):
     test: Annotated[MethodSection, BeforeValidator(_named, json_schema_input_type=str | MethodSection)] = Field(
         default=MethodSection(),
         description=(
-            "Association test: its name, or a section with `name` and `options`. The default is `mixed` with "
-            "`null_model: {method: sparse_grm}`."
+            "Association test: its name, or a section with `name` and `options`. The default is `logistic` for binary "
+            "traits, and `mixed` with `null_model: {method: sparse_grm}`."
         ),
     )
     chromosome_x: ChromosomeXSection = Field(default=ChromosomeXSection(), description="How chromosome X is tested.")
@@ -324,7 +363,13 @@ class JobSpec(Section):
     output: FilePath = Field(description="Folder of the run. It is made; a run that was stopped goes on in it.")
     runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where and how the job runs.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _test_of_relatives(cls, value: Any) -> Any:
-        return with_its_test(value)
+    @model_validator(mode="after")
+    def _default_test(self) -> Self:
+        """The test that goes with the job's traits and relatives, where it names none."""
+        if "name" in self.test.model_fields_set:
+            return self
+        relatives = self.null_model is not None and self.null_model.method == SPARSE_GRM
+        name = MIXED if relatives else DEFAULT_TESTS[self.traits.kind]
+        # The section is frozen for everybody else.
+        object.__setattr__(self, "test", self.test.model_copy(update={"name": name}))
+        return self

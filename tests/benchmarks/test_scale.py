@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from allscan.engine.columns import cube_columns
 from allscan.engine.plan import RESULT_BYTES, ScanSpec
-from allscan.engine.results import CUBE_TRAITS, cube_columns
+from allscan.engine.results import CUBE_TRAITS
 from benchmarks.scale import Measured, make_store, measure_plan, measure_scan
 from benchmarks.scale_model import Case, Mix, Rates, Settings, markdown, table, task_variants
 

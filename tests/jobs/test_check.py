@@ -182,13 +182,17 @@ def test_zero_overlap_of_ids_is_refused_and_shows_both_sides(cohort: Cohort) -> 
     assert "P0" in text
 
 
-def test_a_test_for_other_traits_is_refused(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
+def test_a_test_for_other_traits_is_refused_before_any_table_is_read(cohort: Cohort) -> None:
+    (cohort.folder / "traits.tsv").write_text("IID\theight\nP1\twords\n")
+    with pytest.raises(JobError, match="'linear' is for quantitative traits, and those of the job are binary") as error:
+        check(cohort, traits={"file": "traits.tsv", "columns": ["height"], "type": "binary"}, test="linear")
+    assert "key test" in (error.value.where or "")
+    assert "the default is 'logistic'" in (error.value.fix or "")
 
-    from allscan.jobs import check as module
-    from allscan.kernels.linear import LINEAR
 
-    monkeypatch.setattr(module, "find_test", lambda _: replace(LINEAR, trait_kinds=frozenset({"binary"})))
-    with pytest.raises(JobError, match="not for quantitative traits") as error:
-        check(cohort)
-    assert "traits.columns.height" in (error.value.where or "")
+def test_relatives_by_a_mixed_model_are_for_quantitative_traits(cohort: Cohort) -> None:
+    traits = {"file": "traits.tsv", "columns": ["height"], "type": "binary"}
+    with pytest.raises(JobError, match="`method: sparse_grm` is for quantitative traits") as error:
+        check(cohort, traits=traits, null_model={"method": "sparse_grm", "relatedness": "traits.tsv"})
+    assert "key null_model" in (error.value.where or "")
+    assert "whole_genome" in (error.value.fix or "")

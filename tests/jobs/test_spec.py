@@ -86,7 +86,9 @@ runtime: {workers: 3, memory: 8GB, executor: embedded}
     assert spec.variants.regions == ["22", "X:1-1000"]
     assert spec.report.significance == 1e-8
     # The resolved job, as it stands in the provenance, is a job again.
-    assert validate_job(json.loads(json.dumps(spec.model_dump()))) == spec
+    assert validate_job(json.loads(json.dumps(spec.model_dump(exclude_unset=True)))) == spec
+    other = Job(spec, Path(), None).with_runtime(workers=3).spec
+    assert (other.test, other.runtime.workers) == (spec.test, 3)
 
 
 def test_a_test_may_be_given_by_its_name() -> None:
@@ -151,7 +153,10 @@ def test_a_mistake_is_told_with_its_place_and_the_way_out(more: str, where: str,
         ("[true]", "put it in quotes: 'true'"),
         ("{ldl: {transfrm: log}}", "unknown key 'transfrm'"),
         ("{ldl: {transform: logg}}", "none of its values"),
-        ("{ldl: {type: binary}}", "none of its values"),
+        ("{ldl: {type: ordinal}}", "none of its values"),
+        ("{ldl: {type: binary}, hdl: {type: quantitative}}", "some traits are quantitative and others binary"),
+        ("[ldl, hdl], type: binary, transform: log", "the trait 'ldl' is binary, and there is a transform"),
+        ("{dm: {type: binary, transform: log}}", "the trait 'dm' is binary, and there is a transform"),
         ("{ldl: log}", "not a section of keys"),
     ],
 )
@@ -159,6 +164,31 @@ def test_mistakes_in_trait_columns(columns: str, what: str) -> None:
     error = refusal(SMALLEST.replace("[ldl, hdl]", columns))
     assert what in error.what
     assert (error.where or "").startswith("job.yaml:3:")
+
+
+@pytest.mark.parametrize(
+    ("traits", "more", "test"),
+    [
+        ("columns: [ldl]", "", "linear"),
+        ("columns: [dm], type: binary", "", "logistic"),
+        ("columns: {dm: {type: binary}}", "", "logistic"),
+        ("columns: {'phe_*': {type: binary}}, type: quantitative", "", "logistic"),
+        ("columns: {ldl: {type: quantitative}}, type: binary", "", "linear"),
+        ("columns: [dm], type: binary", "test: firth", "firth"),
+        ("columns: [dm], type: binary", "test: {options: {min_cases: 20}}", "logistic"),
+        ("columns: [ldl]", "null_model: {method: sparse_grm, relatedness: king.kin0}", "mixed"),
+        ("columns: [ldl]", "null_model: whole_genome", "linear"),
+    ],
+)
+def test_the_test_follows_the_traits_where_the_job_names_none(traits: str, more: str, test: str) -> None:
+    text = SMALLEST.replace("columns: [ldl, hdl]", traits) + more + "\n"
+    spec = job(text)
+    assert spec.test.name == test
+    assert spec.traits.kind == ("quantitative" if test in ("linear", "mixed") else "binary")
+    # Written out and read again, it is the same job.
+    assert validate_job(json.loads(json.dumps(spec.model_dump(exclude_unset=True)))) == spec
+    other = Job(spec, Path(), None).with_runtime(workers=3).spec
+    assert (other.test, other.null_model, other.runtime.workers) == (spec.test, spec.null_model, 3)
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
