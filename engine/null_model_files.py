@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FOLDER = "null_model"
 """Of a run folder."""
 HEADER = "null_model.json"
+FAMILIES_TOGETHER = "families_together"
+"""Setting of a fitted model: relatives were in the same fold, so that nobody was predicted by their own."""
 ARRAYS = "predictions.zarr"
 FORMAT = "allscan-null-model"
 FORMAT_VERSION = 1

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 import pyarrow as pa
 
-from allscan.engine.null_model_files import TraitModel
+from allscan.engine.null_model_files import FAMILIES_TOGETHER, TraitModel
 from allscan.engine.offsets import ALL, OK
 from allscan.errors import FileFormatError, InputError
 from allscan.storage import ObjectPlace, open_stream, place_of, write_atomically
@@ -309,6 +309,12 @@ def write_regenie_predictions(model: NullModelFiles, prefix: Path, family_ids: s
     """
     from allscan.engine.chromosomes import holding_chromosome
 
+    if model.settings.get(FAMILIES_TOGETHER):
+        raise InputError(
+            "the null model was fitted with relatives in one fold, and REGENIE's step 2 would take them as independent",
+            where=model.where,
+            fix="fit one without `relatedness` for REGENIE",
+        )
     strange = [name for name in model.chromosomes if holding_chromosome(name, CHROMOSOMES) is None]
     if strange:
         raise InputError(

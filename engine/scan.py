@@ -257,7 +257,9 @@ class _BatchNulls:
                 continue
             made = fit_class_null(code, self.test, self.store, self.design, self.spec, self.stratum, self.traits)
             self.held[code], notes = made
-            self.notes.update(dict.fromkeys(notes))
+            # Remarks differ in digits from chromosome to chromosome: those of the first stand for all of its class.
+            again = code % CLASSES in self.classes
+            self.notes.update(dict.fromkeys(note for note in notes if not again or note.status != Status.OK))
             self.classes.add(code % CLASSES)
         return self.held
 

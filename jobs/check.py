@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +20,8 @@ from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
 from allscan.jobs.null_model import ROLE as NULL_MODEL
 from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
-from allscan.jobs.null_model_spec import SPARSE_GRM, WHOLE_GENOME
-from allscan.jobs.relatedness import (
-    RelatednessModel,
-    refuse_other_test,
-    refuse_relatives_of_cases,
-    relatedness_model,
-)
+from allscan.jobs.null_model_spec import WHOLE_GENOME
+from allscan.jobs.relatedness import RelatednessModel, read_relatives, refuse_other_test, refuse_relatives_of_cases
 from allscan.jobs.spec import DEFAULT_TESTS
 from allscan.jobs.validation import key_name
 from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
@@ -121,15 +116,18 @@ def check_job(job: Job) -> CheckedJob:
     test = find_test(spec.test)
     refuse_other_test(job, test)
     design = align_null_model(job, loaded, store, design, traits.specs, test)
-    null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = loaded
+    predictions: LoadedNullModel | FittedNullModel | None = loaded
     section_ = job.spec.null_model
+    relatives = None if section_ is None else read_relatives(job, section_, store)
     if section_ is not None and section_.method == WHOLE_GENOME:
-        null_model, design = whole_genome_model(job, section_, store, table, design, traits.specs, test)
+        predictions, design = whole_genome_model(job, section_, store, table, design, traits.specs, test, relatives)
+    null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = predictions
     relatives_warnings: tuple[str, ...] = ()
-    if section_ is not None and section_.method == SPARSE_GRM:
-        null_model, design = relatedness_model(job, section_, store, design)
-        inputs += null_model.inputs
-        relatives_warnings = null_model.warnings
+    if relatives is not None:
+        of_analysed, design = relatives.model(design, test)
+        inputs += of_analysed.inputs
+        relatives_warnings = of_analysed.warnings
+        null_model = of_analysed if predictions is None else replace(predictions, relatives=of_analysed)
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from allscan.engine.null_model_files import FOLDER, HEADER, NullModelFiles
+from allscan.engine.null_model_files import FAMILIES_TOGETHER, FOLDER, HEADER, NullModelFiles
 from allscan.engine.offsets import StoredOffsets
 from allscan.engine.regenie_predictions import RegeniePredictions
 from allscan.errors import InputError, JobError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from allscan.engine.design import Design
     from allscan.engine.store import GenotypeStore
     from allscan.jobs.job import Job
+    from allscan.jobs.relatedness import RelatednessModel
     from allscan.kernels.association import AssociationTest
     from allscan.phenotypes.model import TraitSpec
     from allscan.storage import Place
@@ -31,6 +32,12 @@ class LoadedNullModel:
     path: str  # as the job spells it
     stored: NullModelFiles | RegeniePredictions
     inputs: tuple[InputFile, ...]
+    relatives: RelatednessModel | None = None  # who are named
+
+    @property
+    def families_together(self) -> bool:
+        """Whether nobody was predicted by relatives."""
+        return isinstance(self.stored, NullModelFiles) and bool(self.stored.settings.get(FAMILIES_TOGETHER))
 
     def lines(self) -> list[str]:
         """What a check tells of it."""
@@ -38,7 +45,7 @@ class LoadedNullModel:
         told = [f"{self.path}: {stored.method}, {len(stored.traits):,} traits, {len(stored.chromosomes)} chromosomes"]
         if isinstance(stored, RegeniePredictions) and stored.matched:
             told.append(f"people are found by {stored.matched}")
-        return told
+        return told + relatives_lines(self.relatives)
 
     def to_json(self) -> dict[str, Any]:
         """As in the provenance document."""
@@ -53,7 +60,23 @@ class LoadedNullModel:
         else:
             made = {"format": "regenie", "digest": stored.content_digest(), "program_version": None}
             found_by = stored.matched
-        return {"path": self.path, "method": stored.method, **made, "people_found_by": found_by}
+        who = {"people_found_by": found_by, "relatives": relatives_json(self.relatives)}
+        return {"path": self.path, "method": stored.method, **made, **who}
+
+
+def relatives_lines(relatives: RelatednessModel | None) -> list[str]:
+    """What a check tells of the relatives beside predictions."""
+    if relatives is not None:
+        return relatives.lines()
+    return [
+        "relatives are not accounted for (`relatedness` names them): among many close ones, p is too large and effects "
+        "are too small"
+    ]
+
+
+def relatives_json(relatives: RelatednessModel | None) -> dict[str, Any] | None:
+    """The same in the provenance document."""
+    return None if relatives is None else relatives.numbers()
 
 
 def described(stored: NullModelFiles) -> dict[str, Any]:
@@ -150,11 +173,30 @@ def align_null_model(
             fix="remove null_model, or choose another test",
         )
     _refuse_other_traits(loaded, traits, where)
+    _refuse_other_relatives(job, loaded, test, where)
     ids = store.sample_ids[design.store_rows]
     try:
         return replace(design, offsets=StoredOffsets(loaded.stored, design, ids))
     except InputError as error:
         raise type(error)(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+
+
+def _refuse_other_relatives(job: Job, loaded: LoadedNullModel, test: AssociationTest, where: str) -> None:
+    """What is left of relatives is alike, as `relatedness` says it, if none was predicted by the other; less so if."""
+    section = job.spec.null_model
+    assert section is not None
+    if loaded.families_together and section.relatedness is None:
+        raise JobError(
+            "this null model was fitted with relatives in one fold: what it leaves of them is alike",
+            where=where,
+            fix="name the relatives: null_model: {load: PATH, relatedness: FILE}",
+        )
+    if test.needs_relatedness and not loaded.families_together:
+        raise JobError(
+            "this null model predicts people by their relatives, and a mixed model of what it leaves is not valid",
+            where=where,
+            fix="write test: linear, which is, or fit the null model with `relatedness`",
+        )
 
 
 def _refuse_other_traits(loaded: LoadedNullModel, traits: Sequence[TraitSpec], where: str) -> None:

@@ -53,8 +53,9 @@ class NullModelSection(Section):
     relatedness: FilePath | None = Field(
         default=None,
         description=(
-            "Of `sparse_grm`: the pairs of relatives. A table with two ids and the kinship (of KING, of "
-            "`plink2 --make-king-table`, of All of Us), or `PREFIX.grm.sp` of `gcta64 --make-bK-sparse`."
+            "The pairs of relatives: a table with two ids and the kinship (of KING, of `plink2 --make-king-table`, of "
+            "All of Us), or `PREFIX.grm.sp` of `gcta64 --make-bK-sparse`. `sparse_grm` needs it; with predictions of "
+            "the rest of the genome (`whole_genome`, `load`) it gives the variances among relatives."
         ),
         examples=["relatedness.tsv", "king.kin0"],
     )
@@ -62,7 +63,7 @@ class NullModelSection(Section):
         default=0.05,
         gt=0,
         le=1,
-        description="Of `sparse_grm`: pairs with less relatedness (twice the kinship) count as unrelated.",
+        description="Pairs with less relatedness (twice the kinship) count as unrelated.",
     )
     load: FilePath | None = Field(
         default=None,
@@ -94,9 +95,10 @@ class NullModelSection(Section):
             raise ValueError(f"`{sorted(of_fit)[0]}` is of `method: {WHOLE_GENOME}`")
         if self.method == SPARSE_GRM and self.relatedness is None:
             raise ValueError(f"`method: {SPARSE_GRM}` needs the pairs of relatives: write `relatedness: FILE`")
-        of_pairs = self.model_fields_set & {"relatedness", "cutoff"}
-        if self.method != SPARSE_GRM and of_pairs:
-            raise ValueError(f"`{sorted(of_pairs)[0]}` is of `method: {SPARSE_GRM}`")
+        if self.relatedness is None and "cutoff" in self.model_fields_set:
+            raise ValueError("`cutoff` is of pairs of relatives: write `relatedness: FILE`")
+        if self.relatedness is not None and self.leave_one_out:
+            raise ValueError("`leave_one_out` predicts people by their relatives: with `relatedness`, write `folds`")
         return self
 
 

@@ -1,4 +1,4 @@
-"""`null_model: {method: sparse_grm}` of a job: who is related to whom among the people who are analysed."""
+"""Who is related to whom among the people who are analysed: `relatedness` of a job's null model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import numpy as np
 from allscan.errors import InputError, JobError, quoting_people
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.null_model_spec import MIXED, SPARSE_GRM, WHOLE_GENOME
-from allscan.kernels.relatedness import family_numbers, make_relatedness
-from allscan.phenotypes.relatedness import align_relatedness, ids_of_sparse, read_relatedness
+from allscan.kernels.relatedness import Relatedness, family_numbers, make_relatedness
+from allscan.phenotypes.relatedness import AlignedPairs, align_relatedness, ids_of_sparse, read_relatedness
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from allscan.engine.design import Design
     from allscan.engine.store import GenotypeStore
     from allscan.jobs.job import Job
     from allscan.jobs.null_model_spec import NullModelSection
     from allscan.kernels.association import AssociationTest
+    from allscan.phenotypes.relatedness import RelatednessTable
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class RelatednessModel:
 
     path: str  # as the job spells it
     unit: str  # what the file gives
+    test: str
     inputs: tuple[InputFile, ...]  # beside the file itself
     cutoff: float
     n_listed: int  # pairs of analysed people in the file
@@ -39,8 +43,9 @@ class RelatednessModel:
 
     def lines(self) -> list[str]:
         """What a check tells of it."""
+        what = "mixed model with a sparse relationship matrix" if self.test == MIXED else "variances among relatives"
         told = [
-            f"{self.path}: mixed model with a sparse relationship matrix from {self.unit} (test `{MIXED}`)",
+            f"{self.path}: {what} from {self.unit} (test `{self.test}`)",
             f"{self.n_related:,} of {self.n_listed:,} pairs of analysed people have a relatedness of at least "
             f"{self.cutoff:g}",
             f"{self.n_families:,} families of {self.n_in_families:,} people, the largest of {self.largest_family:,}",
@@ -50,10 +55,13 @@ class RelatednessModel:
         return told
 
     def to_json(self) -> dict[str, Any]:
-        """As in the provenance document."""
+        """As in the provenance document, of a null model that is nothing else."""
+        return {"method": SPARSE_GRM, **self.numbers()}
+
+    def numbers(self) -> dict[str, Any]:
+        """Who is related, in the provenance document."""
         return {
             "path": self.path,
-            "method": SPARSE_GRM,
             "unit": self.unit,
             "cutoff": self.cutoff,
             "pairs": self.n_related,
@@ -64,48 +72,80 @@ class RelatednessModel:
         }
 
 
-def relatedness_model(
-    job: Job, section: NullModelSection, store: GenotypeStore, design: Design
-) -> tuple[RelatednessModel, Design]:
-    """The relationship matrix that a job names, and the design with it.
+@dataclass(frozen=True)
+class Relatives:
+    """The list of relatives that a job names, as read."""
+
+    table: RelatednessTable
+    path: str  # as the job spells it
+    where: str  # in the job file
+    cutoff: float
+    store: GenotypeStore
+    inputs: tuple[InputFile, ...]  # beside the file itself
+
+    def families(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A number for each of some people (rows of the store, ascending) that relatives among them share."""
+        return family_numbers(self._among(rows)[1])
+
+    def model(self, design: Design, test: AssociationTest) -> tuple[RelatednessModel, Design]:
+        """The relationship matrix of the people who are analysed, and the design with it.
+
+        Raises
+        ------
+        InputError
+            The file makes a family that is too large.
+        """
+        pairs, relatedness = self._among(design.store_rows)
+        sizes = np.bincount(family_numbers(relatedness))
+        families = sizes[sizes > 1]
+        warnings = pairs.warnings
+        if not len(relatedness.first):
+            warnings += ("nobody who is analysed has a relative among them: the tests are those of linear regression",)
+        model = RelatednessModel(
+            path=self.path,
+            unit=self.table.unit,
+            test=test.name,
+            inputs=self.inputs,
+            cutoff=self.cutoff,
+            n_listed=len(pairs.first),
+            n_related=len(relatedness.first),
+            n_families=len(families),
+            n_in_families=int(families.sum()),
+            largest_family=int(sizes.max(initial=0)),
+            n_absent=pairs.n_absent,
+            warnings=warnings,
+        )
+        return model, replace(design, relatedness=relatedness)
+
+    def _among(self, rows: NDArray[np.int64]) -> tuple[AlignedPairs, Relatedness]:
+        with quoting_people():
+            pairs = align_relatedness(self.table, self.store.sample_ids, rows)
+        try:
+            relatedness = make_relatedness(
+                pairs.first, pairs.second, pairs.value, len(rows), cutoff=self.cutoff, diagonal=pairs.diagonal
+            )
+        except InputError as error:
+            raise InputError(error.what, where=f"{self.table.source}, named in {self.where}", fix=error.fix) from error
+        return pairs, relatedness
+
+
+def read_relatives(job: Job, section: NullModelSection, store: GenotypeStore) -> Relatives | None:
+    """The list of relatives that a job names; None if it names none.
 
     Raises
     ------
     InputError
-        The file cannot be used, matches nobody, or makes a family that is too large.
+        The file cannot be used.
     """
-    assert section.relatedness is not None  # the section's own check
-    place, where = job.resolve(section.relatedness), job.locate("null_model", "relatedness")
+    if section.relatedness is None:
+        return None
+    place = job.resolve(section.relatedness)
     with quoting_people():
         table = read_relatedness(place)
-        pairs = align_relatedness(table, store.sample_ids, design.store_rows)
-    try:
-        relatedness = make_relatedness(
-            pairs.first, pairs.second, pairs.value, design.n_samples, cutoff=section.cutoff, diagonal=pairs.diagonal
-        )
-    except InputError as error:
-        raise InputError(error.what, where=f"{table.source}, named in {where}", fix=error.fix) from error
     ids = ids_of_sparse(place)
     beside = () if ids is None else (hash_input("null_model.relatedness, ids", ids, ids.name),)
-    sizes = np.bincount(family_numbers(relatedness))
-    families = sizes[sizes > 1]
-    warnings = pairs.warnings
-    if not len(relatedness.first):
-        warnings += ("nobody who is analysed has a relative among them: the tests are those of linear regression",)
-    model = RelatednessModel(
-        path=section.relatedness,
-        unit=table.unit,
-        inputs=beside,
-        cutoff=section.cutoff,
-        n_listed=len(pairs.first),
-        n_related=len(relatedness.first),
-        n_families=len(families),
-        n_in_families=int(families.sum()),
-        largest_family=int(sizes.max(initial=0)),
-        n_absent=pairs.n_absent,
-        warnings=warnings,
-    )
-    return model, replace(design, relatedness=relatedness)
+    where = job.locate("null_model", "relatedness")
+    return Relatives(table, section.relatedness, where, section.cutoff, store, beside)
 
 
 def refuse_relatives_of_cases(job: Job) -> None:
@@ -134,8 +174,8 @@ def refuse_other_test(job: Job, test: AssociationTest) -> None:
         One without the other.
     """
     section = job.spec.null_model
-    given = section is not None and section.method == SPARSE_GRM
-    if test.uses_relatedness and not given:
+    given = section is not None and section.relatedness is not None
+    if test.needs_relatedness and not given:
         raise JobError(
             f"the test {test.name!r} needs to know who is related",
             where=job.locate("test"),
@@ -145,5 +185,11 @@ def refuse_other_test(job: Job, test: AssociationTest) -> None:
         raise JobError(
             f"the test {test.name!r} does not use relatedness",
             where=job.locate("test"),
-            fix=f"write test: {MIXED} or nothing, or remove null_model",
+            fix=f"remove relatedness, or choose a test that does: for quantitative traits linear and {MIXED}",
+        )
+    if section is not None and section.method == SPARSE_GRM and not test.needs_relatedness:
+        raise JobError(
+            f"the test {test.name!r} is no mixed model",
+            where=job.locate("test"),
+            fix=f"write test: {MIXED} or nothing, or null_model: {{method: {WHOLE_GENOME}, relatedness: FILE}}",
         )

@@ -24,7 +24,7 @@ from allscan.engine.whole_genome.model import (
 )
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.errors import FileFormatError, InputError, JobError
-from allscan.jobs.null_model import described
+from allscan.jobs.null_model import described, relatives_json, relatives_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from allscan.engine.store import GenotypeStore
     from allscan.jobs.job import Job
     from allscan.jobs.null_model_spec import NullModelSection
+    from allscan.jobs.relatedness import RelatednessModel, Relatives
     from allscan.kernels.association import AssociationTest
     from allscan.phenotypes.model import AnalysisTable, TraitSpec
     from allscan.storage import Place
@@ -48,6 +49,7 @@ class FittedNullModel:
     spec: WholeGenomeSpec
     genotypes: str  # the store as the job spells it
     place: Place  # where it will be
+    relatives: RelatednessModel | None = None  # who are named
 
     @property
     def path(self) -> str:
@@ -59,7 +61,8 @@ class FittedNullModel:
         folds = "leaving one person out" if self.spec.folds == 1 else f"{self.spec.folds} folds"
         return [
             f"whole genome: ridge regression on markers of {self.genotypes}, in {self.cohort.n_people:,} people "
-            f"with covariates, {folds}"
+            f"with covariates, {folds}",
+            *relatives_lines(self.relatives),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +76,7 @@ class FittedNullModel:
             "people_found_by": "sample_id",
             "genotypes": f"store {self.store.fingerprint()}",
             "n_people": self.cohort.n_people,
+            "relatives": relatives_json(self.relatives),
         }
 
     def task_bytes(self) -> int:
@@ -116,6 +120,7 @@ def whole_genome_model(
     design: Design,
     traits: Sequence[TraitSpec],
     test: AssociationTest,
+    relatives: Relatives | None,
 ) -> tuple[FittedNullModel, Design]:
     """The model that a job asks for, and the design with what it will predict.
 
@@ -154,6 +159,7 @@ def whole_genome_model(
         design.trait_names,
         kinds=tuple(trait.kind for trait in traits),
         transforms=tuple(trait.transform for trait in traits),
+        family=None if relatives is None else relatives.families(table.eligible_rows)[there],
     )
     spec = WholeGenomeSpec(
         markers=_rules(job, section, markers),

@@ -162,6 +162,5 @@ class AssociationTest:
     ]
     options: Mapping[str, Any] | None = None  # names and defaults of the test's own options
     uses_offset: bool = False  # whether it heeds NullData.offset: only such a test runs with a whole-genome null model
-    uses_relatedness: bool = (
-        False  # whether it needs NullData.relatedness: such a test runs with a list of relatives only
-    )
+    uses_relatedness: bool = False  # whether it heeds NullData.relatedness: only such a test runs with named relatives
+    needs_relatedness: bool = False  # whether it runs with a list of relatives only

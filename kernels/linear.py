@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 def fit_null(
     data: NullData, options: ScanOptions, _own: Mapping[str, Any]
 ) -> tuple[SharedNull | GeneralNull, tuple[TraitNote, ...]]:
-    """Project the traits, less their offsets, off the covariates, pattern by pattern."""
+    """Project the traits, less their offsets, off the covariates, pattern by pattern.
+
+    Where relatives are named, variances are multiplied by what they make of them
+    (:mod:`allscan.kernels.variance_factor`).
+    """
     data = data.less_offset()
     shared = None if options.model == Model.GENOTYPIC else fit_shared(data, options)
     return fit_general(data, options) if shared is None else shared
@@ -81,4 +85,5 @@ LINEAR = AssociationTest(
     fit_null=fit_null,
     score_block=score_block,
     uses_offset=True,
+    uses_relatedness=True,
 )

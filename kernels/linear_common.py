@@ -97,13 +97,13 @@ def centred_moments(
 
 
 @jit
-def finish_one(x: float, b: float, yy: float, df: float, cells: NDArray[np.float64]) -> int:
-    """``cells`` = beta, standard error, −log10 p; returns a status."""
+def finish_one(x: float, b: float, yy: float, df: float, factor: float, cells: NDArray[np.float64]) -> int:
+    """``cells`` = beta, standard error, −log10 p; returns a status. ``factor``: of the variance, for relatives."""
     beta = b / x
     rss = yy - b * beta
     if rss <= PERFECT_FIT * yy:
         return codes.PERFECT_FIT
-    se = math.sqrt(rss / df / x)
+    se = math.sqrt(factor * (rss / df / x))
     cells[0] = beta
     cells[1] = se
     cells[2] = t_neg_log10_p(beta / se, df)

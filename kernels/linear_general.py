@@ -35,6 +35,7 @@ from allscan.kernels.linear_common import centred_moments, trait_notes
 from allscan.kernels.linear_general_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts
+from allscan.kernels.variance_factor import expected_variance, heed, quadratic_forms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,7 @@ class GeneralNull(NamedTuple):
     set_of_trait: NDArray[np.int64]  # (traits,)
     column: NDArray[np.int64]  # (traits,) column of the trait's residuals
     residual_ss: NDArray[np.float64]  # (traits,) yᵀy after the covariates
+    variance_factor: NDArray[np.float64]  # (traits,) of the estimate, for relatives
     status: NDArray[np.uint8]  # (traits,)
     weights: NDArray[np.float64]  # (samples, 3 × sets): membership, times the scale, times the scale squared
     is_scaled: bool
@@ -74,7 +76,7 @@ def fit_general(data: NullData, options: ScanOptions) -> tuple[GeneralNull, tupl
     rank = np.zeros(n_sets, np.int64)
     start = np.zeros(n_sets + 1, np.int64)
     column = np.zeros(t, np.int64)
-    residual_ss = np.zeros(t)
+    residual_ss, factor = np.zeros(t), np.ones(t)
     status = np.zeros(t, np.uint8)
     predictors = 2 if options.model == Model.GENOTYPIC else 1
     for s, member in enumerate(data.member):
@@ -96,6 +98,13 @@ def fit_general(data: NullData, options: ScanOptions) -> tuple[GeneralNull, tupl
             data, traits, int(member.sum()), basis.shape[1], predictors, left, spread, dropped
         )
         notes += of_traits
+        if data.relatedness is not None:
+            columns = panel[:, basis.shape[1] :]
+            expected = expected_variance(data.relatedness, member, panel[:, : basis.shape[1]])
+            forms = quadratic_forms(data.relatedness, columns)
+            of_set, codes = forms / np.where(left > 0, left, 1.0) / expected, status[traits]
+            notes += heed(of_set, options.model, codes, traits)
+            factor[traits], status[traits] = of_set, codes
         panels.append(panel)
     panel = np.ascontiguousarray(np.hstack(panels)) if panels else np.zeros((n, 0))
     scale = data.dosage_scale
@@ -111,6 +120,7 @@ def fit_general(data: NullData, options: ScanOptions) -> tuple[GeneralNull, tupl
         data.set_of_trait,
         column,
         residual_ss,
+        factor,
         status,
         np.ascontiguousarray(weights),
         is_scaled,
@@ -232,6 +242,7 @@ def score_general(
         null.set_of_trait,
         null.column,
         null.residual_ss,
+        null.variance_factor,
         null.status,
         cells,
         out["status"],

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 @jit
 def _finish_two(
-    x0: float, x1: float, x01: float, b0: float, b1: float, yy: float, df: float, cells: NDArray[np.float64]
+    x0: float,
+    x1: float,
+    x01: float,
+    b0: float,
+    b1: float,
+    yy: float,
+    df: float,
+    factor: float,
+    cells: NDArray[np.float64],
 ) -> int:
     """``cells`` = beta, SE, −log10 p of both (F on 2 df), second beta, second SE; returns a status."""
     determinant = x0 * x1 - x01 * x01
@@ -40,7 +48,7 @@ def _finish_two(
     rss = yy - explained
     if rss <= PERFECT_FIT * yy:
         return codes.PERFECT_FIT
-    variance = rss / df
+    variance = factor * (rss / df)
     cells[0] = beta0
     cells[1] = math.sqrt(variance * x1 / determinant)
     cells[2] = f2_neg_log10_p(0.5 * explained / variance, df)
@@ -68,6 +76,7 @@ def score_variants(
     set_of_trait: NDArray[np.int64],
     column: NDArray[np.int64],
     residual_ss: NDArray[np.float64],
+    variance_factor: NDArray[np.float64],
     trait_status: NDArray[np.uint8],
     cells: NDArray[np.float64],
     status: NDArray[np.uint8],
@@ -172,10 +181,11 @@ def score_variants(
                     if yy <= COLLINEAR * residual_ss[trait]:
                         status[v, trait] = codes.TRAIT_CONSTANT
                         continue
+                into, relatives = cells[v, trait], variance_factor[trait]
                 if p == 1:
-                    status[v, trait] = finish_one(x[0, 0], b[0], yy, df, cells[v, trait])
+                    status[v, trait] = finish_one(x[0, 0], b[0], yy, df, relatives, into)
                 else:
-                    status[v, trait] = _finish_two(x[0, 0], x[1, 1], x[0, 1], b[0], b[1], yy, df, cells[v, trait])
+                    status[v, trait] = _finish_two(x[0, 0], x[1, 1], x[0, 1], b[0], b[1], yy, df, relatives, into)
 
 
 @jit

@@ -32,6 +32,7 @@ from allscan.kernels.linear_shared_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel, to_float32, write_columns, zero_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
 from allscan.kernels.subsets import Subsets, make_subsets
+from allscan.kernels.variance_factor import expected_variance, heed, quadratic_forms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +79,7 @@ class SharedGroup(NamedTuple):
     trait_start: NDArray[np.int64]  # (sets + 1,)
     traits: NDArray[np.int64]  # (traits,) index in the batch
     norm: NDArray[np.float64]  # (traits,) length of the residuals
+    variance_factor: NDArray[np.float64]  # (traits,) of the estimate, for relatives
     status: NDArray[np.uint8]  # (traits,)
 
 
@@ -179,13 +181,15 @@ def _fit_group(
     exact = zero_panel(n, c + len(traits), np.float64)
     write_columns(exact, 0, basis)
     set_of_trait = np.repeat(np.arange(len(sets)), np.diff(trait_start))
-    left, spread = np.zeros(len(traits)), np.zeros(len(traits))
+    left, spread, factor = np.zeros(len(traits)), np.zeros(len(traits)), np.ones(len(traits))
     for start in range(0, len(traits), TRAITS_AT_ONCE):
         some = slice(start, start + TRAITS_AT_ONCE)
         residuals, left[some], spread[some] = _residuals(
             data.traits[:, traits[some]], data.member[sets], set_of_trait[some], basis, roots
         )
         write_columns(exact, c + start, residuals)
+        if data.relatedness is not None:
+            factor[some] = quadratic_forms(data.relatedness, residuals)
     status = np.zeros(len(traits), np.uint8)
     notes: list[TraitNote] = []
     for k, s in enumerate(sets):
@@ -195,6 +199,10 @@ def _fit_group(
             data, traits[here], size, ranks[k], 1, left[here], spread[here], left_out[k]
         )
         notes += of_traits
+        if data.relatedness is not None:
+            own = _own_basis(basis, data.member[s], sums[k], roots[k])
+            factor[here] /= expected_variance(data.relatedness, data.member[s], own)
+            notes += heed(factor[here], options.model, status[here], traits[here])
     lists = [samples for samples in listed if len(samples)]
     subset = np.full(len(sets), -1, np.int64)
     subset[[k for k, samples in enumerate(listed) if len(samples)]] = np.arange(len(lists))
@@ -215,9 +223,21 @@ def _fit_group(
         trait_start=trait_start,
         traits=traits,
         norm=np.sqrt(left),
+        variance_factor=factor,
         status=status,
     )
     return group, notes
+
+
+def _own_basis(
+    basis: NDArray[np.float64], member: NDArray[np.bool_], basis_sum: NDArray[np.float64], root: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Orthonormal basis of the covariates of a pattern, the constant first, (samples, rank), zero outside."""
+    size = max(int(member.sum()), 1)
+    kept = root[:, root.any(axis=0)]
+    own = np.column_stack([np.full(len(member), 1.0 / math.sqrt(size)), (basis - basis_sum / size) @ kept])
+    own[~member] = 0.0
+    return own
 
 
 def _residuals(
@@ -357,6 +377,7 @@ def _score_group(
         group.trait_start,
         group.traits,
         group.norm,
+        group.variance_factor,
         group.status,
         dosage_scale,
         variants,

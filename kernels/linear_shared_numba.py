@@ -160,6 +160,7 @@ def score_variants(
     trait_start: NDArray[np.int64],
     traits: NDArray[np.int64],
     norm: NDArray[np.float64],
+    variance_factor: NDArray[np.float64],
     trait_status: NDArray[np.uint8],
     dosage_scale: float,
     variants: NDArray[np.int64],
@@ -305,7 +306,7 @@ def score_variants(
                     if code == codes.OK:
                         if b * b >= (1.0 - DOUBTFUL) * x * yy:
                             doubtful[v] = True
-                        code = finish_one(x, b, yy, df, cells)
+                        code = finish_one(x, b, yy, df, variance_factor[k], cells)
                 status[t, to] = code
                 if code == codes.OK:
                     unit = norm[k] / dosage_scale

@@ -281,7 +281,7 @@ def _finish(
             if code == codes.OK and x[v, k] <= 0.0:
                 code = codes.COLLINEAR
             if code == codes.OK:
-                code = finish_one(x[v, k], b[v, k], rest[k], df, cells)
+                code = finish_one(x[v, k], b[v, k], rest[k], df, 1.0, cells)
             status[v, t] = code
             if code == codes.OK:
                 beta[v, t] = cells[0] / dosage_scale
@@ -363,4 +363,5 @@ MIXED = AssociationTest(
     options={"heritability": None},
     uses_offset=True,
     uses_relatedness=True,
+    needs_relatedness=True,
 )

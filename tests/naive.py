@@ -43,8 +43,12 @@ def linear(
     model: str = "additive",
     exclude: bool = False,
     scale: NDArray[np.float64] | None = None,
+    relationship: NDArray[np.float64] | None = None,
 ) -> Fit | None:
-    """Full least squares by the pseudo-inverse; None where nothing can be estimated."""
+    """Full least squares by the pseudo-inverse; None where nothing can be estimated.
+
+    ``relationship`` (samples, samples) is that of the people, where their variance is to be heeded.
+    """
     scale = np.ones(len(dosage)) if scale is None else scale
     rows = [i for i in range(len(trait)) if not math.isnan(trait[i])]
     if exclude:
@@ -69,6 +73,8 @@ def linear(
     residuals = y - x @ coefficients
     df = len(rows) - rank
     variance = float(residuals @ residuals) / df
+    if relationship is not None:
+        variance *= relatives_factor(trait, covariates, relationship, model)
     errors = np.sqrt(variance * np.diag(inverse)[:p])
     beta = coefficients[:p]
     if p == 1:
@@ -77,6 +83,16 @@ def linear(
         statistic = float(beta @ np.linalg.solve(inverse[:p, :p], beta)) / p / variance
         log_p = stats.f.logsf(statistic, p, df)
     return Fit(beta, errors, -log_p / math.log(10), len(rows))
+
+
+def relatives_factor(trait: Floats, covariates: Floats, relationship: Floats, model: str) -> float:
+    """The variance of a product with a genotype of this covariance, over that with one of independent people."""
+    rows = ~np.isnan(trait)
+    c, k = covariates[rows], relationship[np.ix_(rows, rows)]
+    maker = np.eye(len(c)) - c @ np.linalg.pinv(c)
+    left = maker @ trait[rows]
+    factor = (left @ k @ left) / (left @ left) / (np.trace(maker @ k) / round(np.trace(maker)))
+    return float(factor) if model == "additive" else max(float(factor), 1.0)
 
 
 def dense(first: NDArray[np.int64], second: NDArray[np.int64], value: Floats, diagonal: Floats) -> Floats:

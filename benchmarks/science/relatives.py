@@ -1,11 +1,11 @@
-"""Type-I error among relatives: plain regression calls too much, the mixed model does not.
+"""Type-I error among relatives: plain regression calls too much; named, relatives are accounted for.
 
 Families of three generations (grandparents, their two children with spouses, four grandchildren: siblings, parents
 and children, grandparents, uncles, cousins) beside unrelated people. Genotypes are dropped down the pedigrees. Traits
 have a heritability of which no tested variant is a part: their polygenic values are normal with the covariance of the
 pedigrees.
 
-Run by hand::
+With predictions of the rest of the genome: :mod:`benchmarks.science.whole_genome`. Run by hand::
 
     python -m benchmarks.science.relatives --families 300 --singles 1000 --variants 20000 --traits 50
 """
@@ -90,9 +90,9 @@ def polygenic_traits(rng: np.random.Generator, traits: int, families: int, singl
 
 
 def calibrate(
-    test: AssociationTest, calls: NDArray[np.int8], traits: Floats, covariates: Floats, related: Relatedness
+    test: AssociationTest, calls: NDArray[np.int8], traits: Floats, covariates: Floats, related: Relatedness | None
 ) -> Calibration:
-    """Scan with a test."""
+    """Scan with a test; ``related``: those that it is told of."""
     options = ScanOptions()
     member, set_of_trait = missingness_patterns(traits)
     names = tuple(f"c{k}" for k in range(covariates.shape[1]))
@@ -109,7 +109,7 @@ def calibrate(
     p = 10.0 ** -np.concatenate(found)
     p = p[np.isfinite(p)]
     return Calibration(
-        test.name,
+        test.name if related is not None else f"{test.name}, nobody named",
         len(p),
         tuple(float((p <= level).mean()) for level in LEVELS),
         float(stats.chi2.isf(np.median(p), 1) / stats.chi2.isf(0.5, 1)),
@@ -118,14 +118,18 @@ def calibrate(
 
 
 def compare(families: int, singles: int, variants: int, traits: int, h2: float, seed: int) -> tuple[Calibration, ...]:
-    """Plain regression and the mixed model on the same data; a tenth of every second trait is missing."""
+    """Plain regression, the same with relatives named, and the mixed model on the same data.
+
+    A tenth of every second trait is missing.
+    """
     rng = np.random.default_rng(seed)
     y = polygenic_traits(rng, traits, families, singles, h2)
     y[:, 1::2][rng.random(y[:, 1::2].shape) < 0.1] = np.nan
     covariates = np.column_stack([np.ones(len(y)), rng.normal(size=len(y))])
     related = population(families, singles)
     calls = drop_genotypes(rng, variants, families, singles)
-    return tuple(calibrate(test, calls, y, covariates, related) for test in (LINEAR, MIXED))
+    told = ((LINEAR, None), (LINEAR, related), (MIXED, related))
+    return tuple(calibrate(test, calls, y, covariates, of) for test, of in told)
 
 
 def main() -> None:

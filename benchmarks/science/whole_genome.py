@@ -1,8 +1,10 @@
 """What the whole-genome null model is for: relatives and two ancestries, plain regression beside it.
 
 ``python -m benchmarks.science.whole_genome`` simulates families (parents, children, cousins) of people admixed from two
-ancestries, traits with a polygenic part on nine chromosomes and nothing on the tenth, and scans them twice. It prints λ
-and type-I error on the tenth chromosome and the mean χ² of causal variants, with and without the model.
+ancestries, traits with a polygenic part on nine chromosomes and nothing on the tenth, and scans them: by plain
+regression, with the whole-genome model, and with relatives named (linear test and mixed model, each with and without
+the whole-genome model). It prints λ and type-I error on the tenth chromosome, the mean χ² of causal variants over λ,
+and the slope of estimated on true effects.
 
 Relatives share segments in a real genome; here every marker is passed on by itself, so that relatedness is exactly its
 expectation. Covariates: the intercept, and the true share of the first ancestry (a perfect first component).
@@ -33,19 +35,22 @@ from allscan.engine.whole_genome.cohort import Cohort
 from allscan.engine.whole_genome.model import WholeGenomeSpec, fit_whole_genome, trait_digests
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.kernels.block import encode_block
+from allscan.kernels.relatedness import Relatedness, family_numbers, make_relatedness
 
 CHROMOSOMES = 10
 NULL_CHROMOSOME = str(CHROMOSOMES)
 MEDIAN = 0.454936423119572
-LEVELS = (0.05, 1e-2, 1e-3)
+LEVELS = (0.05, 1e-2, 1e-3, 1e-4)
 BLOCK = 512
+# Mother, father, a child's spouse, three children, two grandchildren: each one's parents among them.
+FAMILY = (None, None, None, (0, 1), (0, 1), (0, 1), (3, 2), (3, 2))
 
 
 @dataclass(frozen=True)
 class Size:
     """How large an experiment is."""
 
-    families: int = 600  # of two parents, three children, one child's spouse and two grandchildren: eight people
+    families: int = 600  # of eight people
     singles: int = 1_200
     markers: int = 1_000  # of each chromosome
     traits: int = 20
@@ -72,12 +77,26 @@ def simulate_calls(size: Size, rng: np.random.Generator) -> tuple[NDArray[np.int
         passed = [np.where(rng.random(parent[0][0].shape) < 0.5, *parent[0]) for parent in (mother, father)]
         return np.stack(passed), (mother[1] + father[1]) / 2
 
-    mother, father, spouse = (founders(size.families) for _ in range(3))
-    children = [child(mother, father) for _ in range(3)]
-    grandchildren = [child(children[0], spouse) for _ in range(2)]
-    people = [mother, father, spouse, *children, *grandchildren, founders(size.singles)]
+    people: list[tuple[NDArray[np.bool_], NDArray[np.float64]]] = []
+    for parents in FAMILY:
+        people.append(founders(size.families) if parents is None else child(*(people[parent] for parent in parents)))
+    people.append(founders(size.singles))
     calls = np.concatenate([haplotypes.sum(axis=0, dtype=np.int8) for haplotypes, _ in people], axis=1)
     return calls, np.concatenate([share for _, share in people])
+
+
+def relatedness_of(size: Size) -> Relatedness:
+    """Who is related, in the order of :func:`simulate_calls`: first all mothers, then all fathers, and so on."""
+    kinship = np.zeros((len(FAMILY), len(FAMILY)))
+    for person, parents in enumerate(FAMILY):
+        kinship[person, person] = 1.0
+        if parents is not None:
+            kinship[person, :person] = kinship[:person, person] = kinship[list(parents), :person].mean(axis=0)
+    one, other = np.nonzero(np.triu(kinship, 1))
+    number = np.arange(size.families)
+    pairs = [(member[:, None] * size.families + number).ravel() for member in (one, other)]
+    people = len(FAMILY) * size.families + size.singles
+    return make_relatedness(*pairs, np.repeat(kinship[one, other], size.families), people)
 
 
 def write_store(path: Path, calls: NDArray[np.int8]) -> GenotypeStore:
@@ -126,6 +145,7 @@ class Traits:
 
     values: NDArray[np.float64]  # (people, traits)
     causal: list[NDArray[np.int64]]  # of each trait, markers off the null chromosome
+    effects: list[NDArray[np.float64]]  # of these, per copy
 
 
 def simulate_traits(
@@ -133,38 +153,39 @@ def simulate_traits(
 ) -> Traits:
     """Traits with a polygenic part, some of the ancestry, and noise; cases beyond a threshold where there are cases."""
     n = calls.shape[1]
-    values, causal = np.empty((n, size.traits)), []
+    values, causal, per_copy = np.empty((n, size.traits)), [], []
     for t in range(size.traits):
         chosen = rng.choice((CHROMOSOMES - 1) * size.markers, size.causal, replace=False)
         effects = rng.normal(size=size.causal)
         polygenic = effects @ (calls[chosen] - calls[chosen].mean(axis=1, keepdims=True))
-        liability = np.sqrt(size.heritability) * polygenic / polygenic.std()
+        scale = np.sqrt(size.heritability) / polygenic.std()
+        liability = scale * polygenic
         liability += 0.3 * (share - share.mean()) / share.std()
         liability += np.sqrt(1 - size.heritability) * rng.normal(size=n)
         if prevalence is not None:
             liability = (liability > np.quantile(liability, 1 - prevalence)).astype(float)
         values[:, t] = liability
         causal.append(chosen)
-    return Traits(values, causal)
+        per_copy.append(scale * effects)
+    return Traits(values, causal, per_copy)
 
 
-def scan(store: GenotypeStore, design: Design, out: Path) -> NDArray[np.float64]:
-    """Scan; returns χ² of each trait and variant."""
-    spec = ScanSpec()
+def scan(store: GenotypeStore, design: Design, out: Path, test: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scan; returns estimates and χ², each (traits, variants)."""
+    spec = ScanSpec(test=test)
     plan = plan_scan(store, design, spec, workers=1, memory_bytes=8 << 30)
     shutil.rmtree(out / "results.zarr", ignore_errors=True)
     run_scan(plan, store, design, spec, EmbeddedExecutor(1), out)
     cube = ResultsCube.open(out)
     where = (0, slice(0, len(design.trait_names)), slice(0, store.n_variants))
     beta, se = (cube.block(name, *where).astype(float) for name in ("beta", "standard_error"))
-    found: NDArray[np.float64] = (beta / se) ** 2
-    return found
+    return beta, (beta / se) ** 2
 
 
 def experiment(
     size: Size, seed: int, folder: Path, *, prevalence: float | None = None, component: bool = True
 ) -> dict[str, dict[str, float]]:
-    """Plain regression and the whole-genome model on the same data; what is printed, by method."""
+    """Every method on the same data; what is printed, by method."""
     rng = np.random.default_rng(seed)
     calls, share = simulate_calls(size, rng)
     store = write_store(folder / "store.zarr", calls)
@@ -176,25 +197,43 @@ def experiment(
     design = Design(
         rows, traits.values, names, covariates, ("intercept", "share")[: covariates.shape[1]], np.zeros(n, np.int8)
     )
+    related = relatedness_of(size)
     kind = "quantitative" if prevalence is None else "binary"
-    cohort = Cohort(rows, ids, covariates, traits.values, names, (kind,) * size.traits)
     spec = WholeGenomeSpec(markers=MarkerRules(), block_markers=500)
-    fit_whole_genome(store, cohort, spec, EmbeddedExecutor(1), folder / "model")
-    offsets = WholeGenomeOffsets(
-        folder / "model" / FOLDER, store.contigs, trait_digests(store, cohort, spec), design, ids
-    )
-    found = {"plain": scan(store, design, folder / "plain")}
+
+    def predicted(name: str, family: NDArray[np.int64] | None) -> WholeGenomeOffsets:
+        cohort = Cohort(rows, ids, covariates, traits.values, names, (kind,) * size.traits, family=family)
+        fit_whole_genome(store, cohort, spec, EmbeddedExecutor(1), folder / name)
+        digests = trait_digests(store, cohort, spec)
+        return WholeGenomeOffsets(folder / name / FOLDER, store.contigs, digests, design, ids)
+
+    designs = {"plain": design}
+    apart = predicted("apart", None)
     if prevalence is None:
-        found["whole genome"] = scan(store, replace(design, offsets=offsets), folder / "with")
+        together = predicted("together", family_numbers(related))
+        designs |= {
+            "plain, relatives named": replace(design, relatedness=related),
+            "mixed": replace(design, relatedness=related),
+            "whole genome": replace(design, offsets=apart),
+            "whole genome loaded, relatives named": replace(design, offsets=apart, relatedness=related),
+            "whole genome, relatives named": replace(design, offsets=together, relatedness=related),
+            "whole genome, mixed": replace(design, offsets=together, relatedness=related),
+        }
     null = slice((CHROMOSOMES - 1) * size.markers, CHROMOSOMES * size.markers)
     told = {}
-    for method, statistics in found.items():
+    for method, of_method in designs.items():
+        beta, statistics = scan(store, of_method, folder / method, "mixed" if "mixed" in method else "linear")
         of_null = statistics[:, null].ravel()
-        told[method] = {"lambda": float(np.median(of_null) / MEDIAN)}
+        told[method] = {"lambda": float(np.median(of_null) / MEDIAN), "mean chi2": float(of_null.mean())}
         told[method] |= {f"error at {level:g}": float((of_null > chi2.isf(level, 1)).mean()) for level in LEVELS}
         of_causal = [statistics[t, causal].mean() for t, causal in enumerate(traits.causal)]
         # Over λ: what is left of it when both are held to the same type-I error.
         told[method]["causal chi2 / lambda"] = float(np.mean(of_causal)) / told[method]["lambda"]
+        slopes = [
+            (beta[t, causal] @ effects) / (effects @ effects)
+            for t, (causal, effects) in enumerate(zip(traits.causal, traits.effects, strict=True))
+        ]
+        told[method]["slope of effects"] = float(np.mean(slopes))
     return told
 
 
@@ -202,11 +241,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-component", action="store_true", help="leave the ancestry out of the covariates")
-    arguments = parser.parse_args()
+    for name, kind in (("families", int), ("singles", int), ("markers", int), ("traits", int), ("heritability", float)):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(Size, name))
+    given = parser.parse_args()
+    size = Size(given.families, given.singles, given.markers, given.traits, heritability=given.heritability)
     with tempfile.TemporaryDirectory() as folder:
-        told = experiment(Size(), arguments.seed, Path(folder), component=not arguments.no_component)
+        told = experiment(size, given.seed, Path(folder), component=not given.no_component)
     for method, numbers in told.items():
-        print(f"{method:14}" + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+        print(f"{method:38}" + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
 
 
 if __name__ == "__main__":

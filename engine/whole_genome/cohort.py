@@ -36,6 +36,18 @@ class Cohort:
     trait_names: tuple[str, ...]
     kinds: tuple[str, ...]  # (traits,) "quantitative" or "binary"
     transforms: tuple[str, ...] | None = None  # (traits,) of the values, as the job calls them; None: not told
+    family: NDArray[np.int64] | None = None  # (people,) a number that relatives share; None: nobody's are known
+
+    def folds(self, count: int) -> NDArray[np.int64]:
+        """The fold of each person; relatives are in the same, so that nobody is predicted by them."""
+        if count == 1:
+            return np.zeros(self.n_people, np.int64)
+        if self.family is None:
+            return fold_of(self.sample_ids, count)
+        first: dict[int, str] = {}
+        for person, family in zip(self.sample_ids, self.family.tolist(), strict=True):
+            first[family] = min(first.get(family, person), person)
+        return fold_of((first[family] for family in self.family.tolist()), count)
 
     @property
     def n_people(self) -> int:
@@ -69,10 +81,10 @@ def ordered(cohort: Cohort, traits: slice, folds: int, fold: NDArray[np.int64] |
     folds
         Number of folds; 1: everybody is left out alone.
     fold : (people,), optional
-        The fold of each; None: :func:`fold_of`.
+        The fold of each; None: :meth:`Cohort.folds`.
     """
     if fold is None:
-        fold = fold_of(cohort.sample_ids, folds) if folds > 1 else np.zeros(cohort.n_people, np.int64)
+        fold = cohort.folds(folds)
     order = np.argsort(fold, kind="stable")
     start = np.searchsorted(fold[order], np.arange(folds + 1))
     basis, _ = orthonormal_basis(cohort.covariates)

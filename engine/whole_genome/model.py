@@ -12,6 +12,7 @@ import numpy as np
 from allscan.engine.manifest import program_digest
 from allscan.engine.markers import MarkerRules, choose_markers
 from allscan.engine.null_model_files import (
+    FAMILIES_TOGETHER,
     FOLDER,
     Accuracy,
     NullModelFiles,
@@ -85,6 +86,8 @@ def trait_digests(store: GenotypeStore, cohort: Cohort, spec: WholeGenomeSpec) -
         common.update(f"{part}\n".encode())
     for people in (cohort.rows, np.ascontiguousarray(cohort.covariates)):
         common.update(people.tobytes())
+    if cohort.family is not None:
+        common.update(cohort.folds(spec.folds).tobytes())
     digests = []
     for t, kind in enumerate(cohort.kinds):
         own = common.copy()
@@ -151,6 +154,7 @@ def fit_whole_genome(
             "markers": sum(len(block.rows) for block in blocks),
             "blocks": len(blocks),
             "marker_accounting": dict(accounting),
+            FAMILIES_TOGETHER: cohort.family is not None,
         }
         write_null_model(
             output / FOLDER,

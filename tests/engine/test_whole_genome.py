@@ -14,7 +14,7 @@ from allscan.engine.markers import MarkerRules
 from allscan.engine.null_model_files import FOLDER, NullModelFiles
 from allscan.engine.whole_genome import level0
 from allscan.engine.whole_genome.cohort import Cohort, fold_of
-from allscan.engine.whole_genome.model import WORK, Stage, WholeGenomeSpec, fit_whole_genome
+from allscan.engine.whole_genome.model import WORK, Stage, WholeGenomeSpec, fit_whole_genome, trait_digests
 from allscan.errors import CorruptChunkError
 from benchmarks.science.whole_genome import Size, simulate_calls, simulate_traits, write_store
 
@@ -157,6 +157,30 @@ def test_folds_follow_the_ids():
     order = np.random.default_rng(0).permutation(5000)
     assert (fold_of(ids[order], 5) == fold[order]).all()
     assert (fold_of(ids[:10], 5) == fold[:10]).all()
+
+
+def test_relatives_are_in_one_fold():
+    ids = np.array([f"P{i}" for i in range(5000)], object)
+    nobody = np.empty((5000, 0))
+    people = Cohort(np.arange(5000), ids, np.ones((5000, 1)), nobody, (), (), family=np.arange(5000) // 4)
+    fold = people.folds(5).reshape(-1, 4)
+    assert (fold == fold[:, :1]).all()
+    assert (np.bincount(fold[:, 0]) > 180).all()
+    # A family is where its first id would be; numbers and order of families do not matter.
+    first = [min(family) for family in ids.reshape(-1, 4).tolist()]
+    assert (fold[:, 0] == fold_of(first, 5)).all()
+    other = replace(people, family=7000 - np.arange(5000) // 4)
+    assert (other.folds(5) == people.folds(5)).all()
+    alone = replace(people, family=np.arange(5000))
+    assert (alone.folds(5) == fold_of(ids, 5)).all()
+
+
+def test_who_is_related_decides_what_a_model_is_made_of(cohort):
+    store, people = cohort
+    n = people.n_people
+    alone, paired = (replace(people, family=np.arange(n) // size) for size in (1, 2))
+    digests = [trait_digests(store, who, SPEC) for who in (people, alone, paired)]
+    assert all(len(set(of_trait)) == 3 for of_trait in zip(*digests, strict=True))
 
 
 def test_a_bad_trait_is_told_and_the_others_are_fitted(cohort, fitted, tmp_path):

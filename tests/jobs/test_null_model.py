@@ -62,6 +62,7 @@ def test_a_run_takes_the_predictions_off_and_says_so(cohort: Cohort, allscan_cli
         "digest": model.model_digest,
         "program_version": model.program_version,
         "people_found_by": "sample_id",
+        "relatives": None,
     }
     (read,) = [entry for entry in provenance["inputs"] if entry["role"] == "null_model.load"]
     assert read["path"] == "earlier"

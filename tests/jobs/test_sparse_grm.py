@@ -208,11 +208,11 @@ def test_a_sparse_matrix_of_gcta(cohort: Cohort) -> None:
     ("keys", "message"),
     [
         ({"test": "mixed"}, r"'mixed' needs to know who is related.*method: sparse_grm"),
-        ({"null_model": SECTION, "test": "linear"}, r"'linear' does not use relatedness.*test: mixed or nothing"),
+        ({"null_model": SECTION, "test": "linear"}, r"'linear' is no mixed model.*test: mixed or nothing"),
         ({"null_model": "sparse_grm"}, "needs the pairs of relatives"),
         ({"null_model": {"method": "sparse_grm"}}, "needs the pairs of relatives"),
         ({"null_model": {**SECTION, "folds": 3}}, "`folds` is of `method: whole_genome`"),
-        ({"null_model": {"method": "whole_genome", "cutoff": 0.1}}, "`cutoff` is of `method: sparse_grm`"),
+        ({"null_model": {"method": "whole_genome", "cutoff": 0.1}}, "`cutoff` is of pairs of relatives"),
         ({"null_model": {**SECTION, "cutoff": 0}}, "cutoff"),
         ({"null_model": {**SECTION, "relatedness": "nothing.tsv"}}, "there is no file 'nothing.tsv'"),
     ],

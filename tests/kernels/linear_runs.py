@@ -16,6 +16,7 @@ from allscan.kernels.linear import LINEAR
 from allscan.kernels.linear_general import fit_general, score_general
 from allscan.kernels.linear_shared import fit_shared, score_shared
 from allscan.kernels.missingness import missingness_patterns
+from allscan.kernels.relatedness import Relatedness
 from tests import naive
 
 Results = dict[str, NDArray[Any]]
@@ -27,12 +28,16 @@ GENERAL: Form = (fit_general, score_general)
 
 
 def null_data(
-    traits: NDArray[np.float64], covariates: NDArray[np.float64], scale: NDArray[np.float64] | None = None
+    traits: NDArray[np.float64],
+    covariates: NDArray[np.float64],
+    scale: NDArray[np.float64] | None = None,
+    relatedness: Relatedness | None = None,
 ) -> NullData:
     """Covariates are named c0, c1 …"""
     member, set_of_trait = missingness_patterns(traits)
     names = tuple(f"c{j}" for j in range(covariates.shape[1]))
-    return NullData(traits, covariates, names, np.ones(len(traits)) if scale is None else scale, member, set_of_trait)
+    scale = np.ones(len(traits)) if scale is None else scale
+    return NullData(traits, covariates, names, scale, member, set_of_trait, relatedness)
 
 
 def run(
@@ -44,6 +49,7 @@ def run(
     form: Form = EITHER,
     *,
     by_trait: bool = False,
+    relatedness: Relatedness | None = None,
 ) -> Results:
     """Results, each (variants, traits); a row of ``dosage`` may be calls or dosages of 3 decimals.
 
@@ -54,7 +60,7 @@ def run(
     is_dosage = ~whole.all(axis=1)
     calls = np.where(np.isnan(dosage), -1, np.rint(dosage)).astype(np.int8)
     block = encode_block(calls, dosage.astype(np.float32), is_dosage)
-    data = null_data(traits, covariates, scale)
+    data = null_data(traits, covariates, scale, relatedness)
     fit, score = form
     null, _ = fit(data, options)
     shape = (len(dosage), traits.shape[1])
@@ -97,6 +103,7 @@ def assert_least_squares(
     scale: NDArray[np.float64] | None = None,
     *,
     tolerance: float,
+    relationship: NDArray[np.float64] | None = None,
 ) -> int:
     """Compare every result with full least squares; returns how many there were.
 
@@ -110,6 +117,7 @@ def assert_least_squares(
             model=Model(options.model).name.lower(),
             exclude=options.missing == Missing.EXCLUDE,
             scale=scale,
+            relationship=relationship,
         )
         for v, t in np.ndindex(out["status"].shape)
     }

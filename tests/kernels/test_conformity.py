@@ -57,7 +57,7 @@ def newcomer(**changes: Any) -> AssociationTest:
 def test_the_one_trait_form_conforms_and_agrees_with_linear() -> None:
     test = newcomer()
     testing.check_association_test(test)
-    example = testing.make_example(12)
+    example = replace(testing.make_example(12), relatedness=None)
     for missing in Missing:
         options = ScanOptions(missing=int(missing))
         one, other = testing.run_test(test, example, options), testing.run_test(LINEAR, example, options)
