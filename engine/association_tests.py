@@ -12,7 +12,13 @@ TESTS = Plugins(
     "association test",
     "class AssociationTest",
     lambda found: isinstance(found, AssociationTest),
-    (("linear", "allscan.kernels.linear:LINEAR"), ("mixed", "allscan.kernels.mixed:MIXED")),
+    (
+        ("linear", "allscan.kernels.linear:LINEAR"),
+        ("mixed", "allscan.kernels.mixed:MIXED"),
+        ("logistic_wald", "allscan.kernels.logistic_full:LOGISTIC_WALD"),
+        ("logistic_lrt", "allscan.kernels.logistic_full:LOGISTIC_LRT"),
+        ("firth", "allscan.kernels.logistic_full:LOGISTIC_FIRTH"),
+    ),
 )
 
 
