@@ -14,7 +14,7 @@ each variant anew. Three tests of ``β = 0``:
 Where some combination of ``X`` and ``g`` tells cases from controls, for everybody or for part, the likelihood has no
 maximum: the first two say SEPARATED. Fits are Newton's, with halved steps, from the null model's; predictors are
 orthonormal over the samples of the fit, and everything is float64. For small studies, and as what faster tests are
-measured by: a fit takes some 0.1 µs for each person.
+measured by: a fit takes up to 1 µs for each person.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from allscan.kernels.counts import GenotypeCounts
 
+FEWEST_CASES = 1
 TILE_GENOTYPES = 1 << 21
 """Genotypes that are decoded together: 16 MiB as float64."""
 
@@ -138,7 +139,7 @@ _FAILURES: dict[int, str] = {
 
 
 def _min_cases(own: Mapping[str, Any]) -> int:
-    value = own["min_cases"]
+    value = own.get("min_cases", FEWEST_CASES)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         msg = f"test.options.min_cases: {value!r} is not a number of people; write a whole number, 1 or more"
         raise InputError(msg)
@@ -205,7 +206,7 @@ def _test(name: str, method: int, title: str, doi: str) -> AssociationTest:
         columns=partial(_columns, method),
         fit_null=partial(fit_null, method),
         score_block=partial(score_block, method),
-        options={"min_cases": 1},
+        options={"min_cases": FEWEST_CASES},
         uses_offset=True,
     )
 
