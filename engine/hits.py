@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from allscan.kernels.association import Status
 from allscan.storage import ObjectPlace, each, flush, write_atomically, write_files
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ HIT_PARTS = "hits.parts"
 
 ROW_GROUP = 1 << 16
 _PLACE = [("stratum", "<i4"), ("trait", "<i4"), ("variant", "<i8")]  # indices into the cube
-_DICTIONARIES = ["stratum", "trait", "contig", "ref", "effect_allele"]
+_DICTIONARIES = ["stratum", "trait", "contig", "ref", "effect_allele", "status"]
 
 
 def write_hits(output: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]], least: float) -> int:
@@ -59,8 +60,8 @@ def write_hits(output: Place, plan: ScanPlan, task: ScanTask, values: Mapping[st
 
 
 def _layout(dtypes: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
-    """A row of a part: its place in the cube, then every column but the status."""
-    return np.dtype(_PLACE + [(name, dtypes[name].newbyteorder("<")) for name in sorted(dtypes) if name != "status"])
+    """A row of a part: its place in the cube, then every column."""
+    return np.dtype(_PLACE + [(name, dtypes[name].newbyteorder("<")) for name in sorted(dtypes)])
 
 
 def _part(output: Place, name: str) -> Place:
@@ -103,6 +104,7 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
             *((name, pa.string()) for name in ("variant_id", "ref", "effect_allele")),
             ("info", pa.float32()),
             *((name, pa.from_numpy_dtype(dtype)) for name, dtype in dtypes.items() if name != "status"),
+            ("status", pa.string()),
         ]
     )
     known = {
@@ -114,6 +116,7 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
         "ref": table.ref,
         "effect_allele": table.alt,
         "info": number_array(table.info),
+        "status": string_array([status.name for status in Status]),
     }
     # An object is put when it is whole.
     target: Any = pa.BufferOutputStream() if isinstance(output, ObjectPlace) else output / f".{HITS}.partial"
@@ -128,7 +131,7 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
     ) as writer:
         for start in range(0, len(hits), ROW_GROUP):
             rows = slice(start, start + ROW_GROUP)
-            index = {"stratum": hits["stratum"][rows], "trait": hits["trait"][rows]}
+            index = {name: hits[name][rows] for name in ("stratum", "trait", "status")}
             arrays = [
                 known[field.name].take(number_array(index.get(field.name, of_hit[rows])))
                 if field.name in known

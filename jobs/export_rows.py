@@ -9,7 +9,7 @@ import numpy as np
 
 from allscan.engine.variant_names import VariantNames
 from allscan.jobs.export_cells import Cells, joined, text
-from allscan.kernels.association import Status
+from allscan.kernels.association import HAS_RESULT, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from allscan.jobs.result_source import ResultSource
 
 _DOT = ord(".")
+
+REFINED = HAS_RESULT - {Status.OK}
+"""Statuses that name the method of a result."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +124,30 @@ class Rows:
         return Cells.of_strings(self.table.alt)
 
     @property
-    def status(self) -> Cells:
-        """Names of the status codes; missing where the result is plainly OK."""
-        return self._status_names(None)
+    def controls(self) -> NDArray[np.int32]:
+        """Controls among those tested, of a binary trait."""
+        controls: NDArray[np.int32] = self.values["n"] - self.values["cases"]
+        return controls
+
+    @property
+    def faults(self) -> Cells:
+        """Why a row has no result, or lacks a part of it; missing where there is nothing to say."""
+        return self._names([None if status in HAS_RESULT else status.name for status in Status])
 
     @property
     def error_codes(self) -> Cells:
-        """Names of the status codes; ``.`` where the result is plainly OK."""
-        return self._status_names(".")
+        """The same with ``.`` where there is nothing to say."""
+        return self._names(["." if status in HAS_RESULT else status.name for status in Status])
 
-    def _status_names(self, plain: str | None) -> Cells:
-        names: list[str | None] = [None] * (max(Status) + 1)
-        for status in Status:
-            names[status] = plain if status == Status.OK else status.name
-        return Cells.of_codes(self.values["status"], names)
+    @property
+    def methods(self) -> Cells:
+        """Which method gave a result, where it is not the test's first one; else missing."""
+        return self._names([status.name if status in REFINED else None for status in Status])
+
+    @property
+    def by_firth(self) -> Cells:
+        """Y where the result is that of Firth's penalised likelihood, else N, as in PLINK 2."""
+        return self._names(["Y" if status == Status.FIRTH else "N" for status in Status])
+
+    def _names(self, words: Sequence[str | None]) -> Cells:
+        return Cells.of_codes(self.values["status"], words)

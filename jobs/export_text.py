@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allscan.engine.columns import CASE_COLUMNS
 from allscan.errors import InputError
 from allscan.jobs.export_cells import Cells, joined, lines, p_value_text, text
-from allscan.jobs.result_source import degrees_of_freedom, own_columns
+from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels.summary import chi_square
 
 if TYPE_CHECKING:
@@ -21,10 +22,21 @@ REGENIE_COLUMNS = (
     *("CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "INFO", "N"),
     *("TEST", "BETA", "SE", "CHISQ", "LOG10P", "EXTRA"),
 )
+REGENIE_CASE_COLUMNS = (
+    *("CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "A1FREQ_CASES", "A1FREQ_CONTROLS", "INFO"),
+    *("N", "N_CASES", "N_CONTROLS", "TEST", "BETA", "SE", "CHISQ", "LOG10P", "EXTRA"),
+)
+"""With ``--af-cc``."""
 PLINK_COLUMNS = (
     *("#CHROM", "POS", "ID", "REF", "ALT", "A1", "A1_FREQ"),
     *("TEST", "OBS_CT", "BETA", "SE", "T_STAT", "P", "ERRCODE"),
 )
+PLINK_CASE_COLUMNS = (
+    *("#CHROM", "POS", "ID", "REF", "ALT", "A1", "A1_FREQ", "A1_CASE_FREQ", "A1_CTRL_FREQ", "FIRTH?"),
+    *("TEST", "OBS_CT", "OR", "LOG(OR)_SE", "Z_STAT", "P", "ERRCODE"),
+    *("METHOD", "CASE_CT", "CTRL_CT", "CASE_CARRIER_CT", "CTRL_CARRIER_CT"),
+)
+"""PLINK 2's of a logistic regression, then what it has no names for."""
 
 TEST_LABELS = {"additive": "ADD", "dominant": "DOM", "recessive": "REC", "genotypic": "GENO_2DF"}
 """PLINK 2's and REGENIE's names of the genetic models."""
@@ -34,6 +46,7 @@ SPACE = ord(" ")
 # Columns that both layouts have a place for; a test's other columns are written beside them.
 _PLACED = frozenset({"beta", "standard_error", "neg_log10_p"})
 _NEEDED = _PLACED | {"n", "effect_allele_frequency", "status"}
+_OF_CASES = frozenset(column.name for column in CASE_COLUMNS)
 _GENOTYPIC = frozenset({"beta_domdev", "standard_error_domdev"})
 
 
@@ -46,18 +59,20 @@ def test_label(source: ResultSource) -> str:
 class RegenieText:
     """Lines as REGENIE's step 2 writes them; ALLELE1 is the effect allele.
 
-    Columns that REGENIE has no place for stand under EXTRA as ``NAME=value``, and so does the status of a
-    row that is not plainly tested. CHISQ is the χ² statistic of LOG10P, with 1 degree of freedom (2 for the
-    genotypic model).
+    Columns that REGENIE has no place for stand under EXTRA as ``NAME=value``, and so do the method that gave a result
+    (``METHOD=``), where it is not the test's first one, and the status of a row without a result. CHISQ is the χ²
+    statistic of LOG10P, with 1 degree of freedom (2 for the genotypic model). Of a binary trait the columns are those
+    of ``--af-cc``.
     """
 
     def __init__(self, source: ResultSource, separator: str) -> None:
         self.separator = separator
-        self.header = (separator.join(REGENIE_COLUMNS) + "\n").encode()
+        self._cases = of_binary_traits(source)
+        self.header = (separator.join(REGENIE_CASE_COLUMNS if self._cases else REGENIE_COLUMNS) + "\n").encode()
         self._label = test_label(source)
         self._df = degrees_of_freedom(source)
         self._others = [column.name for column in own_columns(source) if column.name not in _PLACED]
-        self.needs = _NEEDED | frozenset(self._others)
+        self.needs = _NEEDED | frozenset(self._others) | (_OF_CASES if self._cases else frozenset())
 
     def body(self, rows: Rows) -> memoryview:
         """Lines of some variants.
@@ -82,8 +97,10 @@ class RegenieText:
             rows.refs,
             rows.alts,
             text(rows.column("effect_allele_frequency")),
+            *(_frequencies(rows) if self._cases else ()),
             text(rows.table.info),
             text(rows.column("n")),
+            *((text(rows.column("cases")), text(rows.controls)) if self._cases else ()),
             Cells.constant(self._label, len(rows)),
             text(rows.column("beta")),
             text(rows.column("standard_error")),
@@ -94,16 +111,20 @@ class RegenieText:
         return lines(columns, self.separator)
 
     def _extra(self, rows: Rows) -> Cells:
-        entries = [rows.status]
-        for name in self._others:
-            values = text(rows.column(name))
-            entry = joined([Cells.constant(f"{name.upper()}=", len(rows)), values], "")
+        named = [("METHOD", rows.methods)] if self._cases else []
+        named += [(name.upper(), text(rows.column(name))) for name in self._others]
+        entries = [rows.faults]
+        for name, values in named:
+            entry = joined([Cells.constant(f"{name}=", len(rows)), values], "")
             entries.append(Cells(entry.data, entry.starts, np.where(values.lengths < 0, values.lengths, entry.lengths)))
-        return joined(entries, ";", skip_missing=True) if self._others else rows.status
+        return joined(entries, ";", skip_missing=True) if named else rows.faults
 
 
 class PlinkText:
-    """Lines as PLINK 2's ``--glm`` writes them for a quantitative trait; A1 is the effect allele, ALT.
+    """Lines as PLINK 2's ``--glm`` writes them; A1 is the effect allele, ALT.
+
+    Of a binary trait they are those of its logistic regression: odds ratios, FIRTH?, frequencies in cases and in
+    controls; METHOD and counts of people follow ERRCODE.
 
     The genotypic model takes three lines of a variant, as in PLINK 2: ADD, DOMDEV, and GENO_2DF with the
     p-value of both. A row without a result has NA and its status under ERRCODE. Columns of another test
@@ -117,7 +138,9 @@ class PlinkText:
         placed = _PLACED | (_GENOTYPIC if self._genotypic else frozenset())
         self._others = [column.name for column in own_columns(source) if column.name not in placed]
         self.needs = _NEEDED | frozenset(column.name for column in own_columns(source))
-        names = [*PLINK_COLUMNS, *(name.upper() for name in self._others)]
+        self._cases = of_binary_traits(source)
+        self.needs |= _OF_CASES if self._cases else frozenset()
+        names = [*(PLINK_CASE_COLUMNS if self._cases else PLINK_COLUMNS), *(name.upper() for name in self._others)]
         self.header = (separator.join(names) + "\n").encode()
 
     def body(self, rows: Rows) -> memoryview:
@@ -137,9 +160,10 @@ class PlinkText:
     def _effect(self, rows: Rows, suffix: str) -> tuple[Cells, Cells, Cells]:
         beta = rows.column(f"beta{suffix}")
         error = rows.column(f"standard_error{suffix}")
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             statistic = (beta.astype(np.float64) / error).astype(np.float32)
-        return text(beta), text(error), text(statistic)
+            effect = np.exp(beta.astype(np.float64)).astype(np.float32) if self._cases else beta
+        return text(effect), text(error), text(statistic)
 
     def _columns(
         self,
@@ -159,6 +183,7 @@ class PlinkText:
             alt,
             alt,
             text(rows.column("effect_allele_frequency")),
+            *((*_frequencies(rows), rows.by_firth) if self._cases else ()),
             Cells.constant(label, len(rows)),
             text(rows.column("n")),
             beta,
@@ -166,8 +191,19 @@ class PlinkText:
             statistic,
             p,
             rows.error_codes,
+            *(_method_and_people(rows) if self._cases else ()),
             *(text(rows.column(name)) for name in self._others),
         ]
+
+
+def _frequencies(rows: Rows) -> list[Cells]:
+    """Frequencies of the effect allele in cases and in controls."""
+    return [text(rows.column(f"effect_allele_frequency_{who}")) for who in ("cases", "controls")]
+
+
+def _method_and_people(rows: Rows) -> list[Cells]:
+    counts = (rows.column("cases"), rows.controls, rows.column("carriers_cases"), rows.column("carriers_controls"))
+    return [rows.methods, *(text(count) for count in counts)]
 
 
 def tabix_columns(format_name: str) -> Mapping[str, int | str]:

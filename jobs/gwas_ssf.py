@@ -18,7 +18,7 @@ from allscan.engine.chromosomes import canonical_name
 from allscan.errors import InputError
 from allscan.jobs.export_cells import Cells, joined, lines, text
 from allscan.jobs.export_rows import Rows
-from allscan.jobs.result_source import BLOCK, blocks, degrees_of_freedom
+from allscan.jobs.result_source import BLOCK, blocks, degrees_of_freedom, of_binary_traits
 from allscan.kernels.association import Status
 from allscan.kernels.text import MISSING, find_rs_numbers, find_sequences
 
@@ -36,6 +36,13 @@ COLUMNS = (
     *("beta", "standard_error", "effect_allele_frequency", "neg_log_10_p_value"),
     *("variant_id", "rsid", "ref_allele", "info", "n"),
 )
+CASE_COLUMNS = (
+    "n_cases",
+    "n_controls",
+    "effect_allele_frequency_cases",
+    "effect_allele_frequency_controls",
+)
+"""Beyond the standard, which leaves room for them; of binary traits."""
 NO_VALUE = "#NA"
 FILE_TYPE = "GWAS-SSF v1.0"
 
@@ -80,11 +87,13 @@ class SsfText:
                 fix="export to regenie, plink or parquet",
             )
         self.separator = separator
-        self.header = (separator.join(COLUMNS) + "\n").encode()
-        self.needs = frozenset({*_NUMBERS, "n", "status"})
+        self.of_cases = of_binary_traits(source)
+        columns = (*COLUMNS, *CASE_COLUMNS) if self.of_cases else COLUMNS
+        self.header = (separator.join(columns) + "\n").encode()
+        self.needs = frozenset({*_NUMBERS, "n", "status", *(("cases", *CASE_COLUMNS) if self.of_cases else ())})
         self.left_out: Counter[str] = Counter()
         self.lowest_frequency = float("inf")
-        self.most_samples = 0
+        self.most_samples = self.most_cases = self.most_controls = 0
 
     def body(self, rows: Rows) -> memoryview:
         """Lines of the variants that the format can hold."""
@@ -114,6 +123,11 @@ class SsfText:
             text(np.minimum(kept.table.info, np.float32(1.0))),
             text(kept.values["n"]),
         ]
+        if self.of_cases:
+            cases, controls = kept.values["cases"], kept.controls
+            self.most_cases = max(self.most_cases, int(cases.max()))
+            self.most_controls = max(self.most_controls, int(controls.max()))
+            columns += [text(cases), text(controls), *(text(kept.values[name]) for name in CASE_COLUMNS[2:])]
         return lines(columns, self.separator, NO_VALUE)
 
     def _holdable(self, rows: Rows) -> NDArray[np.bool_]:
@@ -226,6 +240,12 @@ def metadata_text(
     from ruamel.yaml import YAML
 
     sample: dict[str, Any] = {"sample_size": lines_of.most_samples}
+    if lines_of.of_cases:
+        sample |= {
+            "case_control_study": True,
+            "case_count": lines_of.most_cases,
+            "control_count": lines_of.most_controls,
+        }
     if selection.stratum_name != "all":
         sample["sample_ancestry_category"] = [selection.stratum_name]
     sex = provenance.get("samples", {}).get("sex", {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from allscan.engine.columns import CASE_COLUMNS, COUNT_COLUMNS, STATUS_COLUMN
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 16
 """Variants read at a time."""
 
-BOOKKEEPING = frozenset({"n", "effect_allele_count", "effect_allele_frequency", "missing_rate", "status"})
-"""Columns that every scan writes; the others are the association test's own."""
+BOOKKEEPING = frozenset(column.name for column in (*COUNT_COLUMNS, *CASE_COLUMNS, STATUS_COLUMN))
+"""Columns that the scan writes beside the association test's own."""
 
 
 class ResultSource(Protocol):
@@ -69,6 +71,11 @@ class ResultSource(Protocol):
 def own_columns(source: ResultSource) -> tuple[OutputColumn, ...]:
     """The association test's own columns, in the order in which it declares them."""
     return tuple(column for column in source.columns if column.name not in BOOKKEEPING)
+
+
+def of_binary_traits(source: ResultSource) -> bool:
+    """Whether cases and controls were counted apart: betas are log odds ratios."""
+    return any(column.name == "cases" for column in source.columns)
 
 
 def degrees_of_freedom(source: ResultSource) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from allscan.jobs.report.panels import LEAST_FOR_INFLATION, Budget, axis_data
-from allscan.jobs.result_source import degrees_of_freedom, own_columns
+from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels.association import Status
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ STATUS_TEXT = {
     Status.TOO_FEW_CASES: "too few cases or controls",
     Status.SEPARATED: "predictors separate cases from controls",
 }
+
+METHODS = {Status.SADDLEPOINT: "saddlepoint", Status.FIRTH: "Firth", Status.EXACT: "exact"}
+"""Methods of a result, where it is not the test's first one, in a word."""
 
 COLUMN_LABELS = {
     "beta": "Beta",
@@ -86,7 +89,7 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
-    strata = len(source.strata) > 1
+    strata, binary = len(source.strata) > 1, of_binary_traits(source)
     opened = range(len(panels)) if len(panels) <= OPEN_ALL else [_most_significant(panels)]
     axis = {
         **axis_data(genome),
@@ -99,6 +102,8 @@ def render(
             for column in own_columns(source)
         ],
         "status": {code.name: text for code, text in STATUS_TEXT.items()},
+        "binary": binary,
+        "methods": {code.name: text for code, text in METHODS.items()},
     }
     notes = _trait_notes(provenance)
     embedded = [_json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels]
@@ -113,6 +118,7 @@ def render(
         tiles=_tiles(source, panels, provenance),
         warnings=[str(warning) for warning in provenance.get("warnings", ())],
         strata=strata,
+        binary=binary,
         rows=[_row(panel) for panel in panels],
         hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
         null_model=_null_model_table(provenance),
@@ -195,6 +201,7 @@ def _row(panel: Panel) -> dict[str, Any]:
         "trait": panel.trait,
         "stratum": panel.stratum,
         "n": panel.n,
+        "cases": panel.cases,
         "tested": panel.n_tested,
         "inflation": none if math.isnan(panel.inflation) else f"{panel.inflation:.3f}",
         "inflation_value": "" if math.isnan(panel.inflation) else panel.inflation,

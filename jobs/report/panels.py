@@ -19,7 +19,7 @@ from allscan.jobs.report.tally import (
     scaled,
     tally_traits,
 )
-from allscan.jobs.result_source import degrees_of_freedom, own_columns
+from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels import summary
 from allscan.kernels.association import Status
 
@@ -69,6 +69,7 @@ class Panel:
     trait: str
     stratum: str
     n: int  # most samples analysed at any variant
+    cases: int | None  # of them; None where the trait is not binary
     n_tested: int  # variants with a p-value
     inflation: float  # λ; NaN without a p-value
     n_leads: int  # significant leads
@@ -158,7 +159,7 @@ def panels_of(inputs: PanelInputs, task: PanelTask) -> list[Panel]:
     tables = _read_rows(source, task.stratum, batch, [c.shown for c in clumps])
     stratum = source.strata[task.stratum]
     return [
-        _panel(trait, stratum, tally, clumped, table, genome, resolution, df)
+        _panel(trait, stratum, tally, clumped, table, genome, resolution, df, binary=of_binary_traits(source))
         for tally, clumped, table, trait in zip(tallies, clumps, tables, source.traits[batch], strict=True)
     ]
 
@@ -205,6 +206,8 @@ def _read_rows(
         "info": [_number(value) for value in named.info],
         **{name: [_number(value) for value in values] for name, values in results.items()},
     }
+    if "status" in columns:
+        columns["status"] = [Status(code).name for code in columns["status"]]
     ends = np.cumsum(sizes).tolist()
     return [
         {name: column[end - size : end] for name, column in columns.items()}
@@ -217,6 +220,8 @@ def _read_results(
 ) -> dict[str, NDArray[Any]]:
     """Result columns at some traits (counted from the first of ``traits``) and variants, each of their shape."""
     names = ["n", "effect_allele_frequency", *(column.name for column in own_columns(source))]
+    if of_binary_traits(source):
+        names += ["cases", "effect_allele_frequency_cases", "effect_allele_frequency_controls", "status"]
     # Smaller pieces than the pass's blocks: a few leads must not cost the whole table again. Whole chunks, each
     # read once; tiny ones together.
     piece = source.chunk_variants * -(-LEAST_PIECE // source.chunk_variants)
@@ -249,6 +254,8 @@ def _panel(
     genome: Genome,
     resolution: Resolution,
     df: int,
+    *,
+    binary: bool,
 ) -> Panel:
     total = _quantiles(tally.histogram.sum(axis=0, dtype=np.uint32), _QQ_POINTS, tally.best.value)
     bins = [
@@ -265,6 +272,7 @@ def _panel(
         "trait": trait,
         "stratum": stratum,
         "n": [tally.n_least if tested else tally.n_most, tally.n_most],
+        "cases": [tally.most_cases, tally.most_controls] if binary else None,
         "tested": total.n,
         "inflation": _rounded(inflation),
         "top": _rounded(top_value),
@@ -291,6 +299,7 @@ def _panel(
         trait=trait,
         stratum=stratum,
         n=tally.n_most,
+        cases=tally.most_cases if binary else None,
         n_tested=total.n,
         inflation=inflation,
         n_leads=leads.n_leads,

@@ -46,6 +46,13 @@
     return (size !== 0 && size < 0.001) || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
   }
 
+  // Wald's interval: it excludes 1 where p is below 0.05, as standard errors are those of the p-values.
+  const oddsRatio = (beta, error) => {
+    if (beta === null || error === null) return "";
+    const at = (z) => effect(Math.exp(beta + z * error));
+    return `${at(0)} (${at(-1.96)} to ${at(1.96)})`;
+  };
+
   const alleles = (code) => {
     if (code < 16) return ` ${"ACGT"[code >> 2]}>${"ACGT"[code & 3]}`;
     return [" insertion", " deletion", ""][code - 16];
@@ -375,7 +382,8 @@
     const lines = [`${contig}:${whole(arrays.position[i])}${alleles(arrays.allele[i])}`];
     if (row >= 0) {
       lines.unshift(shorten(leadName(table, row), 40));
-      if (table.beta && table.beta[row] !== null) lines.push(`beta ${effect(table.beta[row])} (SE ${effect(table.standard_error[row])}) per ${shorten(table.alt[row], 12)}`);
+      if (axis.binary && table.beta && table.beta[row] !== null) lines.push(`odds ratio ${oddsRatio(table.beta[row], table.standard_error[row])} per ${shorten(table.alt[row], 12)}`);
+      else if (table.beta && table.beta[row] !== null) lines.push(`beta ${effect(table.beta[row])} (SE ${effect(table.standard_error[row])}) per ${shorten(table.alt[row], 12)}`);
     }
     lines.push(`−log10 p ${arrays.value[i].toFixed(2)}   p ${pText(arrays.value[i])}`);
     return lines.join("\n");
@@ -468,25 +476,37 @@
     const table = data.leads;
     const own = axis.columns.filter((column) => column.name !== "neg_log10_p" && table[column.name]);
     const withInfo = table.info.some((value) => value !== null);
-    const heads = ["Variant", "Position", "Effect allele", "Other allele", "Effect freq.", ...own.map((c) => c.label), "−log10 p", "p", "N"];
+    const heads = ["Variant", "Position", "Effect allele", "Other allele", "Effect freq."];
+    if (axis.binary) heads.push("In cases", "In controls");
+    heads.push(...own.map((c) => c.label));
+    if (axis.binary) heads.push("Odds ratio (95 % CI)");
+    heads.push("−log10 p", "p");
+    if (axis.binary) heads.push("Method");
+    heads.push("N");
+    if (axis.binary) heads.push("Cases");
     if (withInfo) heads.push("Info");
     heads.push("Clumped");
     const body = element("tbody");
     table.position.forEach((position, i) => {
       const y = table.neg_log10_p[i];
-      const frequency = table.effect_allele_frequency[i];
+      const share = (name) => cell(table[name][i] === null ? "" : table[name][i].toPrecision(3), "number", table[name][i]);
       const row = element("tr", {},
         cell(leadName(table, i), "name"),
         cell(`${table.contig[i]}:${whole(position)}`, "number", axis.names.indexOf(table.contig[i]) * 1e10 + position),
         cell(table.alt[i], "allele"), cell(table.ref[i], "allele"),
-        cell(frequency === null ? "" : frequency.toPrecision(3), "number", frequency),
+        share("effect_allele_frequency"),
+        ...(axis.binary ? [share("effect_allele_frequency_cases"), share("effect_allele_frequency_controls")] : []),
         ...own.map((column) => cell(effect(table[column.name][i]), "number", table[column.name][i])),
-        cell(y.toFixed(2), "number", y), cell(pText(y), "number", -y), cell(whole(table.n[i] ?? 0), "number", table.n[i]));
+        ...(axis.binary ? [cell(oddsRatio(table.beta[i], table.standard_error[i]), "number", table.beta[i])] : []),
+        cell(y.toFixed(2), "number", y), cell(pText(y), "number", -y),
+        ...(axis.binary ? [cell(axis.methods[table.status[i]] || "", "")] : []),
+        cell(whole(table.n[i] ?? 0), "number", table.n[i]),
+        ...(axis.binary ? [cell(whole(table.cases[i]), "number", table.cases[i])] : []));
       if (withInfo) row.append(cell(table.info[i] === null ? "" : table.info[i].toFixed(3), "number", table.info[i]));
       row.append(cell(whole(table.members[i]), "number", table.members[i]));
       body.append(row);
     });
-    const left = (head) => ["Variant", "Effect allele", "Other allele"].includes(head);
+    const left = (head) => ["Variant", "Effect allele", "Other allele", "Method"].includes(head);
     const headRow = element("tr", {}, ...heads.map((head) => element("th", { scope: "col", class: left(head) ? "" : "number" }, head)));
     const made = element("table", { class: "sortable" }, element("thead", {}, headRow), body);
     sortable(made);
@@ -516,6 +536,10 @@
     const made = element("div", { class: "facts" });
     const say = (label, value) => made.append(made.childNodes.length ? "  ·  " : "", `${label} `, element("b", {}, value));
     say("N", data.n[0] === data.n[1] ? whole(data.n[1]) : `${whole(data.n[0])} to ${whole(data.n[1])}`);
+    if (data.cases) {
+      say("cases", whole(data.cases[0]));
+      say("controls", whole(data.cases[1]));
+    }
     say("variants tested", whole(data.tested));
     if (data.tested) {
       say("λ", data.inflation.toFixed(3));

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allscan.jobs.result_source import blocks
+from allscan.jobs.result_source import blocks, of_binary_traits
 from allscan.kernels import summary
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class TraitTally:
     n_significant: int = 0
     held: int = 0  # of them, held as candidates for leads
     n_most: int = 0  # most samples of any variant, tested or not
+    most_cases: int = 0
+    most_controls: int = 0
     n_least: int = np.iinfo(np.int64).max  # fewest samples that a variant was tested in
 
     @property
@@ -152,14 +154,19 @@ def tally_traits(
         )
         for _ in range(traits.start, traits.stop)
     ]
+    binary = of_binary_traits(source)
     for rows in blocks(source.n_variants):
         values, status, frequency, n = (
             source.block(name, stratum, traits, rows)
             for name in ("neg_log10_p", "status", "effect_allele_frequency", "n")
         )
+        cases = source.block("cases", stratum, traits, rows) if binary else None
         column = np.minimum((genome.x(rows) * resolution.columns).astype(np.int64), resolution.columns - 1)
         for t, tally in enumerate(tallies):
             _add(tally, rows.start, column, values[t], status[t], frequency[t], n[t], resolution)
+            if cases is not None:
+                tally.most_cases = max(tally.most_cases, int(cases[t].max()))
+                tally.most_controls = max(tally.most_controls, int((n[t] - cases[t]).max()))
             if tally.held > MAX_SIGNIFICANT:
                 tally.thin_candidates(genome, max(resolution.window // 1000, 1))
     for tally in tallies:

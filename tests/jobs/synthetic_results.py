@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import special
 
+from allscan.engine.columns import CASE_COLUMNS
 from allscan.engine.store import VariantTable
 from allscan.engine.variant_names import VariantNames
 from allscan.kernels.association import OutputColumn, Status
@@ -59,7 +60,8 @@ class ArrayResults:
 
     @property
     def columns(self) -> tuple[OutputColumn, ...]:
-        return (*self.own_columns, *COUNTS)
+        of_cases = CASE_COLUMNS if "cases" in self.values else ()
+        return (*self.own_columns, *COUNTS[:-1], *of_cases, COUNTS[-1])
 
     @property
     def n_variants(self) -> int:
@@ -161,6 +163,26 @@ def make_results(
     }
     names = tuple(f"trait_{t + 1:03d}" for t in range(n_traits))
     return ArrayResults(names, table, values, strata)
+
+
+def make_binary(results: ArrayResults, *, share: float = 0.02, seed: int = 5) -> ArrayResults:
+    """The same as of binary traits: cases and controls, and rows refined by every method."""
+    rng = np.random.default_rng(seed)
+    values = results.values
+    frequency, n = values["effect_allele_frequency"], values["n"]
+    values["cases"] = np.full(n.shape, round(share * int(n.max())), np.int32)
+    in_cases = np.clip(frequency * rng.uniform(0.5, 1.5, frequency.shape), 0, 1).astype(np.float32)
+    values["effect_allele_frequency_cases"] = in_cases
+    controls = (frequency - share * in_cases) / (1 - share)
+    values["effect_allele_frequency_controls"] = np.clip(controls, 0, 1).astype(np.float32)
+    for who, number in (("cases", values["cases"]), ("controls", n - values["cases"])):
+        of_who = values[f"effect_allele_frequency_{who}"]
+        values[f"carriers_{who}"] = np.rint(number * (1 - (1 - of_who) ** 2)).astype(np.int32)
+    refined = (values["status"] == Status.OK) & (values["neg_log10_p"] > 1.3)
+    methods = np.array([Status.SADDLEPOINT, Status.FIRTH, Status.EXACT])
+    values["status"][refined] = rng.choice(methods, int(refined.sum()))
+    results.attrs["test"] = "logistic"
+    return results
 
 
 def make_provenance(results: ArrayResults) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from allscan.kernels.association import Status
 from tests.jobs.synthetic_results import (
     GENOTYPIC_COLUMNS,
     ArrayResults,
+    make_binary,
     make_provenance,
     make_results,
     make_variants,
@@ -99,6 +100,26 @@ def test_inflation_by_frequency_is_that_of_the_class() -> None:
 def test_a_frequency_that_is_not_known_is_in_no_class() -> None:
     bins = frequency_bin(np.array([0.0, 0.0005, 0.001, 0.02, 0.5, 0.97, 1.0, np.nan]))
     assert bins.tolist() == [0, 0, 1, 2, 3, 2, 0, tally.UNKNOWN_FREQUENCY]
+
+
+def test_a_panel_of_a_binary_trait_tells_cases_and_the_method_of_each_lead() -> None:
+    results = make_binary(make_results(2, 3_000, peaks=5))
+    plain = panels_of(make_results(2, 3_000, peaks=5))
+    for t, (panel, quantitative) in enumerate(zip(panels_of(results), plain, strict=True)):
+        assert (quantitative.cases, quantitative.data["cases"]) == (None, None)
+        assert (panel.cases, panel.data["cases"]) == (400, [400, 19_600])
+        # A result by another method counts as one.
+        assert (panel.n_tested, panel.inflation) == (quantitative.n_tested, quantitative.inflation)
+        leads = panel.data["leads"]
+        assert leads["position"]
+        place = [
+            int(np.flatnonzero((results.table.position == p) & (results.table.contig == c))[0])
+            for c, p in zip(leads["contig"], leads["position"], strict=True)
+        ]
+        for name in ("cases", "effect_allele_frequency_cases", "effect_allele_frequency_controls"):
+            expected = results.values[name][0, t, place]
+            np.testing.assert_array_equal(np.array(leads[name], expected.dtype), expected)
+        assert set(leads["status"]) <= {"SADDLEPOINT", "FIRTH", "EXACT"}
 
 
 def test_genotypic_inflation_has_two_degrees_of_freedom() -> None:
@@ -396,7 +417,7 @@ def test_allele_codes_tell_bases_insertions_and_deletions() -> None:
 
 @pytest.mark.reference
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-@pytest.mark.parametrize("case", ["plain", "evil", "empty"])
+@pytest.mark.parametrize("case", ["plain", "evil", "empty", "binary"])
 def test_page_draws_in_a_browser_without_errors(case: str, tmp_path: Path) -> None:
     results = make_results(3, 3_000, peaks=5)
     results.values["neg_log10_p"][0, 0, 7] = 400.0
@@ -407,6 +428,8 @@ def test_page_draws_in_a_browser_without_errors(case: str, tmp_path: Path) -> No
         results.table.variant_id[:] = EVIL
     if case == "empty":
         results.values["neg_log10_p"][:] = np.nan
+    if case == "binary":
+        results = make_binary(results)
     page_of(results, tmp_path)
     command = [
         *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -418,4 +441,5 @@ def test_page_draws_in_a_browser_without_errors(case: str, tmp_path: Path) -> No
     assert "CONSOLE" not in done.stderr
     assert done.stdout.count("<article") == 3
     assert done.stdout.count("<canvas") == (0 if case == "empty" else 4)
+    assert done.stdout.count(">Odds ratio (95 % CI)<") == (2 if case == "binary" else 0)
     assert done.stdout.count("No variant has a result for this trait.") >= (3 if case == "empty" else 1)
