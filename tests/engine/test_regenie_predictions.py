@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from allscan.engine.design import Design
 from allscan.engine.null_model_files import NullModelFiles
-from allscan.engine.offsets import ALL
+from allscan.engine.offsets import ALL, StoredOffsets
 from allscan.engine.regenie_predictions import CHROMOSOMES, RegeniePredictions, write_regenie_predictions
 from allscan.errors import FileFormatError, InputError
 from tests.engine.null_models import draw_model
@@ -209,6 +211,16 @@ def test_what_is_written_for_regenie_is_read_alike(tmp_path: Path, family_ids: s
         for chromosome, row in (("1", 0), ("2", 1), ("22", 2), ("7", 3), ("X", 3), (ALL, 3)):
             values = stored.read(k, chromosome)[found[known]]
             np.testing.assert_allclose(values * unit, drawn[name][row][known], rtol=2e-7)
+
+
+def test_predictions_of_binary_traits_are_log_odds(study: tuple[Path, NDArray[np.float64]]) -> None:
+    """Those of a quantitative trait are in units of its standard deviation."""
+    place, values = study
+    trait = np.array([0.0, 1.0, 1.0, 0.0, 1.0, 0.0])
+    design = Design(np.arange(6), trait[:, None], ("ldl",), np.ones((6, 1)), ("intercept",), np.zeros(6, np.uint8))
+    for binary, unit in ((True, 1.0), (False, np.std(trait, ddof=1))):
+        offsets = StoredOffsets(RegeniePredictions(place), replace(design, binary=binary), ids(*PEOPLE))
+        np.testing.assert_allclose(offsets.of("3", np.array([0]))[:, 0], values[1, 2] * unit, rtol=1e-12)
 
 
 def test_log_odds_are_written_as_they_are(tmp_path: Path) -> None:

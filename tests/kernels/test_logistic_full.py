@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +19,7 @@ from allscan.kernels.block import encode_block
 from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.logistic_full import LOGISTIC_FIRTH, LOGISTIC_LRT, LOGISTIC_WALD
 from allscan.kernels.missingness import missingness_patterns
-
-sys.path.append(str(Path(__file__).parents[1]))
-
-import naive_logistic
+from tests import naive_logistic
 
 TESTS = {"wald": LOGISTIC_WALD, "lrt": LOGISTIC_LRT, "firth": LOGISTIC_FIRTH}
 ALL = pytest.mark.parametrize("method", TESTS)
