@@ -18,6 +18,7 @@ TESTS = Plugins(
         ("logistic_wald", "allscan.kernels.logistic_full:LOGISTIC_WALD"),
         ("logistic_lrt", "allscan.kernels.logistic_full:LOGISTIC_LRT"),
         ("firth", "allscan.kernels.logistic_full:LOGISTIC_FIRTH"),
+        ("logistic", "allscan.kernels.binary:LOGISTIC"),
     ),
 )
 

@@ -356,6 +356,17 @@ def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
             where=job.locate("test") if "test" in spec.model_fields_set else job.locate("traits"),
             fix=f"remove `test` (the default is {DEFAULT_TESTS[kind]!r}), or write `type: {of_kind}` under `traits`",
         )
+    if test.check_options is not None:
+        try:
+            test.check_options({**known, **spec.test.options})
+        except ValueError as error:
+            raise JobError(str(error), where=job.locate("test", "options"), fix="change the option") from error
+    if Model[spec.model.upper()] not in test.models:
+        raise JobError(
+            f"the test {spec.test.name!r} has no {spec.model} model",
+            where=job.locate("model"),
+            fix=f"its models: {', '.join(model.name.lower() for model in sorted(test.models))}",
+        )
     return ScanSpec(
         test=spec.test.name,
         test_options={**known, **spec.test.options},

@@ -161,6 +161,8 @@ class AssociationTest:
         None,
     ]
     options: Mapping[str, Any] | None = None  # names and defaults of the test's own options
+    models: frozenset[Model] = frozenset(Model)  # genetic models that it can do
+    check_options: Callable[[Mapping[str, Any]], None] | None = None  # ValueError, naming the option, for a bad value
     uses_offset: bool = False  # whether it heeds NullData.offset: only such a test runs with a whole-genome null model
     uses_relatedness: bool = False  # whether it heeds NullData.relatedness: only such a test runs with named relatives
     needs_relatedness: bool = False  # whether it runs with a list of relatives only

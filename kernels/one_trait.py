@@ -175,5 +175,6 @@ def one_trait_test(
         fit_null=fit_null,
         score_block=score_block,
         options=defaults,
+        models=frozenset(models),
         uses_offset=set(trait_kinds) == {"quantitative"},
     )

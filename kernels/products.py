@@ -12,6 +12,7 @@ panel in float64 throughout.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,7 +58,7 @@ def code_values(coding: int, term: int = Term.VALUE) -> NDArray[np.float64]:
 
 
 @jit
-def _coded_dosage(dosage: float, coding: int, term: int) -> float:
+def _coded_dosage(dosage: float, coding: int, term: int, shift: float) -> float:
     if coding == 0:
         value = dosage
     elif coding == 1:
@@ -66,11 +67,18 @@ def _coded_dosage(dosage: float, coding: int, term: int) -> float:
         value = max(dosage - 1.0, 0.0)
     else:
         value = min(dosage, 2.0 - dosage)
-    if term == 1:
-        return value * value
     if term == 2:
         return value * dosage
-    return value
+    value -= shift
+    return value * value if term == 1 else value
+
+
+@jit
+def code_dosages(row: NDArray[np.floating[Any]], coding: int, shift: float) -> None:
+    """Turn dosages of people, NaN without a call, into the predictor less its shift, in place."""
+    for i in range(row.shape[0]):
+        if not math.isnan(row[i]):
+            row[i] = _coded_dosage(row[i], coding, 0, shift)
 
 
 @jit
@@ -93,7 +101,7 @@ def _dosage_tile(
             if code == missing_code:
                 out[r, i] = 0.0
             else:
-                out[r, i] = _coded_dosage(code * scale, coding, term) - base
+                out[r, i] = _coded_dosage(code * scale, coding, term, base)
 
 
 class Products(NamedTuple):
@@ -122,7 +130,7 @@ def genotype_products(
     coding, term
         ``f``: see :class:`~allscan.kernels.association.Coding` and :class:`Term`.
     shifted
-        Sum ``f(g) − s`` with the :func:`shifts` of each variant.
+        Sum ``f(g) − s``, or its square, with the :func:`shifts` of each variant. Not for ``Term.CROSS``.
 
     Returns
     -------
@@ -155,7 +163,10 @@ def subset_products(
             case Encoding.CALLS:
                 found = _packed_products(block.calls, values, panel, subsets)
             case Encoding.CARRIERS:
-                found = _carrier_products(block, values, panel, subsets, shifted=shifted)
+                away = (
+                    (code_values(coding) - code_values(coding)[2]) ** 2 if shifted and term == Term.SQUARE else values
+                )
+                found = _carrier_products(block, values, away, panel, subsets, shifted=shifted)
             case _:
                 found = _dosage_products(block, kind, rows, coding, term, panel, subsets, shifted=shifted)
         if len(rows) == v:
@@ -229,24 +240,35 @@ def _carrier_weights(
     call: NDArray[np.uint8],
     flipped: NDArray[np.bool_],
     values: NDArray[np.float64],
+    flipped_values: NDArray[np.float64],
     shifted: bool,
     weight: NDArray[np.float64],
 ) -> None:
     """What each carrier adds to the sum in which everybody else counts as the common homozygote."""
     for v in range(offset.shape[0] - 1):
-        base = values[2] if flipped[v] else values[0]
+        base = flipped_values[2] if flipped[v] else values[0]
         for j in range(offset[v], offset[v + 1]):
             if call[j] == 3:
                 weight[j] = 0.0 if shifted else -base
+            elif flipped[v]:
+                weight[j] = flipped_values[2 - call[j]] - base
             else:
-                weight[j] = values[2 - call[j] if flipped[v] else call[j]] - base
+                weight[j] = values[call[j]] - base
 
 
 def _carrier_products(
-    block: GenotypeBlock, values: NDArray[np.float64], panel: Panel, subsets: Subsets, *, shifted: bool
+    block: GenotypeBlock,
+    values: NDArray[np.float64],
+    flipped_values: NDArray[np.float64],
+    panel: Panel,
+    subsets: Subsets,
+    *,
+    shifted: bool,
 ) -> Products:
+    """Sums over carriers; of a variant whose carriers carry REF the values are ``flipped_values``."""
     weight = np.empty(len(block.carrier_sample))
-    _carrier_weights(block.carrier_offset, block.carrier_call, block.carrier_flipped, values, shifted, weight)
+    calls, flipped = block.carrier_call, block.carrier_flipped
+    _carrier_weights(block.carrier_offset, calls, flipped, values, flipped_values, shifted, weight)
     entries = Entries(block.carrier_offset, block.carrier_sample)
     total, of_subset = sum_entries(entries, weight, panel, subsets)
     others = np.where(block.carrier_flipped, values[2], values[0])
