@@ -38,6 +38,8 @@ TOLERANCE = 1e-6
 # The largest |κ_11| / w of one person with g = 1, over all probabilities.
 _NEXT_CUMULANT = 93.03
 _FACTORIAL = 39916800.0  # 11!
+_FARTHEST = 2.3
+_FARTHEST_OF_THREE = 30.0
 
 
 class Law(NamedTuple):
@@ -177,6 +179,28 @@ def series_reach(sums: NDArray[np.float64], tolerance: float) -> float:
 
 
 @jit
+def reach_of_three(fourth: float, variance: float, tolerance: float) -> float:
+    """Largest ``t`` up to which the second and third cumulant of some people suffice.
+
+    Taylor's remainder of one person is ``κ_4 u^4 / 24``, hardly more than ``w g^4 t^4 / 24`` for effects as small as
+    those that have no need of more; of ``½ ln K''`` it is half of ``12 / t²`` times that, relative to ``K''``.
+
+    Parameters
+    ----------
+    fourth
+        The sum of ``w g^4`` over these people.
+    variance
+        Of the score, of all people together.
+    tolerance
+        Of ``−ln p``.
+    """
+    if not fourth > 0.0:
+        return math.inf
+    x = 3.0 / variance
+    return math.sqrt(math.sqrt(x * x + 24.0 * tolerance / fourth) - x)
+
+
+@jit
 def series_limit(t: float, variance: float, tolerance: float) -> float:
     """``|genotype|`` up to which people's cumulants suffice for ``t``, whoever else there is.
 
@@ -202,6 +226,27 @@ def series_limit(t: float, variance: float, tolerance: float) -> float:
         else:
             high = middle
     return low / x
+
+
+@jit
+def farthest(law: Law) -> float:
+    """How far beyond its reach a law may be used for a tail that hardly matters: ``K`` errs by less than 1 there."""
+    return law.reach * (_FARTHEST_OF_THREE if law.cumulants[2] == 0.0 else _FARTHEST)
+
+
+@jit
+def log_error(t: float, law: Law) -> float:
+    """Logarithm of the error of ``K(t)`` at most, if it is TOLERANCE at the law's reach.
+
+    The bound of :func:`truncation_bound` grows as ``t^11 exp(|g t|)``, where no law reaches farther than ``π`` over
+    its genotypes; that of :func:`reach_of_three` as ``t^4``.
+    """
+    x = abs(t) / law.reach
+    if x <= 1.0:
+        return math.log(TOLERANCE)
+    if law.cumulants[2] == 0.0:
+        return math.log(TOLERANCE) + 4.0 * math.log(x)
+    return math.log(TOLERANCE) + 11.0 * math.log(x) + math.pi * (x - 1.0)
 
 
 @jit_fast

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from allscan.kernels.cumulants import Law, Origin, derivatives, origin
+from allscan.kernels.cumulants import TOLERANCE, Law, Origin, derivatives, farthest, log_error, origin
 from allscan.kernels.elementary import log_of_fraction
 from allscan.kernels.jit import jit
 from allscan.kernels.student import LOG10_E, log_erfcx
@@ -32,7 +32,7 @@ _MAX_STEPS = 100
 # Of the last step, times the largest genotype. Steps are cubic, K and K'' follow by Taylor: what is left is some 1e-9.
 _LAST_STEP = 2e-3
 _EDGE = 1e-9
-_IGNORED = -27.7  # ln 1e-12, of the other tail beside the observed one
+_IGNORED = -18.4  # ln 1e-8, of the other tail beside the observed one
 # Saddlepoint × genotype below which t s − K(t) would lose digits.
 _NEAR_MEAN = 0.05
 _SQRT_HALF = math.sqrt(0.5)
@@ -157,6 +157,23 @@ def _log_edge(s: float, law: Law) -> float:
 
 
 @jit
+def _solve_other(s: float, law: Law, start: Origin, log_p: float) -> Root:
+    """As :func:`solve`, of the tail that adds to one of ``log_p``: the less it adds, the less exact it has to be."""
+    floor = log_p + _IGNORED
+    root = solve(s, law, start, floor)
+    if root.state != OUT_OF_REACH:
+        return root
+    beyond = solve(s, Law(law.genotype, law.probability, law.cumulants, farthest(law)), start, floor - 1.0)
+    if beyond.state == NEGLIGIBLE:
+        return beyond
+    if beyond.state == FOUND:
+        share = _log_tail(s, beyond, start) - log_p
+        if share + log_error(beyond.t, law) <= math.log(TOLERANCE):
+            return beyond
+    return root
+
+
+@jit
 def saddlepoint(s: float, law: Law) -> Saddlepoint:
     """Two-sided p of a score: ``P(S >= |s|) + P(S <= −|s|)``, −log10.
 
@@ -182,7 +199,7 @@ def saddlepoint(s: float, law: Law) -> Saddlepoint:
         log_p = _log_edge(s, law)
     else:
         return Saddlepoint(math.nan, math.nan, root.state)
-    other = solve(-s, law, start, log_p + _IGNORED)
+    other = _solve_other(-s, law, start, log_p)
     other_edge = start.lowest if s > 0.0 else start.highest
     log_other = -math.inf
     if other.state == FOUND:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allscan.kernels.carrier_counts import carrier_count_tail
-from allscan.kernels.cumulants import N_CUMULANTS, Law, origin
+from allscan.kernels.cumulants import N_CUMULANTS, Law, origin, reach_of_three, series_reach
+from allscan.kernels.cumulants import TOLERANCE as SERIES_TOLERANCE
 from allscan.kernels.normal import normal_neg_log10_p
 from allscan.kernels.saddlepoint import (
     AT_EDGE,
@@ -30,6 +31,7 @@ from tests.kernels.score_laws import (
     naive_saddlepoint,
     people,
     series_of,
+    sums_of,
 )
 
 TOLERANCE = 1e-7  # in −log10 p
@@ -86,6 +88,44 @@ def test_cumulants_give_the_same_where_they_reach(prevalence):
             assert math.isnan(found.neg_log10_p)
             assert abs(naive_root(s, g, mu)) > 0.999 * series.reach or abs(naive_root(-s, g, mu)) > series.reach
     assert reached >= {0.01: 1, 0.1: 3, 0.5: 5}[prevalence]
+
+
+@pytest.mark.parametrize("copies", [5, 20, 60])
+@pytest.mark.parametrize("z", [2.0, 4.0, 8.0, -1.0])
+def test_two_cumulants_of_everybody_who_does_not_carry_the_allele(copies, z):
+    """Carriers one by one: what the others add is small, and a tail that only they could make is negligible."""
+    rng = np.random.default_rng(copies)
+    plain, g, mu = people(rng, 20_000, 0.02, copies / 40_000)
+    carry = plain > 0
+    rest = np.zeros(N_CUMULANTS)
+    rest[:2] = sums_of(g[~carry], mu[~carry])[:2]
+    variance = deviation(g, mu) ** 2
+    fourth = float((mu * (1 - mu) * g**4)[~carry].sum())
+    law = Law(g[carry], mu[carry], rest, reach_of_three(fourth, variance, SERIES_TOLERANCE))
+    s = z * deviation(g, mu)
+    if s < 0.9 * -(mu[carry] * g[carry]).sum():
+        return
+    found, exact = saddlepoint(s, law), saddlepoint(s, law_of(g, mu))
+    if found.state == OUT_OF_REACH:
+        assert abs(exact.t) > law.reach or abs(solve(-s, law_of(g, mu), origin(law_of(g, mu)), -math.inf).t) > law.reach
+    else:
+        assert found.neg_log10_p == pytest.approx(exact.neg_log10_p, abs=1e-6)
+    assert found.state == FOUND or copies == 60
+
+
+def test_the_other_tail_may_lie_beyond_the_reach_where_it_hardly_matters():
+    """Two cases are expected among carriers: as far below as seven are above, only non-carriers can bring the score."""
+    rng = np.random.default_rng(0)
+    plain, g, mu = people(rng, 10_000, 0.01, 0.01)
+    carry = plain > 0
+    sums = sums_of(g[~carry], mu[~carry])
+    law = Law(g[carry], mu[carry], sums, series_reach(sums, SERIES_TOLERANCE))
+    s = 7 - float(mu[carry] @ plain[carry])
+    lower = solve(-s, law_of(g, mu), origin(law_of(g, mu)), -math.inf)
+    found = saddlepoint(s, law)
+    assert abs(lower.t) > law.reach
+    assert found.state == FOUND
+    assert found.neg_log10_p == pytest.approx(naive_saddlepoint(s, g, mu), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("z", [1e-12, 1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 0.1])
