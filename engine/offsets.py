@@ -31,7 +31,7 @@ class Offsets(Protocol):
     chromosomes: tuple[str, ...]  # those that the model has markers of
 
     def of(self, chromosome: str, traits: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predictions in the unit of the trait.
+        """Predictions in the unit of the trait; of a binary trait, log odds.
 
         Parameters
         ----------
@@ -59,7 +59,8 @@ class Predictions(Protocol):
     chromosomes: tuple[str, ...]  # without ALL
     traits: tuple[TraitModel, ...]
     standardised: bool
-    """The unit is the standard deviation of a quantitative trait after the covariates, not that of the trait."""
+    """The unit is the standard deviation of a quantitative trait after the covariates, not that of the trait; that of a
+    binary trait is log odds in any case."""
 
     def rows_of(self, trait: int, ids: NDArray[np.object_]) -> NDArray[np.int64]:
         """Which of the stored samples of a trait these people are, -1 for none; shape of ``ids``."""

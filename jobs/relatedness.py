@@ -161,7 +161,7 @@ def refuse_relatives_of_cases(job: Job) -> None:
         raise JobError(
             f"`method: {SPARSE_GRM}` is for quantitative traits, and those of the job are binary",
             where=job.locate("null_model"),
-            fix=f"write null_model: {WHOLE_GENOME}, which heeds relatives too, or remove null_model",
+            fix=f"write null_model: {WHOLE_GENOME}, or remove null_model",
         )
 
 

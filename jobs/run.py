@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allscan.engine.reuse import COMMITS
-from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
 from allscan.errors import AllscanError, FileFormatError, InputError, RunStoppedError
 from allscan.jobs.check import CheckedJob, check_job
 from allscan.jobs.executors import scan_executor
@@ -28,6 +27,7 @@ from allscan.jobs.run_folder import (
     write_text,
 )
 from allscan.jobs.run_log import log_event, logged
+from allscan.jobs.run_stages import Stages
 from allscan.jobs.run_state import (
     CHECKING,
     JOINING,
@@ -38,7 +38,6 @@ from allscan.jobs.run_state import (
     stopped_by_signals,
     this_process,
 )
-from allscan.jobs.whole_genome import FittedNullModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from allscan.cluster.executor import Executor
+    from allscan.engine.scan import ScanProgress, ScanSummary
     from allscan.jobs.job import Job
     from allscan.storage import Place
 
@@ -269,8 +269,10 @@ class _Work:
                     keeper.begin(wake)
                 self._is_working = True
                 executor = self._prepare(planned, closing)
-                notes = self._fit_null_model(checked, planned, executor, on_progress)
-                summary = self._scan(checked, planned, executor, on_progress)
+                stages = Stages(checked, planned, executor, self._folder.path, keeper, on_progress)
+                notes = stages.fit_null_model()
+                summary = stages.scan(update=self._update)
+                self._remember_workers(executor)
                 summary = replace(summary, trait_notes=(*notes, *summary.trait_notes))
                 self._describe(checked, planned, summary)
             except (KeyboardInterrupt, SystemExit) as stop:
@@ -325,67 +327,8 @@ class _Work:
         self._keeper.watch(executor)
         return executor
 
-    def _fit_null_model(
-        self,
-        checked: CheckedJob,
-        planned: PlannedJob,
-        executor: Executor,
-        on_progress: Callable[[ScanProgress], None] | None,
-    ) -> tuple[tuple[str, str, str], ...]:
-        """Fit the whole-genome model, if the job asks for one; what is to be said of its traits."""
-        model = checked.null_model
-        if not isinstance(model, FittedNullModel):
-            return ()
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if self._keeper.cancelled:
-                raise KeyboardInterrupt
-            self._keeper.enter(stage)
-            if on_progress is not None:
-                on_progress(ScanProgress(0, planned.scan.n_tasks, 0, done, total, stage))
-
-        return model.fit(executor, self._folder.path, planned.memory_limit_bytes, tell)
-
-    def _scan(
-        self,
-        checked: CheckedJob,
-        planned: PlannedJob,
-        executor: Executor,
-        on_progress: Callable[[ScanProgress], None] | None,
-    ) -> ScanSummary:
-        keeper = self._keeper
-
-        def tell(progress: ScanProgress) -> None:
-            if keeper.cancelled:
-                raise KeyboardInterrupt
-            keeper.update(progress)
-            keeper.enter(progress.stage)
-            if progress.task is not None:
-                task = progress.task
-                log_event(
-                    "task_done",
-                    f"task {task.name} done in {format_seconds(task.seconds)} on {task.node}",
-                    task=task.name,
-                    seconds=round(task.seconds, 3),
-                    node=task.node,
-                    variants=task.variants,
-                    hits=task.hits,
-                    done=progress.tasks_done,
-                    total=progress.tasks_total,
-                )
-            if on_progress is not None:
-                on_progress(progress)
-
-        summary = run_scan(
-            planned.scan,
-            checked.store,
-            checked.design,
-            checked.spec,
-            executor,
-            self._folder.path,
-            tell,
-            update=self._update,
-        )
+    def _remember_workers(self, executor: Executor) -> None:
+        """Who did the work, for the provenance."""
         activity = executor.activity()
         self._ran_on = {
             "name": executor.name,
@@ -394,7 +337,6 @@ class _Work:
             "retried": activity.retried,
             "duplicated": activity.duplicated,
         }
-        return summary
 
     def _describe(self, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> None:
         self._keeper.enter("")

@@ -38,7 +38,7 @@ class Level0Note(NamedTuple):
     """What a block has to say."""
 
     markers: int
-    dropped: int  # markers that do not vary among the people
+    dropped: int  # markers that hardly vary among the people once the covariates are taken off
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ def run_trait(shared: Level1, trait: int) -> dict[str, Any]:
     # As the cohort stands in the store.
     placed = np.empty_like(loco)
     placed[:, shared.order] = loco
-    content = placed.tobytes()
-    write_files([(values_file(shared.folder, trait), [content])])
-    commit = {"facts": facts, "checksum": google_crc32c.value(content)}
+    rows = [row.tobytes() for row in placed]
+    write_files([(values_file(shared.folder, trait), rows)])
+    commit = {"facts": facts, "checksums": [google_crc32c.value(row) for row in rows]}
     write_atomically(commit_file(shared.folder, trait), json.dumps(commit).encode())
     return facts
 
@@ -88,7 +88,7 @@ def _fit(shared: Level1, trait: int, loco: NDArray[np.float32]) -> dict[str, Any
         offset,
     )
     facts = {
-        "residual_sd": float(shared.scale[trait] * np.sqrt(len(y) / shared.df[trait])),
+        "residual_sd": None if binary else float(shared.scale[trait] * np.sqrt(len(y) / shared.df[trait])),
         "status": stack.status.name.lower(),
         "message": stack.message,
         "accuracy": {"name": "auc" if binary else "r2", "value": round(float(stack.accuracy), 6)},
@@ -116,19 +116,24 @@ def commit_file(folder: Place, trait: int) -> Place:
     return folder / f"{trait:06d}.json"
 
 
-def read_trait(folder: Place, trait: int, n_people: int) -> NDArray[np.float32]:
-    """LOCO predictions of a trait, shape (chromosomes + 1, people).
+def read_trait(folder: Place, trait: int, n_people: int, rows: slice | None = None) -> NDArray[np.float32]:
+    """LOCO predictions of a trait, shape (chromosomes + 1, people), or those of some ``rows`` alone.
 
     Raises
     ------
     CorruptChunkError
-        They do not match their checksum.
+        They do not match their checksums.
     """
     place = values_file(folder, trait)
+    checksums = json.loads(commit_file(folder, trait).read_bytes())["checksums"]
+    row_bytes = 4 * n_people
+    wanted = range(len(checksums))[rows or slice(None)]
+    offset, size = wanted.start * row_bytes, len(wanted) * row_bytes
     with opened(place) as file:
-        file.load_all()
-        content = file.read(0, file.size)
-    if google_crc32c.value(content) != json.loads(commit_file(folder, trait).read_bytes())["checksum"]:
+        file.load([(offset, size)])
+        content = file.read(offset, size)
+    found = [google_crc32c.value(content[k * row_bytes : (k + 1) * row_bytes]) for k in range(len(wanted))]
+    if len(content) != size or found != [checksums[k] for k in wanted]:
         raise CorruptChunkError(
             "predictions of a trait do not match their checksum",
             where=str(place),

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 WORK = "null_model.partial"
 """Folder of predictions between the levels, beside the model; removed when that is whole."""
+UNUSED = "unused_markers.json"
 _DIGITS = 32
 MOST_MARKERS = 20_000
 """For λ, about: its standard error is then 1 %."""
@@ -153,6 +154,7 @@ def fit_whole_genome(
             "parameters": json.loads(json.dumps(asdict(spec), default=str)),
             "markers": sum(len(block.rows) for block in blocks),
             "blocks": len(blocks),
+            "markers_unused": fitting.unused_markers(),
             "marker_accounting": dict(accounting),
             FAMILIES_TOGETHER: cohort.family is not None,
         }
@@ -274,6 +276,10 @@ class _Fitting:
             remove_tree(folder / "level0")
         return models
 
+    def unused_markers(self) -> int:
+        """Markers that hardly vary once the covariates are taken off, and were left out of their blocks."""
+        return int(json.loads((self._work / UNUSED).read_bytes()))
+
     def predictions(self, models: list[TraitModel]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Of each trait that was fitted, its name and an array (chromosomes + 1, people)."""
         for batch, traits in enumerate(self._batches()):
@@ -296,9 +302,13 @@ class _Fitting:
         finished, total = len(done), len(self._blocks)
         self._tell(Stage.LEVEL_0, finished, total)
         memory = _level0_memory(self._store, cohort_size=self._cohort.n_people, spec=self._spec, traits=shared.n_traits)
-        for _ in self._executor.run(run_block, shared, waiting, memory_bytes=memory):
+        unused = sum(note.dropped for note in done.values())
+        for _, note in self._executor.run(run_block, shared, waiting, memory_bytes=memory):
+            unused += note.dropped
             finished += 1
             self._tell(Stage.LEVEL_0, finished, total)
+        # The same for every batch of traits: markers are looked at in everybody.
+        write_atomically(self._work / UNUSED, json.dumps(unused).encode())
 
     def _level1(self, folder: Place, traits: slice, batch: Ordered) -> list[dict[str, Any]]:
         level1 = folder / "level1"
@@ -357,7 +367,7 @@ class _Fitting:
                 if facts[t]["status"] == OK:
                     # Of a binary trait in log odds: a step of them is p (1 − p) of the trait, to first order.
                     unit = batch.scale[t] if kinds[t] == "binary" else 1.0 / batch.scale[t]
-                    left = read_trait(folder / "level1", t, n)[code][batch.order] * unit
+                    left = read_trait(folder / "level1", t, n, slice(code, code + 1))[0][batch.order] * unit
                     beside[:, count + t] = _less(people.traits[:, t], left, batch.member[:, t])
             blocks = tuple(block for block in few if block.chromosome == name)
             for of_block in self._passed(block_statistics, blocks, people, beside):

@@ -254,7 +254,10 @@ def _null_model_table(provenance: Mapping[str, Any]) -> Table | None:
             )
         )
     settings = model.get("settings") or {}
-    note = f"{settings['markers']:,} markers in {settings['blocks']:,} blocks. " if "markers" in settings else ""
+    note = f"{settings['markers']:,} markers in {settings['blocks']:,} blocks" if "markers" in settings else ""
+    if settings.get("markers_unused"):
+        note += f", {settings['markers_unused']:,} of which hardly vary beside the covariates and are not used"
+    note += ". " if note else ""
     failed = [f"{trait['name']}: {trait['message']}" for trait in traits if trait.get("message")]
     note += ". ".join(failed[:MOST_FAILED])
     note += "" if len(failed) <= MOST_FAILED else f", and {len(failed) - MOST_FAILED} more"

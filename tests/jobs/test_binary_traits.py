@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from allscan.engine.null_model_files import NullModelFiles
 from allscan.engine.results import ResultsCube
-from allscan.errors import InputError
+from allscan.errors import InputError, JobError
+from allscan.jobs.check import check_job
 from allscan.jobs.job import Job
+from tests import naive_logistic
 from tests.engine.binary_cohorts import NAME
-
-if TYPE_CHECKING:
-    from tests.jobs.conftest import Cohort
+from tests.jobs.conftest import Cohort, CommandLine
 
 
 @pytest.fixture
@@ -86,3 +88,62 @@ def test_a_value_that_says_nothing_is_refused_with_its_line(diseased: Cohort) ->
     with pytest.raises(InputError, match="the value -9 is neither 1") as error:
         Job.from_dict(keys(traits=traits), base=diseased.folder).check()
     assert "diseases.tsv, line 2, column 'dm'" in (error.value.where or "")
+
+
+WALD = {"name": "logistic_wald", "options": {"min_cases": 20}}
+MARKERS = {"method": "whole_genome", "markers": {"min_mac": 5, "prune_r2": None}, "block_markers": 60}
+
+
+def column(folder: Path, name: str = "beta") -> np.ndarray:
+    cube = ResultsCube.open(folder)
+    return np.stack([cube.trait_columns(trait)[name] for trait in cube.traits])
+
+
+def test_a_whole_genome_model_predicts_log_odds(diseased: Cohort, allscan_cli: CommandLine) -> None:
+    folder = diseased.folder
+    regions = {"regions": ["21:10000000-10100000", "22:10000000-10040000"]}
+
+    def run(output: str, *words: str, **changes: Any) -> Path:
+        job = folder / f"{output}.yaml"
+        # JSON is YAML.
+        job.write_text(json.dumps(keys(test=WALD, variants=regions, output=output, **changes)))
+        result = allscan_cli("run", job, *words)
+        assert result.exit_code == 0, result.output
+        return folder / output
+
+    fitted = run("fitted", "--workers", "2", null_model=MARKERS)
+    model = NullModelFiles(fitted / "null_model")
+    assert [(trait.kind, trait.residual_sd) for trait in model.traits] == [("binary", None)] * 2
+    assert [trait.accuracy.name for trait in model.traits if trait.accuracy] == ["auc"] * 2
+    assert model.settings["markers_unused"] == 0
+    page = (fitted / "report.html").read_text()
+    assert "AUC 0." in page
+    # Fitted, loaded, or by way of REGENIE's files: the same offsets.
+    loaded = run("loaded", null_model={"load": "fitted"})
+    np.testing.assert_array_equal(column(fitted), column(loaded))
+    assert allscan_cli("null-model", "export", fitted, "--out", folder / "step1").exit_code == 0
+    of_regenie = run("regenie", null_model={"load": "step1_pred.list"})
+    np.testing.assert_allclose(column(fitted), column(of_regenie), rtol=1e-4, atol=1e-6)
+    # They are those of the null model: the same as an offset given to the regression.
+    plain = run("plain")
+    assert np.nanmax(np.abs(column(fitted) - column(plain))) > 0.01
+    design = check_job(Job.from_yaml(folder / "loaded.yaml")).design
+    assert design.offsets is not None
+    offset = design.offsets.of("21", np.array([0]))[:, 0]
+    present = ~np.isnan(design.traits[:, 0])
+    calls = diseased.calls[40, design.store_rows].astype(float)
+    dosage = np.where(calls < 0, calls[present & (calls >= 0)].mean(), calls)[present]
+    x = np.column_stack([dosage, design.covariates[present]])
+    expected = naive_logistic.maximum_likelihood(x, design.traits[present, 0], offset[present])
+    assert column(fitted)[0, 40] == pytest.approx(expected[0], rel=1e-5)
+
+
+def test_a_model_of_other_traits_is_refused(diseased: Cohort) -> None:
+    quantitative = keys(traits={"file": "traits.tsv", "columns": ["height"]}, test="linear", null_model=MARKERS)
+    Job.from_dict(quantitative | {"output": "step1"}, base=diseased.folder).run()
+    table = (diseased.folder / "diseases.tsv").read_text().replace("dm", "height", 1)
+    (diseased.folder / "diseases.tsv").write_text(table)
+    traits = {"file": "diseases.tsv", "columns": ["height"], "type": "binary", "missing_values": ["-9"]}
+    job = keys(traits=traits, test=WALD, null_model={"load": "step1"})
+    with pytest.raises(JobError, match="was fitted with the type 'quantitative', and the job has 'binary'"):
+        Job.from_dict(job, base=diseased.folder).check()

@@ -1,0 +1,92 @@
+"""The stages of a run that compute, the null model that it fits and the scan, each telling how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
+from allscan.jobs.progress import format_seconds
+from allscan.jobs.run_log import log_event
+from allscan.jobs.whole_genome import FittedNullModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allscan.cluster.executor import Executor
+    from allscan.jobs.check import CheckedJob
+    from allscan.jobs.plan import PlannedJob
+    from allscan.jobs.run_state import StateKeeper
+    from allscan.storage import Place
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What computes, on what, and who is told of it."""
+
+    checked: CheckedJob
+    planned: PlannedJob
+    executor: Executor
+    output: Place
+    keeper: StateKeeper
+    on_progress: Callable[[ScanProgress], None] | None
+
+    def fit_null_model(self) -> tuple[tuple[str, str, str], ...]:
+        """Fit the whole-genome model, if the job asks for one; what is to be said of its traits."""
+        model = self.checked.null_model
+        if not isinstance(model, FittedNullModel):
+            return ()
+        tasks = self.planned.scan.n_tasks
+
+        def tell(stage: str, done: int, total: int) -> None:
+            self._begin(stage)
+            self._pass_on(ScanProgress(0, tasks, 0, done, total, stage))
+
+        return model.fit(self.executor, self.output, self.planned.memory_limit_bytes, tell)
+
+    def scan(self, *, update: bool) -> ScanSummary:
+        """Test every variant; results that still hold are kept where ``update`` is set."""
+
+        def tell(progress: ScanProgress) -> None:
+            self.keeper.update(progress)
+            self._begin(progress.stage)
+            _log_task(progress)
+            self._pass_on(progress)
+
+        checked = self.checked
+        return run_scan(
+            self.planned.scan,
+            checked.store,
+            checked.design,
+            checked.spec,
+            self.executor,
+            self.output,
+            tell,
+            update=update,
+        )
+
+    def _begin(self, stage: str) -> None:
+        if self.keeper.cancelled:
+            raise KeyboardInterrupt
+        self.keeper.enter(stage)
+
+    def _pass_on(self, progress: ScanProgress) -> None:
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+
+def _log_task(progress: ScanProgress) -> None:
+    task = progress.task
+    if task is None:
+        return
+    log_event(
+        "task_done",
+        f"task {task.name} done in {format_seconds(task.seconds)} on {task.node}",
+        task=task.name,
+        seconds=round(task.seconds, 3),
+        node=task.node,
+        variants=task.variants,
+        hits=task.hits,
+        done=progress.tasks_done,
+        total=progress.tasks_total,
+    )
