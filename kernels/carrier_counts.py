@@ -23,6 +23,7 @@ MOST_STEPS = 64
 _WHOLE = 1e-6  # copies: dosages are kept in 8 or 16 bits
 _TIE = 1e-9  # outcomes nearer than this to being as extreme as the observed one are
 _REST = 41.4  # −ln 1e-18
+_RARE = 1e-20  # a variance with which one more step is negligible
 _SMALL = -460.0  # ln 1e-200
 
 
@@ -94,12 +95,12 @@ def _span(steps: NDArray[np.int64], probability: NDArray[np.float64], observed: 
         variance += steps[i] * steps[i] * probability[i] * (1.0 - probability[i])
         widest = max(widest, steps[i])
     scale = variance / (widest * widest)
-    x = 1.0
+    if scale < _RARE:
+        return min(total, observed + widest) + 1
+    x = max(1.0, 1.0 / scale)
     while scale * ((1.0 + x) * math.log1p(x) - x) < _REST:
         x *= 1.25
-        if x * variance > total * widest:
-            return total + 1
-    return min(total, observed + int(x * variance / widest) + 1) + 1
+    return int(min(float(total), observed + x * scale * widest + 1.0)) + 1
 
 
 @jit

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from allscan.kernels.cumulants import Law, derivatives, origin
 from allscan.kernels.jit import jit
-from allscan.kernels.saddlepoint import FOUND, NOT_CONVERGED, OUT_OF_REACH, first_guess, solve
+from allscan.kernels.saddlepoint import FOUND, NOT_CONVERGED, OUT_OF_REACH, TINY, first_guess, solve
 
 _MAX_STEPS = 100
 _LAST_STEP = 1e-8  # relative; steps are quadratic
@@ -55,7 +55,7 @@ def fit_firth(s: float, law: Law) -> OneParameterFit:
         Its distribution under the null.
     """
     start = origin(law)
-    if not start.variance > 0.0:
+    if not start.variance > TINY:
         return _no_fit(NOT_CONVERGED)
     slope = s + 0.5 * start.skewness / start.variance
     if slope == 0.0:
@@ -66,6 +66,8 @@ def fit_firth(s: float, law: Law) -> OneParameterFit:
     t = min(abs(first_guess(slope, start)), law.reach)
     for _ in range(_MAX_STEPS):
         at = derivatives(sign * t, law)
+        if not at.k2 > 0.0:
+            break
         skew = sign * at.k3 / at.k2
         slope = sign * s - sign * at.k1 + 0.5 * skew
         if slope < 0.0:

@@ -33,6 +33,8 @@ _MAX_STEPS = 100
 _LAST_STEP = 2e-3
 _EDGE = 1e-9
 _IGNORED = -18.4  # ln 1e-8, of the other tail beside the observed one
+_AT_MEAN = 1e-16  # square of r, below which its limit is taken
+TINY = 1e-150  # a variance of which the square is no longer a number
 # Saddlepoint × genotype below which t s − K(t) would lose digits.
 _NEAR_MEAN = 0.05
 _SQRT_HALF = math.sqrt(0.5)
@@ -79,7 +81,7 @@ def solve(s: float, law: Law, start: Origin, floor: float) -> Root:
     floor
         Give up, with state NEGLIGIBLE, once ``ln P`` of the tail is seen to be below (Chernoff's bound).
     """
-    if not start.variance > 0.0:
+    if not start.variance > TINY:
         return Root(math.nan, math.nan, math.nan, math.nan, NOT_CONVERGED)
     if s == 0.0:
         return Root(0.0, 0.0, start.variance, start.skewness, FOUND)
@@ -105,7 +107,7 @@ def solve(s: float, law: Law, start: Origin, floor: float) -> Root:
             if t >= law.reach:
                 return Root(sign * t, at.k, at.k2, at.k3, OUT_OF_REACH)
         halley = at.k2 * at.k2 - 0.5 * excess * k3
-        step = -excess * at.k2 / halley if halley > 0.25 * at.k2 * at.k2 else -excess / at.k2
+        step = -excess * at.k2 / halley if halley > 0.25 * at.k2 * at.k2 else -excess / max(at.k2, TINY)
         if abs(step) * start.scale <= _LAST_STEP and abs(step) <= 0.02 * t:
             k = at.k + step * (k1 + step * (0.5 * at.k2 + step * k3 / 6.0))
             k2 = at.k2 + step * (k3 + 0.5 * step * at.k4)
@@ -132,15 +134,14 @@ def _log_tail(s: float, root: Root, start: Origin) -> float:
     if abs(t) * start.scale < _NEAR_MEAN:
         # t s − K(t) = ∫ τ K''(τ) dτ, with the cubic that has the values and slopes of K'' at both ends.
         half = 0.15 * start.variance + 0.35 * root.k2 + t * (start.skewness / 30.0 - root.k3 / 20.0)
-        r = abs(t) * math.sqrt(2.0 * half)
-        log_ratio = 0.5 * math.log1p((root.k2 - 2.0 * half) / (2.0 * half))
+        square = 2.0 * half * t * t
     else:
-        r = math.sqrt(2.0 * (t * s - root.k))
-        log_ratio = math.log(abs(t) * math.sqrt(root.k2) / r)
-    if r < 1e-8:
+        square = 2.0 * (t * s - root.k)
+    if not square > _AT_MEAN:
         skewness = start.skewness if s >= 0.0 else -start.skewness
         return log_upper_tail(skewness / (6.0 * start.variance * math.sqrt(start.variance)))
-    return log_upper_tail(r + log_ratio / r)
+    r = math.sqrt(square)
+    return log_upper_tail(r + 0.5 * math.log(t * t * root.k2 / square) / r)
 
 
 @jit

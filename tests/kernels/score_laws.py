@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -109,14 +108,11 @@ def log_inverted_tail(s, g, mu):
 
 def enumerated_tails(weights, mu, observed):
     """p and mid-p of the number of copies among cases, by all outcomes."""
-    weights = np.asarray(weights)
-    mean = weights @ mu
-    distance = abs(observed - mean)
-    p = mid = 0.0
-    for outcome in itertools.product((0, 1), repeat=len(weights)):
-        y = np.array(outcome)
-        chance = np.prod(np.where(y, mu, 1 - mu))
-        other = abs(weights @ y - mean)
-        p += chance * (other >= distance - 1e-9)
-        mid += chance * ((other > distance + 1e-9) + 0.5 * (abs(other - distance) <= 1e-9))
-    return p, mid
+    total, chance = np.zeros(1), np.ones(1)
+    for weight, p in zip(weights, mu, strict=True):
+        total = np.concatenate([total, total + weight])
+        chance = np.concatenate([chance * (1 - p), chance * p])
+    mean = np.dot(weights, mu)
+    beyond = np.abs(total - mean) - abs(observed - mean)
+    more, equal = chance[beyond > 1e-9].sum(), chance[np.abs(beyond) <= 1e-9].sum()
+    return more + equal, more + equal / 2

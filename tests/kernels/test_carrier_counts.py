@@ -84,3 +84,22 @@ def test_dosages_on_the_lattice():
     fine = np.rint(dosages * 4096).astype(np.int64)
     finer = carrier_count_tail(fine, mu, int(fine[cases].sum()))
     assert coarse.neg_log10_p == pytest.approx(finer.neg_log10_p, abs=0.02)
+
+
+def test_nobody_carries_the_allele():
+    """The one outcome that there is."""
+    nobody = carrier_count_tail(np.zeros(0, np.int64), np.zeros(0), 0)
+    assert nobody.neg_log10_p == 0.0
+    assert carrier_count_tail(np.zeros(3, np.int64), np.full(3, 0.1), 0).neg_log10_p == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 128), st.floats(1e-300, 1 - 1e-15)), min_size=1, max_size=20), st.floats(0, 1))
+@settings(max_examples=200)
+def test_any_carriers_give_a_p(people, part):
+    steps = np.array([x for x, _ in people])
+    mu = np.array([x for _, x in people])
+    observed = int(part * steps.sum())
+    found = carrier_count_tail(steps, mu, observed)
+    # The observed sum of steps may be no outcome.
+    assert found.neg_log10_p >= 0.0
+    assert found.neg_log10_mid_p >= found.neg_log10_p

@@ -13,6 +13,7 @@ from allscan.kernels.carrier_counts import carrier_count_tail
 from allscan.kernels.cumulants import N_CUMULANTS, Law, origin, reach_of_three, series_reach
 from allscan.kernels.cumulants import TOLERANCE as SERIES_TOLERANCE
 from allscan.kernels.normal import normal_neg_log10_p
+from allscan.kernels.one_parameter import fit_firth, fit_maximum_likelihood
 from allscan.kernels.saddlepoint import (
     AT_EDGE,
     FOUND,
@@ -234,3 +235,26 @@ def test_effect_allele_and_cases_may_change_places(seed, z):
     for other in (saddlepoint(-s, law_of(-g, mu)), saddlepoint(-s, law_of(g, 1 - mu))):
         assert other.state == one.state
         assert other.neg_log10_p == pytest.approx(one.neg_log10_p, abs=1e-9, nan_ok=True)
+
+
+def finite(low, high):
+    return st.floats(low, high, allow_nan=False)
+
+
+@given(
+    st.lists(st.tuples(finite(-1e6, 1e6), finite(1e-300, 1 - 1e-15)), max_size=8),
+    finite(0, 1e4),
+    finite(-1e4, 1e4),
+    st.sampled_from([math.inf, 1e-3, 1.0, 50.0]),
+    st.one_of(st.floats(), finite(-10, 10)),
+)
+@settings(max_examples=300)
+def test_any_law_and_score_end_in_a_state(people_one_by_one, second, third, reach, s):
+    g = np.array([x for x, _ in people_one_by_one], float)
+    mu = np.array([x for _, x in people_one_by_one], float)
+    cumulants = np.zeros(N_CUMULANTS)
+    cumulants[:2] = second, third
+    law = Law(g, mu, cumulants, reach)
+    for result in (saddlepoint(s, law), fit_firth(s, law), fit_maximum_likelihood(s, law)):
+        assert result.state in (FOUND, NOT_CONVERGED, OUT_OF_REACH, AT_EDGE)
+        assert math.isfinite(result[0]) == (result.state == FOUND)
