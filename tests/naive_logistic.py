@@ -31,7 +31,7 @@ def modified_score(x: Floats, y: Floats, offset: Floats, b: Floats) -> Floats:
     p = 1.0 / (1.0 + np.exp(-(x @ b + offset)))
     w = p * (1.0 - p)
     root = np.sqrt(w)[:, None] * x
-    h = np.diag(root @ np.linalg.inv(root.T @ root) @ root.T)
+    h = np.einsum("ij,jk,ik->i", root, np.linalg.inv(root.T @ root), root)
     return np.asarray(x.T @ (y - p + h * (0.5 - p)))
 
 
