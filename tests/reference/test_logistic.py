@@ -274,7 +274,9 @@ def test_plink2_live(chr22: Study, statuses: pd.DataFrame, tmp_path: Path, metho
         assert of_error[both].median() < 1e-5
         if method == "wald":
             assert of_beta[both].max() < 5e-5
-        arbitrate(chr22, statuses[trait], ours[both & ~close].sample(8 if method == "wald" else 4, random_state=0), method)
+        arbitrate(
+            chr22, statuses[trait], ours[both & ~close].sample(8 if method == "wald" else 4, random_state=0), method
+        )
 
 
 def arbitrate(study: Study, trait: pd.Series, ours: pd.DataFrame, method: str) -> None:
