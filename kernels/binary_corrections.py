@@ -19,6 +19,7 @@ from allscan.kernels.cumulants import (
     add_cumulants,
     collect,
     origin,
+    reach_of_three,
     series_limit,
     series_reach,
 )
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from allscan.kernels.binary_null import People, Weights
 
+OWN = 0.5
+"""Share of a predictor's variance that the covariates must leave for carriers' exact distribution to stand for it."""
+MOST_CARRIERS = 5000
 ROOM = 1.25
 """Times the effect that is expected: how far the cumulants of people who are not gone through are to reach."""
 
@@ -86,13 +90,13 @@ def refine_carriers(
     step: NDArray[np.float64],
     rules: Rules,
     outcomes: Outcomes,
+    beyond: NDArray[np.bool_],
 ) -> None:
-    """Pairs whose variants are held as carriers."""
+    """Pairs whose variants are held as carriers; ``beyond`` those for which everybody must be gone through."""
     most = 1
     for p in range(slot.shape[0]):
         most = max(most, offset[slot[p] + 1] - offset[slot[p]])
     values = np.empty(most)
-    steps = np.empty(most, np.int64)
     carriers = Carriers(np.empty(most), np.empty(most), np.empty(most), np.empty(most, np.bool_), np.empty(N_CUMULANTS))
     for p in range(slot.shape[0]):
         begin, end = offset[slot[p]], offset[slot[p] + 1]
@@ -101,53 +105,75 @@ def refine_carriers(
             if flipped[slot[p]] and copy < 3:
                 copy = 2 - copy
             values[j - begin] = copies[copy] - shift[p]
-        samples, listed = sample[begin:end], values[: end - begin]
-        t = trait[p]
+        samples, listed, t = sample[begin:end], values[: end - begin], trait[p]
         n, score = gather_carriers(samples, listed, missing_value[p], t, people, weights, slope[p], step[p], carriers)
-        law = Law(carriers.adjusted[:n], carriers.probability[:n], carriers.rest, math.inf)
+        law = _law_of_carriers(carriers, n, t, weights, slope[p])
         squares = 0.0
         for j in range(n):
             mu = carriers.probability[j]
             squares += mu * (1.0 - mu) * carriers.plain[j] * carriers.plain[j]
-        if not finish_normal(p, score, origin(law).variance, squares, rules, outcomes):
+        variance = origin(law).variance
+        if not finish_normal(p, score, variance, squares, rules, outcomes):
             continue
-        if count_cases(carriers, n) <= rules.exact_carriers:
-            outcomes.neg_log10_p[p] = exact_p(carriers, n, steps)
-            outcomes.status[p] = codes.EXACT
-        elif rules.method == SADDLEPOINT:
-            finish_saddlepoint(p, score, law, outcomes)
+        if variance >= OWN * squares and _is_few(carriers.plain[:n], carriers.case[:n], rules.exact_carriers):
+            finish_exact(p, carriers.plain[:n], carriers.probability[:n], carriers.case[:n], outcomes)
         if rules.method == FIRTH:
             n, score = gather_carriers(
                 samples, listed, missing_value[p], t, people, penalised, slope[p], step[p], carriers
             )
-            law = Law(carriers.adjusted[:n], carriers.probability[:n], carriers.rest, math.inf)
-        finish_effect(p, score, law, outcomes)
+            law = _law_of_carriers(carriers, n, t, penalised, slope[p])
+        beyond[p] = _finish(p, score, law, rules, outcomes) == OUT_OF_REACH
 
 
 @jit
-def count_cases(carriers: Carriers, n: int) -> int:
-    """Carriers who are cases; or, where most are expected to be, who are not."""
-    cases, listed = 0, 0
-    expected = 0.0
-    for j in range(n):
-        if carriers.plain[j] != 0.0:
-            listed += 1
-            cases += carriers.case[j]
-            expected += carriers.probability[j]
-    return cases if 2.0 * expected <= listed else listed - cases
+def _law_of_carriers(carriers: Carriers, n: int, t: int, weights: Weights, slope: NDArray[np.float64]) -> Law:
+    """Carriers one by one, everybody else by two cumulants and how far these reach."""
+    explained = quadratic_form(weights.information[t], slope)
+    # (xᵀb)² is at most the leverage times bᵀAb, and a few times its mean where the covariates have no long tails.
+    largest = min(weights.leverage[t] * explained, 4.0 * explained / weights.total[t])
+    law = Law(carriers.adjusted[:n], carriers.probability[:n], carriers.rest, math.inf)
+    fourth = carriers.rest[0] * largest
+    reach = reach_of_three(fourth, origin(law).variance, TOLERANCE)
+    return Law(carriers.adjusted[:n], carriers.probability[:n], carriers.rest, reach)
 
 
 @jit
-def exact_p(carriers: Carriers, n: int, steps: NDArray[np.int64]) -> float:
-    """−log10 p by the exact distribution of what cases carry."""
-    for j in range(n):
-        carriers.plain[j] = abs(carriers.plain[j])
-    lattice(carriers.plain[:n], steps[:n])
+def _is_few(copies: NDArray[np.float64], case: NDArray[np.bool_], most: int) -> bool:
+    """Whether few cases, or few controls, carry the allele (half a copy at least); never where ``most`` is 0."""
+    cases, controls = 0, 0
+    for i in range(copies.shape[0]):
+        if abs(copies[i]) >= 0.5:
+            cases += case[i]
+            controls += not case[i]
+            if cases > most and controls > most:
+                return False
+    return most > 0
+
+
+@jit
+def finish_exact(
+    p: int,
+    copies: NDArray[np.float64],
+    probability: NDArray[np.float64],
+    case: NDArray[np.bool_],
+    outcomes: Outcomes,
+) -> None:
+    """p by the exact distribution of the copies that cases carry; people with none may be among them."""
+    n = copies.shape[0]
+    size = np.empty(n)
+    steps = np.empty(n, np.int64)
+    for i in range(n):
+        size[i] = abs(copies[i])
+    lattice(size, steps)
+    kept = np.flatnonzero(steps)
+    if len(kept) > MOST_CARRIERS:
+        return
     observed = 0
-    for j in range(n):
-        if carriers.case[j]:
-            observed += steps[j]
-    return carrier_count_tail(steps[:n], carriers.probability[:n], observed).neg_log10_p
+    for i in range(n):
+        if case[i]:
+            observed += steps[i]
+    outcomes.neg_log10_p[p] = carrier_count_tail(steps[kept], probability[kept], observed).neg_log10_p
+    outcomes.status[p] = codes.EXACT
 
 
 @jit
@@ -200,14 +226,15 @@ def finish_scores(
     weights: Weights,
     rules: Rules,
     outcomes: Outcomes,
+    squares: NDArray[np.float64],
     corrected: NDArray[np.bool_],
 ) -> None:
-    """Score tests in float64, and which pairs are to be corrected."""
+    """Score tests in float64, which pairs are to be corrected, and predictors' weighted sums of squares."""
     for p in range(score.shape[0]):
         variance = sums[p, 0]
         # What the covariates explain and what they leave are orthogonal.
-        squares = variance + quadratic_form(weights.information[trait[p]], slope[p])
-        corrected[p] = finish_normal(p, score[p], variance, squares, rules, outcomes)
+        squares[p] = variance + quadratic_form(weights.information[trait[p]], slope[p])
+        corrected[p] = finish_normal(p, score[p], variance, squares[p], rules, outcomes)
 
 
 @jit
@@ -216,35 +243,78 @@ def finish_corrected(
     row: NDArray[np.int64],
     trait: NDArray[np.int64],
     missing_value: NDArray[np.float64],
+    common: NDArray[np.float64],
     people: People,
     weights: Weights,
     slope: NDArray[np.float64],
     step: NDArray[np.float64],
     score: NDArray[np.float64],
     sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
     rules: Rules,
     outcomes: Outcomes,
 ) -> None:
-    """Tails and effects: by cumulants where these suffice, else person by person."""
+    """Tails and effects: by cumulants where these suffice, else person by person.
+
+    ``common`` is the predictor of people without the rarer allele.
+    """
     none = np.empty(0)
     people_held = Law(none, none, none, 0.0)
     adjusted, mu = none, none
     for p in range(row.shape[0]):
+        if sums[p, 0] >= OWN * squares[p]:
+            try_exact(p, genotypes[row[p]], common[p], trait[p], people, weights, rules, outcomes)
         law = Law(none, none, sums[p], series_reach(sums[p], TOLERANCE))
-        state = _finish(p, score[p], law, rules, outcomes)
-        if state != OUT_OF_REACH:
-            continue
-        if people_held.genotype.shape[0] == 0:
-            everybody = genotypes.shape[1]
-            adjusted, mu = np.empty(everybody), np.empty(everybody)
-            people_held = Law(np.empty(everybody), np.empty(everybody), none, 0.0)
-        n = gather_people(
-            genotypes[row[p]], missing_value[p], trait[p], people, weights, slope[p], step[p], adjusted, mu
-        )
-        # Those whose predictor is small still enter by their cumulants.
-        law = _law_beyond(score[p], sums[p], adjusted[:n], mu[:n], people_held)
-        if _finish(p, score[p], law, rules, outcomes) == OUT_OF_REACH:
-            _finish(p, score[p], Law(adjusted[:n], mu[:n], np.zeros(N_CUMULANTS), math.inf), rules, outcomes)
+        n = 0
+        for attempt in range(3):
+            if attempt == 1:
+                if people_held.genotype.shape[0] == 0:
+                    everybody = genotypes.shape[1]
+                    adjusted, mu = np.empty(everybody), np.empty(everybody)
+                    people_held = Law(np.empty(everybody), np.empty(everybody), none, 0.0)
+                n = gather_people(
+                    genotypes[row[p]], missing_value[p], trait[p], people, weights, slope[p], step[p], adjusted, mu
+                )
+                # Those whose predictor is small still enter by their cumulants.
+                law = _law_beyond(score[p], sums[p], adjusted[:n], mu[:n], people_held)
+            elif attempt == 2:
+                law = Law(adjusted[:n], mu[:n], np.zeros(N_CUMULANTS), math.inf)
+            if _finish(p, score[p], law, rules, outcomes) != OUT_OF_REACH:
+                break
+
+
+@jit
+def try_exact(
+    p: int,
+    genotypes: NDArray[np.float32],
+    common: float,
+    t: int,
+    people: People,
+    weights: Weights,
+    rules: Rules,
+    outcomes: Outcomes,
+) -> None:
+    """The exact p where few cases, or few controls, carry the rarer allele."""
+    cases, controls, n = 0, 0, 0
+    for i in range(genotypes.shape[0]):
+        if genotypes[i] != common and weights.probability[t, i] > 0.0 and not math.isnan(genotypes[i]):
+            n += 1
+            if abs(genotypes[i] - common) >= 0.5:
+                cases += people.case[t, i]
+                controls += not people.case[t, i]
+                if cases > rules.exact_carriers and controls > rules.exact_carriers:
+                    return
+    if rules.exact_carriers == 0:
+        return
+    copies, mu, case = np.empty(n), np.empty(n), np.empty(n, np.bool_)
+    n = 0
+    for i in range(genotypes.shape[0]):
+        if genotypes[i] != common and weights.probability[t, i] > 0.0 and not math.isnan(genotypes[i]):
+            copies[n] = (genotypes[i] - common) * people.scale[i]
+            mu[n] = weights.probability[t, i]
+            case[n] = people.case[t, i]
+            n += 1
+    finish_exact(p, copies, mu, case, outcomes)
 
 
 @jit

@@ -36,7 +36,7 @@ class BinaryOptions(NamedTuple):
     correction: str = "saddlepoint"  # of small p: "saddlepoint", "firth" or "none"
     p_threshold: float = 0.05  # pairs with a smaller p by the score test are corrected
     min_cases: int = 50  # a trait with fewer cases, or fewer controls, is not tested
-    exact_carriers: int = 4  # up to so many cases among few carriers p comes from their exact distribution
+    exact_carriers: int = 4  # where no more cases, or controls, carry the rarer allele, p is exact; 0: never
 
 
 CORRECTIONS = ("saddlepoint", "firth", "none")
@@ -74,6 +74,8 @@ class Weights(NamedTuple):
     information: NDArray[np.float64]  # (traits, columns, columns) A = XᵀWX
     cubic: NDArray[np.float64]  # (traits, triples) Σ w (1 − 2μ) x x x, j <= k <= l; none with many covariates
     excess: NDArray[np.float64]  # (traits, columns) Xᵀ(y − μ): zero at maximum likelihood
+    leverage: NDArray[np.float64]  # (traits,) largest xᵀ A⁻¹ x of a person
+    total: NDArray[np.float64]  # (traits,) Σ w
 
 
 class BinaryNull(NamedTuple):
@@ -108,7 +110,7 @@ def fit_binary(
     fits = _fit(data, basis, status == Status.OK)
     root, rank = _roots(fits.information)
     notes += _fit_notes(data, status, fits, present - rank, dropped)
-    weights = _weights(data, basis, fits, status == Status.OK)
+    weights = _weights(data, basis, fits, root, status == Status.OK)
     penalised = weights
     if chosen.correction == "firth":
         again = _fit(data, basis, status == Status.OK, fits.coefficients)
@@ -117,7 +119,7 @@ def fit_binary(
             notes.append(
                 TraitNote(int(t), int(status[t]), "the penalised regression on the covariates did not converge")
             )
-        penalised = _weights(data, basis, again, status == Status.OK)
+        penalised = _weights(data, basis, again, _roots(again.information)[0], status == Status.OK)
     scale = data.dosage_scale
     return (
         BinaryNull(
@@ -227,19 +229,28 @@ def _spans_constant(inner: NDArray[np.float64], scale: NDArray[np.float64]) -> b
     return abs(float(constant @ constant) / len(inner) - 1.0) < 1e-9
 
 
-def _weights(data: NullData, basis: NDArray[np.float64], fits: LogisticFits, tested: NDArray[np.bool_]) -> Weights:
+def _weights(
+    data: NullData,
+    basis: NDArray[np.float64],
+    fits: LogisticFits,
+    root: NDArray[np.float64],
+    tested: NDArray[np.bool_],
+) -> Weights:
     """Probabilities, and moments of the covariates; zeros for traits that are not tested."""
     n, c = basis.shape
     n_traits = data.traits.shape[1]
     probability = np.zeros((n_traits, n))
-    excess = np.zeros((n_traits, c))
+    excess, leverage = np.zeros((n_traits, c)), np.zeros(n_traits)
     for t in np.flatnonzero(tested):
         y = data.traits[:, t]
         offset = None if data.offset is None else data.offset[:, [t]]
         fitted = probabilities(basis, fits.coefficients[:, [t]], offset)[:, 0]
         probability[t] = np.where(np.isnan(y), 0.0, fitted)
         excess[t] = basis.T @ np.where(np.isnan(y), 0.0, y - fitted)
-    return Weights(probability, fits.information, _third_moments(basis, probability), excess)
+        whitened = basis @ root[t]
+        leverage[t] = np.einsum("nc,nc->n", whitened, whitened)[~np.isnan(y)].max()
+    total = (probability * (1.0 - probability)).sum(axis=1)
+    return Weights(probability, fits.information, _third_moments(basis, probability), excess, leverage, total)
 
 
 def _third_moments(basis: NDArray[np.float64], probability: NDArray[np.float64]) -> NDArray[np.float64]:

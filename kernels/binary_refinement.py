@@ -62,6 +62,7 @@ class _Pairs(NamedTuple):
     slope: NDArray[np.float64]  # (pairs, columns) what the covariates explain of the predictor
     step: NDArray[np.float64]  # (pairs, columns) of their coefficients, where people are left out
     missing_value: NDArray[np.float64]  # what stands for a missing call; NaN: people are left out
+    common: NDArray[np.float64]  # the predictor of people without the rarer allele
     refit: NDArray[np.bool_]  # so many are left out that one Newton step of the covariates does not do
 
     def some(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> _Pairs:
@@ -71,6 +72,7 @@ class _Pairs(NamedTuple):
             self.slope[chosen],
             self.step[chosen],
             self.missing_value[chosen],
+            self.common[chosen],
             self.refit[chosen],
         )
 
@@ -116,8 +118,9 @@ def refine(
     shape = (len(variant), len(null.people.basis))
     of_set = (variant, null.set_of_trait[trait])
     missing_value = np.full(len(variant), np.nan) if exclude else predictor.mean[of_set]
+    common = common_values(coding, predictor.mean[of_set], shift[variant])
     again = exclude & (predictor.n_missing[of_set] > ONE_STEP * size[null.set_of_trait[trait]] ** 1.5)
-    pairs = _Pairs(variant, trait, np.empty(shape), np.empty(shape), missing_value, again)
+    pairs = _Pairs(variant, trait, np.empty(shape), np.empty(shape), missing_value, common, again)
     adjust_pairs(
         variant,
         trait,
@@ -135,11 +138,15 @@ def refine(
     empty = np.full(len(variant), np.nan)
     outcomes = Outcomes(empty, empty.copy(), empty.copy(), np.zeros(len(variant), np.uint8))
     by_carrier = _held_as_carriers(block, null.shifted)[variant] & ~again
-    for some, treat in ((by_carrier, _refine_carriers), (~by_carrier, _refine_dense)):
-        if some.any():
-            found = outcomes.some(some)
-            treat(block, coding, shift, null, rules, pairs.some(some), found)
-            outcomes.put(some, found)
+    held = by_carrier.copy()
+    if by_carrier.any():
+        found = outcomes.some(by_carrier)
+        by_carrier[by_carrier] = ~_refine_carriers(block, coding, shift, null, rules, pairs.some(by_carrier), found)
+        outcomes.put(np.flatnonzero(held), found)
+    if not by_carrier.all():
+        rest = outcomes.some(~by_carrier)
+        _refine_dense(block, coding, shift, null, rules, pairs.some(~by_carrier), rest)
+        outcomes.put(~by_carrier, rest)
     to = (trait, variant)
     cells[0][to], cells[2][to] = outcomes.beta, outcomes.neg_log10_p
     cells[1][to] = standard_errors(outcomes)
@@ -152,6 +159,12 @@ def standard_errors(outcomes: Outcomes) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         matched = (outcomes.status != codes.OK) & (z >= LEAST_Z) & (outcomes.beta != 0.0)
         return np.where(matched, np.abs(outcomes.beta) / z, 1.0 / np.sqrt(outcomes.information))
+
+
+def common_values(coding: Coding, mean: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shifted predictor of people without the rarer allele, from its mean."""
+    highest = code_values(coding)[2]
+    return np.where(mean + shift > 0.5 * highest, highest, 0.0) - shift
 
 
 def _held_as_carriers(block: GenotypeBlock, shifted: bool) -> NDArray[np.bool_]:
@@ -170,10 +183,12 @@ def _refine_carriers(
     rules: Rules,
     pairs: _Pairs,
     outcomes: Outcomes,
-) -> None:
+) -> NDArray[np.bool_]:
+    """Pairs by the people who carry the rarer allele; those for which everybody must be gone through are returned."""
     copies = code_values(coding)
     copies[3] = np.nan
     slot = block.slot[pairs.variant].astype(np.int64)
+    beyond = np.zeros(len(slot), np.bool_)
     refine_carriers(
         slot,
         pairs.trait,
@@ -191,7 +206,9 @@ def _refine_carriers(
         pairs.step,
         rules,
         outcomes,
+        beyond,
     )
+    return beyond
 
 
 def _refine_dense(
@@ -229,8 +246,8 @@ def _refine_decoded(
     for p in np.flatnonzero(pairs.refit):
         refit(genotypes[row[p]], pairs.trait[p], null.people, null.weights, pairs.slope[p], pairs.step[p])
     score, sums = _summed(genotypes, row, null, null.weights, pairs)
-    corrected = np.zeros(len(row), np.bool_)
-    finish_scores(score, sums, pairs.trait, pairs.slope, null.weights, rules, outcomes, corrected)
+    corrected, squares = np.zeros(len(row), np.bool_), np.empty(len(row))
+    finish_scores(score, sums, pairs.trait, pairs.slope, null.weights, rules, outcomes, squares, corrected)
     again = np.flatnonzero(corrected)
     if not len(again):
         return
@@ -245,12 +262,14 @@ def _refine_decoded(
         row[again],
         few.trait,
         few.missing_value,
+        few.common,
         null.people,
         weights,
         few.slope,
         few.step,
         score,
         sums,
+        squares[again],
         rules,
         some,
     )

@@ -88,7 +88,7 @@ def test_firth_p_is_that_of_the_penalised_likelihood_ratio() -> None:
 def test_few_cases_among_few_carriers_have_the_exact_p() -> None:
     case = unbalanced(3)
     out = case.run(FLOAT64, p_threshold=1.0)
-    exact = np.argwhere(out["status"] == Status.EXACT)
+    exact = [(v, t) for v, t in np.argwhere(out["status"] == Status.EXACT) if v < 8]  # the others are dosages
     assert len(exact) >= 3
     for v, t in exact:
         g = code(case.genotypes[v], Coding.ADDITIVE)
@@ -97,7 +97,7 @@ def test_few_cases_among_few_carriers_have_the_exact_p() -> None:
         carries = own & (minor > 0)
         y, mu = case.traits[carries, t], expected_pair(case, v, t).mu[(minor > 0)[own]]
         copies = minor[carries].astype(int)
-        assert y.sum() <= 4
+        assert min(y.sum(), (1 - y).sum()) <= 4
         total = np.ones(1)
         for copy, chance in zip(copies, mu, strict=True):
             step = np.zeros(copy + 1)
