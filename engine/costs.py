@@ -72,7 +72,9 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         lacking = int(members.sum()) - present
         of_strata.append((of_trait, np.minimum(lacking, present)))
 
-    n_relatives, n_pairs = _relatives(design)
+    # A test that only heeds relatives has a number for each trait.
+    mixed = design.relatedness is not None and find_test(spec.test).needs_relatedness
+    n_relatives, n_pairs = _relatives(design) if mixed else (0, 0)
     cases = _cases(design) if counts_cases(find_test(spec.test)) else np.zeros((1, n_traits), np.int64)
 
     def largest(size: int) -> Batches:
@@ -85,7 +87,7 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
                 modes = max(modes, int(np.minimum(n_of, MODES).sum()))
         traits = min(size, n_traits)
         n_cases = max(int(cases[:, start : start + size].sum(axis=1).max()) for start in range(0, n_traits, size))
-        if design.relatedness is not None:
+        if mixed:
             # While it is made, each pattern has the eigenvectors of its families: two numbers for each pair.
             weights = n_pairs * (modes + 2 * patterns)
             return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives, n_cases)
@@ -108,8 +110,7 @@ def _cases(design: Design) -> NDArray[np.int64]:
 
 def _relatives(design: Design) -> tuple[int, int]:
     """People in families, and pairs within families, each person with itself among them."""
-    if design.relatedness is None:
-        return 0, 0
+    assert design.relatedness is not None
     family = family_numbers(design.relatedness)
     size = np.bincount(family)
     counted = (size[family] > 1) | (design.relatedness.diagonal != 1.0)
@@ -133,7 +134,7 @@ def shared_memory(
     # Values of the traits while null models are made; with offsets these too, and the differences.
     of_traits = batches.traits * (1 if design.offsets is None else 3)
     fitting = n * 8 * (of_traits + 4 * design.covariates.shape[1] + 4 * min(batches.traits, 16))
-    if design.relatedness is not None:
+    if batches.modes:
         # Bases and scores of all patterns, before they are in the panel.
         fitting += n * 8 * (batches.patterns * design.covariates.shape[1] + 2 * batches.traits)
     nulls = held * null_bytes(n, batches)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from allscan.kernels.relatedness import Relatedness
 
-PAIRS_AT_ONCE = 1 << 16
+PAIRS_AT_ONCE = 1 << 14
 """Bounds the memory of their products."""
 
 

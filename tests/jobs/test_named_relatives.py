@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from allscan.engine.null_model_files import FOLDER, NullModelFiles
+from allscan.engine.plan import plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.errors import InputError, JobError
 from allscan.jobs.check import check_job
@@ -135,6 +136,18 @@ def test_workers_and_resumption_change_no_bit(cohort: Cohort) -> None:
         json.loads((cohort.folder / run / "provenance.json").read_text())["trait_notes"] for run in ("one", "stopped")
     ]
     assert notes[0] == notes[1]
+
+
+def test_a_test_that_only_heeds_relatives_takes_no_more_memory(cohort: Cohort) -> None:
+    write_relatives(cohort)
+    draw(cohort)
+    checked = [
+        check_job(Job.from_yaml(cohort.job(f"{name}.yaml", null_model=section)))
+        for name, section in (("named", DRAWN), ("not", {"load": "earlier"}))
+    ]
+    plans = [plan_scan(job.store, job.design, job.spec, workers=1, memory_bytes=2 << 30) for job in checked]
+    assert plans[0].shared_memory_bytes == plans[1].shared_memory_bytes
+    assert plans[0].task_memory_bytes == plans[1].task_memory_bytes
 
 
 @pytest.mark.parametrize(
