@@ -12,6 +12,8 @@ WHOLE_GENOME = "whole_genome"
 SPARSE_GRM = "sparse_grm"
 MIXED = "mixed"
 """The test that goes with a sparse relationship matrix."""
+AVERAGE = "average"
+"""Its option ``variance``, as it goes with predictions: the cost of a variant is then that of linear regression."""
 
 
 class MarkersSection(Section):

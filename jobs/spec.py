@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
-from allscan.jobs.null_model_spec import MIXED, SPARSE_GRM, NullModelSection, null_model_of
+from allscan.jobs.null_model_spec import AVERAGE, MIXED, SPARSE_GRM, WHOLE_GENOME, NullModelSection, null_model_of
 from allscan.jobs.runtime_spec import RuntimeSection
 from allscan.jobs.spec_types import FilePath, Section, Text
 
@@ -354,7 +354,8 @@ class JobSpec(Section):
         default=MethodSection(),
         description=(
             "Association test: its name, or a section with `name` and `options`. The default is `logistic` for binary "
-            "traits, and `mixed` with `null_model: {method: sparse_grm}`."
+            "traits; for quantitative ones `linear`, `mixed` with `null_model: {method: sparse_grm}`, and `mixed` with "
+            "its option `variance: average` with `null_model: {method: whole_genome, relatedness: FILE}`."
         ),
     )
     chromosome_x: ChromosomeXSection = Field(default=ChromosomeXSection(), description="How chromosome X is tested.")
@@ -368,8 +369,14 @@ class JobSpec(Section):
         """The test that goes with the job's traits and relatives, where it names none."""
         if "name" in self.test.model_fields_set:
             return self
-        relatives = self.null_model is not None and self.null_model.method == SPARSE_GRM
-        name = MIXED if relatives else DEFAULT_TESTS[self.traits.kind]
+        update: dict[str, Any] = {"name": DEFAULT_TESTS[self.traits.kind]}
+        section = self.null_model
+        # Cases and two predictors are not for the mixed model.
+        possible = self.traits.kind == "quantitative" and self.model != "genotypic"
+        if section is not None and section.method == SPARSE_GRM:
+            update["name"] = MIXED
+        elif possible and section is not None and section.method == WHOLE_GENOME and section.relatedness is not None:
+            update = {"name": MIXED, "options": {"variance": AVERAGE, **self.test.options}}
         # The section is frozen for everybody else.
-        object.__setattr__(self, "test", self.test.model_copy(update={"name": name}))
+        object.__setattr__(self, "test", self.test.model_copy(update=update))
         return self

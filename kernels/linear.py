@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from allscan.kernels.counts import GenotypeCounts
 
 
-def fit_null(
-    data: NullData, options: ScanOptions, _own: Mapping[str, Any]
-) -> tuple[SharedNull | GeneralNull, tuple[TraitNote, ...]]:
+LinearNull = SharedNull | GeneralNull
+
+
+def fit_null(data: NullData, options: ScanOptions, _own: Mapping[str, Any]) -> tuple[LinearNull, tuple[TraitNote, ...]]:
     """Project the traits, less their offsets, off the covariates, pattern by pattern.
 
     Where relatives are named, variances are multiplied by what they make of them
@@ -39,7 +40,7 @@ def fit_null(
 def score_block(
     block: GenotypeBlock,
     counts: GenotypeCounts,
-    null: SharedNull | GeneralNull,
+    null: LinearNull,
     options: ScanOptions,
     out: Mapping[str, NDArray[Any]],
 ) -> None:

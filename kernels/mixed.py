@@ -29,6 +29,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from allscan.errors import InputError
+from allscan.kernels import linear
 from allscan.kernels import status_codes as codes
 from allscan.kernels.association import (
     AssociationTest,
@@ -43,7 +44,6 @@ from allscan.kernels.association import (
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.jit import jit
-from allscan.kernels.linear import columns as linear_columns
 from allscan.kernels.linear_common import COLLINEAR, MONOMORPHIC, finish_one, trait_notes
 from allscan.kernels.linear_shared import CODINGS, predictor_moments
 from allscan.kernels.modes import Modes, modes_of
@@ -52,6 +52,7 @@ from allscan.kernels.products import genotype_products, missing_products, shifts
 from allscan.kernels.relatedness import Families, Relatedness, families_of
 from allscan.kernels.relatives import Relatives, lay_out, quadratic_forms
 from allscan.kernels.reml import HIGHEST, Bound, VarianceComponents, estimate, generalised_fit, rotate
+from allscan.kernels.variance_factor import expected_variance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
 
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.counts import GenotypeCounts
+
+
+EXACT, AVERAGE = "exact", "average"
+"""The option ``variance``: ``gᵀPg`` of every variant, or what it is on average where relatives share genotypes."""
 
 
 class MixedGroup(NamedTuple):
@@ -89,6 +94,14 @@ class MixedNull(NamedTuple):
     components: VarianceComponents
 
 
+class AverageNull(NamedTuple):
+    """Null models of a batch of traits whose variances are those of an average variant."""
+
+    working: linear.LinearNull  # linear regression of P y, in the unit of the trait
+    untested: NDArray[np.int64]  # (untested,) traits
+    status: NDArray[np.uint8]  # (untested,)
+
+
 class _SetFit(NamedTuple):
     """Null models of the traits with one pattern of samples."""
 
@@ -100,17 +113,20 @@ class _SetFit(NamedTuple):
     scores: NDArray[np.float64]  # (samples, traits) P y
     root: NDArray[np.float64]
     rest: NDArray[np.float64]
+    share: NDArray[np.float64]  # (traits,) tr(P K) of each over tr(M K): what is left of a genotype's variance
     status: NDArray[np.uint8]
     notes: list[TraitNote]
 
 
-def fit_null(data: NullData, options: ScanOptions, own: Mapping[str, Any]) -> tuple[MixedNull, tuple[TraitNote, ...]]:
+def fit_null(
+    data: NullData, options: ScanOptions, own: Mapping[str, Any]
+) -> tuple[MixedNull | AverageNull, tuple[TraitNote, ...]]:
     """Estimate each trait's variance components in its own samples, less its offset, and prepare the products.
 
     Raises
     ------
     InputError
-        Without relatedness, or for a heritability that is none.
+        Without relatedness, or for a heritability or a variance that is none.
     """
     data, relatedness = data.less_offset(), data.relatedness
     if relatedness is None:
@@ -118,6 +134,10 @@ def fit_null(data: NullData, options: ScanOptions, own: Mapping[str, Any]) -> tu
     given = own.get("heritability")
     if given is not None and not 0.0 <= given < 1.0:
         raise InputError(f"heritability is {given}", fix="give a number from 0 to below 1, or leave it to be estimated")
+    if own.get("variance", EXACT) not in (EXACT, AVERAGE):
+        raise InputError(f"variance is {own['variance']!r}", fix=f"write {EXACT} or {AVERAGE}")
+    if own.get("variance") == AVERAGE and options.model == Model.ADDITIVE:
+        return _fit_average(data, relatedness, options, given)
     n, n_traits = data.traits.shape
     everybody = np.atleast_1d(data.member.any(axis=0))
     counted = data.dosage_scale[everybody]
@@ -151,6 +171,28 @@ def fit_null(data: NullData, options: ScanOptions, own: Mapping[str, Any]) -> tu
     notes.sort(key=lambda note: note.trait)
     null = MixedNull(panel, tuple(groups), relatives, weights, data.member, common, shiftable, components)
     return null, tuple(notes)
+
+
+def _fit_average(
+    data: NullData, relatedness: Relatedness, options: ScanOptions, given: float | None
+) -> tuple[AverageNull, tuple[TraitNote, ...]]:
+    """Linear regression of ``P y / share``: its estimates are those of an average variant's ``gᵀPg``.
+
+    The variance of ``gᵀPy`` is that among relatives (:mod:`allscan.kernels.variance_factor`).
+    """
+    working = np.full(data.traits.shape, np.nan)
+    components = VarianceComponents.unknown(data.traits.shape[1])
+    status = np.zeros(data.traits.shape[1], np.uint8)
+    notes: list[TraitNote] = []
+    for s, member in enumerate(data.member):
+        fit = _fit_set(data, relatedness, s, given, components)
+        working[np.ix_(member, fit.traits)] = fit.scores[member] / fit.share
+        status[fit.traits] = fit.status
+        notes += fit.notes
+    null, _ = linear.fit_null(data._replace(traits=working), options, {})
+    untested = np.flatnonzero(status != Status.OK)
+    notes.sort(key=lambda note: note.trait)
+    return AverageNull(null, untested, status[untested]), tuple(notes)
 
 
 def _notes_of_options(options: ScanOptions, n_traits: int) -> list[TraitNote]:
@@ -203,17 +245,21 @@ def _fit_set(
     heritability[usable] = np.nan_to_num(found.heritability)
     scores, rest = np.zeros((len(member), len(traits))), np.ones(len(traits))
     root = np.zeros((len(traits), rank, rank))
+    share, whole = np.ones(len(traits)), expected_variance(relatedness, member, basis) * (size - rank)
+    eigenvalues, unrelated = 1.0 + rotated.excess, families.unrelated
     for index, k in enumerate(usable):
         fit = generalised_fit(rotated.trait(index), heritability[k])
         beta = fit.coefficients[:, 0]
         weighed = (rotated.y[:, index] - rotated.x @ beta) / (1.0 + heritability[k] * rotated.excess)
         scores[families.samples, k] = families.from_eigenvectors(weighed[:, None])[:, 0]
-        unrelated = families.unrelated
         scores[unrelated, k] = residuals[unrelated, k] - basis[unrelated] @ beta
         rest[k] = fit.rest[0]
         root[k] = solve_triangular(fit.factor, np.eye(rank), lower=True, trans="T")
+        variances = 1.0 + heritability[k] * rotated.excess
+        of_families = eigenvalues / variances - eigenvalues * (((rotated.x @ root[k]).T / variances) ** 2).sum(axis=0)
+        share[k] = (of_families.sum() + len(unrelated) - ((basis[unrelated] @ root[k]) ** 2).sum()) / whole
     modes = modes_of(families.values, heritability)
-    return _SetFit(traits, size, families, basis, modes, scores, root, rest, status, notes)
+    return _SetFit(traits, size, families, basis, modes, scores, root, rest, share, status, notes)
 
 
 _SAYS = {
@@ -296,12 +342,18 @@ def _finish(
 def score_block(
     block: GenotypeBlock,
     counts: GenotypeCounts,
-    null: MixedNull,
+    null: MixedNull | AverageNull,
     options: ScanOptions,
     out: Mapping[str, NDArray[Any]],
 ) -> None:
     """Test every variant of a block against every trait of the null model."""
     names = ("beta", "standard_error", "neg_log10_p")
+    if isinstance(null, AverageNull):
+        linear.score_block(block, counts, null.working, options, out)
+        for name in names:
+            out[name][:, null.untested] = np.nan
+        out["status"][:, null.untested] = null.status
+        return
     if options.model == Model.GENOTYPIC:
         for name in names:
             out[name][...] = np.nan
@@ -349,7 +401,7 @@ def score_block(
 
 def columns(options: ScanOptions) -> tuple[OutputColumn, ...]:
     """Output columns."""
-    return linear_columns(options._replace(model=min(options.model, int(Model.RECESSIVE))))
+    return linear.columns(options._replace(model=min(options.model, int(Model.RECESSIVE))))
 
 
 MIXED = AssociationTest(
@@ -360,7 +412,7 @@ MIXED = AssociationTest(
     columns=columns,
     fit_null=fit_null,
     score_block=score_block,
-    options={"heritability": None},
+    options={"heritability": None, "variance": EXACT},
     uses_offset=True,
     uses_relatedness=True,
     needs_relatedness=True,

@@ -87,8 +87,8 @@ def test_variances_are_those_among_relatives(cohort: Cohort, allscan_cli: Comman
 def test_a_fitted_model_keeps_relatives_together(cohort: Cohort, allscan_cli: CommandLine) -> None:
     make_alike(cohort)
     write_relatives(cohort)
-    for name, test in (("linear", "linear"), ("mixed", "mixed")):
-        run_job(Job.from_yaml(cohort.job(f"{name}.yaml", null_model=WHOLE, test=test, output=name)))
+    for test in ("linear", "mixed"):
+        run_job(Job.from_yaml(cohort.job(f"{test}.yaml", null_model=WHOLE, test=test, output=test)))
     model = NullModelFiles(cohort.folder / "linear" / FOLDER)
     assert model.settings["families_together"]
     assert model.model_digest == NullModelFiles(cohort.folder / "mixed" / FOLDER).model_digest
@@ -113,6 +113,27 @@ def test_a_fitted_model_keeps_relatives_together(cohort: Cohort, allscan_cli: Co
     refused = allscan_cli("null-model", "export", cohort.folder / "linear", "--out", cohort.folder / "step1")
     assert refused.exit_code == 2
     assert "fit one without `relatedness`" in refused.output
+
+
+def test_the_test_that_goes_with_named_relatives(cohort: Cohort) -> None:
+    """The mixed model, with variances of an average variant; close to those of each variant, and as exact effects."""
+    make_alike(cohort)
+    write_relatives(cohort)
+    job = Job.from_yaml(cohort.job(null_model=WHOLE))
+    assert (job.spec.test.name, dict(job.spec.test.options)) == ("mixed", {"variance": "average"})
+    job.run()
+    run_job(Job.from_yaml(cohort.job("each.yaml", null_model=WHOLE, test="mixed", output="each")))
+    for trait in ("height", "ldl"):
+        found, exact = (table(cohort.folder / run, trait) for run in ("run", "each"))
+        here = (found["status"] == 0) & (exact["status"] == 0) & np.isin(found["contig"], ["21", "22"])
+        assert here.sum() > 50
+        ratio = (found["standard_error"] / exact["standard_error"])[here]
+        assert 0.9 < np.median(ratio) < 1.1
+        assert np.corrcoef(found["beta"][here], exact["beta"][here])[0, 1] > 0.98
+    given = Job.from_yaml(cohort.job("given.yaml", null_model=WHOLE, test={"options": {"heritability": 0.3}}))
+    assert dict(given.spec.test.options) == {"variance": "average", "heritability": 0.3}
+    two = Job.from_yaml(cohort.job("two.yaml", null_model=WHOLE, model="genotypic"))
+    assert two.spec.test.name == "linear"
 
 
 def test_workers_and_resumption_change_no_bit(cohort: Cohort) -> None:

@@ -240,7 +240,7 @@ def test_options_of_the_test_stay(cohort: Cohort) -> None:
     write_relatives(cohort)
     job = Job.from_yaml(cohort.job(null_model=SECTION, test={"options": {"heritability": 0.3}}))
     spec = check_job(job).spec
-    assert (spec.test, dict(spec.test_options)) == ("mixed", {"heritability": 0.3})
+    assert (spec.test, dict(spec.test_options)) == ("mixed", {"heritability": 0.3, "variance": "exact"})
 
 
 def test_memory_of_relatives_is_planned(cohort: Cohort) -> None:

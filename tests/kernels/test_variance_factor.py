@@ -3,13 +3,17 @@ passed down."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from allscan.errors import InputError
 from allscan.kernels import testing
 from allscan.kernels.association import Missing, Model, Precision, ScanOptions, Status
 from allscan.kernels.linear import LINEAR
+from allscan.kernels.mixed import MIXED, MixedNull
 from allscan.kernels.relatedness import Relatedness, make_relatedness, no_relatives
 from benchmarks.science import relatives
 from tests import naive
@@ -113,3 +117,57 @@ def test_null_variants_are_calibrated_whatever_relatives_share() -> None:
         square = (found["beta"] / found["standard_error"]) ** 2
         assert 0.75 < np.nanmean(square[:, :10]) < 1.02
         assert np.nanmean(square[:, 10:]) < 0.95
+
+
+def test_an_average_variant_of_the_mixed_model() -> None:
+    """Regression of ``P y`` over the share of a genotype's variance that ``P`` leaves on average, by whole matrices."""
+    dosage, traits, covariates, related = people(6)
+    h2 = 0.6
+    own = {"heritability": h2, "variance": "average"}
+    for precision in (Precision.FLOAT64, Precision.FLOAT32):
+        options = ScanOptions(precision=precision)
+        form = (lambda data, options: MIXED.fit_null(data, options, own), MIXED.score_block)
+        found = run(dosage, traits, covariates, options, form=form, relatedness=related)
+        relationship = matrix(related)
+        for t in range(traits.shape[1]):
+            rows = ~np.isnan(traits[:, t])
+            c, k = covariates[rows], relationship[np.ix_(rows, rows)]
+            inverse = np.linalg.inv(h2 * k + (1 - h2) * np.eye(len(k)))
+            p = inverse - inverse @ c @ np.linalg.pinv(c.T @ inverse @ c) @ c.T @ inverse
+            maker = np.eye(len(c)) - c @ np.linalg.pinv(c)
+            working = np.full(len(traits), np.nan)
+            working[rows] = p @ traits[rows, t] * (np.trace(maker @ k) / np.trace(p @ k))
+            expected = naive.linear(dosage[0], working, covariates, relationship=relationship)
+            assert expected is not None
+            rtol = 1e-8 if precision == Precision.FLOAT64 else 1e-4
+            np.testing.assert_allclose(found["beta"][0, t], expected.beta[0], rtol=rtol)
+            np.testing.assert_allclose(found["standard_error"][0, t], expected.standard_error[0], rtol=rtol)
+            np.testing.assert_allclose(found["neg_log10_p"][0, t], expected.neg_log10_p, rtol=rtol)
+
+
+def test_the_average_form_conforms() -> None:
+    test = replace(MIXED, options={"heritability": None, "variance": "average"})
+    testing.check_association_test(test, models=(Model.ADDITIVE,))
+
+
+def test_other_models_have_exact_variances() -> None:
+    _, traits, covariates, related = people(7)
+    data = null_data(traits, covariates, None, related)
+    for model in (Model.DOMINANT, Model.RECESSIVE):
+        null, _ = MIXED.fit_null(data, ScanOptions(model), {"heritability": None, "variance": "average"})
+        assert isinstance(null, MixedNull)
+
+
+def test_traits_that_the_average_form_cannot_do() -> None:
+    dosage, traits, covariates, related = people(8)
+    traits[:, 1] = np.where(np.isnan(traits[:, 1]), np.nan, covariates[:, 1])
+    form = (
+        lambda data, options: MIXED.fit_null(data, options, {"heritability": None, "variance": "average"}),
+        MIXED.score_block,
+    )
+    found = run(dosage, traits, covariates, form=form, relatedness=related)
+    assert (found["status"][:, 1] == Status.TRAIT_CONSTANT).all()
+    assert np.isnan(found["beta"][:, 1]).all()
+    assert (found["status"][:, 0] == Status.OK).all()
+    with pytest.raises(InputError, match="write exact or average"):
+        MIXED.fit_null(null_data(traits, covariates, None, related), ScanOptions(), {"variance": "neither"})
