@@ -69,8 +69,8 @@ def relatives_lines(relatives: RelatednessModel | None) -> list[str]:
     if relatives is not None:
         return relatives.lines()
     return [
-        "relatives are not accounted for (`relatedness` names them): among many close ones, p is too large and effects "
-        "are too small"
+        "relatives are not accounted for: among many close ones p is too large and effects are too small "
+        "(for quantitative traits, `relatedness` names them)"
     ]
 
 
