@@ -11,6 +11,8 @@ from allscan.engine.association_tests import find_test
 from allscan.engine.columns import counts_cases, cube_columns
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
+from allscan.kernels.binary import LEAST_VARIANTS, PRODUCT_BYTES
+from allscan.kernels.binary_null import single_precision
 from allscan.kernels.block import take
 from allscan.kernels.case_counts import case_set_bytes
 from allscan.kernels.missingness import trait_patterns
@@ -52,7 +54,8 @@ class Batches(NamedTuple):
     modes: int = 0  # matrices of relatives, over all patterns
     weights: int = 0  # numbers that belong to pairs of relatives, over all patterns
     relatives: int = 0  # people who have any
-    cases: int = 0  # over all traits, where they are counted
+    cases: int | None = None  # over all traits, of a test of binary traits
+    single: bool = False  # whether the panel of such a test is in float32; that of another is held in both precisions
 
 
 def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
@@ -72,10 +75,13 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         lacking = int(members.sum()) - present
         of_strata.append((of_trait, np.minimum(lacking, present)))
 
+    test = find_test(spec.test)
     # A test that only heeds relatives has a number for each trait.
-    mixed = design.relatedness is not None and find_test(spec.test).needs_relatedness
+    mixed = design.relatedness is not None and test.needs_relatedness
     n_relatives, n_pairs = _relatives(design) if mixed else (0, 0)
-    cases = _cases(design) if counts_cases(find_test(spec.test)) else np.zeros((1, n_traits), np.int64)
+    cases = _cases(design) if counts_cases(test) else None
+    fewest = min(int(design.members(g).sum()) for g in range(len(design.strata)))
+    single = single_precision(spec.options, fewest)
 
     def largest(size: int) -> Batches:
         patterns = listed = modes = 0
@@ -86,13 +92,16 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
                 listed = max(listed, int(few[used].sum()))
                 modes = max(modes, int(np.minimum(n_of, MODES).sum()))
         traits = min(size, n_traits)
-        n_cases = max(int(cases[:, start : start + size].sum(axis=1).max()) for start in range(0, n_traits, size))
+        if cases is not None:
+            most = max(int(cases[:, start : start + size].sum(axis=1).max()) for start in range(0, n_traits, size))
+            # Of each trait the residuals, the weights, and the covariates times the weights.
+            return Batches(traits, traits * (2 + n_covariates), patterns, 0, cases=most, single=single)
         if mixed:
             # While it is made, each pattern has the eigenvectors of its families: two numbers for each pair.
             weights = n_pairs * (modes + 2 * patterns)
-            return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives, n_cases)
+            return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives)
         columns = (patterns if general else 1) * n_covariates + traits
-        return Batches(traits, columns, patterns, 0 if general else listed, cases=n_cases)
+        return Batches(traits, columns, patterns, 0 if general else listed)
 
     size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
@@ -120,10 +129,14 @@ def _relatives(design: Design) -> tuple[int, int]:
 
 def null_bytes(n_samples: int, batches: Batches) -> int:
     """Bytes of the null models of a batch, for one chromosome class (and chromosome)."""
+    members = batches.patterns * n_samples
+    if batches.cases is not None:
+        panel = panel_bytes(n_samples, batches.columns, np.float32 if batches.single else np.float64)
+        # Fitted probabilities by two likelihoods, cases; and these as sets, of everybody and of males.
+        of_traits = n_samples * batches.traits * (2 * 8 + 1)
+        return panel + members + of_traits + 2 * case_set_bytes(n_samples, batches.traits, batches.cases)
     panels = panel_bytes(n_samples, batches.columns, np.float32) + panel_bytes(n_samples, batches.columns, np.float64)
-    # Of cases, those of everybody and those of males.
-    of_cases = 2 * case_set_bytes(n_samples, batches.traits, batches.cases) if batches.cases else 0
-    return panels + batches.patterns * n_samples + (batches.listed + batches.weights) * 8 + of_cases
+    return panels + members + (batches.listed + batches.weights) * 8
 
 
 def shared_memory(
@@ -154,14 +167,17 @@ def task_memory(store: GenotypeStore, design: Design, spec: ScanSpec, batches: B
     # missing ones, whole and by encoding; the same for the patterns; its cells. Then the results of the whole run of
     # variants, as numbers and as encoded files.
     of_genotypes = 3 * dense * row_bytes(store.n_samples)
-    of_products = block * (batches.columns + lanes) * 8 * (2 * predictors + 2)
+    multiplied = block
+    if batches.cases is not None:
+        multiplied = min(block, max(LEAST_VARIANTS, PRODUCT_BYTES // (8 * batches.columns)))
+    of_products = multiplied * (batches.columns + lanes) * 8 * (2 * predictors + 2)
     of_patterns = batches.patterns * block * (basis * 8 * 4 + 64) if batches.patterns > 1 else 0
     # Three sums over pairs for each mode, and those of a pattern; a tile's calls, and as numbers those of relatives.
     of_relatives = block * 3 * (batches.modes + batches.traits) * 8
     if batches.relatives:
         of_relatives += TILE_VARIANTS * (store.n_samples + 16 * batches.relatives)
     # What cases carry is counted twice on X, and then taken off what everybody does.
-    of_cells = block * batches.traits * (cell_bytes + (96 if batches.cases else 0))
+    of_cells = block * batches.traits * (cell_bytes + (0 if batches.cases is None else 96))
     of_results = variants * batches.traits * cell_bytes * 2
     return int(1.25 * (of_genotypes + of_products + of_patterns + of_relatives + of_cells + of_results)) + (32 << 20)
 

@@ -38,6 +38,8 @@ MAX_TASK_VARIANTS = 16384
 MIN_TASKS = 8
 RESULT_BYTES = 19
 """Of a variant and trait in the cube: measured, 12 where all traits have the same samples, 18 where none have."""
+CASE_BYTES = 9
+"""What cases and controls add to it: measured, 8.3 where every trait has other cases."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
         shared_memory_bytes=shared,
         workers=workers,
         expected_seconds=core_seconds(store, batches, n_variants, repeats, cells) / workers,
-        output_bytes=cells * RESULT_BYTES + n_variants * 30,
+        output_bytes=cells * (RESULT_BYTES + (0 if batches.cases is None else CASE_BYTES)) + n_variants * 30,
         rows=rows,
         groups=groups,
     )

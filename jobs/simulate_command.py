@@ -48,6 +48,8 @@ class SimulateCommand(Command):
 
 def _option(field: Field[Any]) -> click.Option:
     """One option, its type told by its default."""
+    from allscan.engine.simulation.options import SimulationOptions
+
     name = f"--{field.name.replace('_', '-')}"
     text = str(field.metadata["help"])
     text = f"{text[:1].upper()}{text[1:]}."
@@ -55,6 +57,9 @@ def _option(field: Field[Any]) -> click.Option:
     if field.name == "groups":
         defaults = ",".join(f"{group}={share:g}" for group, share in field.default_factory().items())  # type: ignore[operator]
         return click.Option([name], metavar="GROUP=SHARE,…", help=text, default=defaults, show_default=True)
+    if field.name == "prevalence":
+        shares = ",".join(f"{share:g}" for share in SimulationOptions().prevalence)
+        return click.Option([name], metavar="SHARE,…", help=text, default=shares, show_default=True)
     if field.name in NAME_LISTS:
         shown = ",".join(str(part) for part in default) if isinstance(default, tuple) else None
         return click.Option([name], metavar="NAME,…", help=text, default=shown, show_default=shown is not None)
@@ -66,11 +71,12 @@ def _option(field: Field[Any]) -> click.Option:
 
 
 def _simulate(out: Path, workers: int | None, overwrite: bool, **given: Any) -> None:
-    from allscan.engine.simulation.options import SimulationOptions, parse_groups
+    from allscan.engine.simulation.options import SimulationOptions, parse_groups, parse_shares
     from allscan.jobs import api
     from allscan.jobs.progress import Progress
 
     given["groups"] = parse_groups(given["groups"])
+    given["prevalence"] = parse_shares(given["prevalence"])
     for name in NAME_LISTS:
         given[name] = tuple(part.strip() for part in given[name].split(",")) if given[name] else None
     with Progress("simulate", "variants") as progress:
@@ -85,5 +91,7 @@ def _simulate(out: Path, workers: int | None, overwrite: bool, **given: Any) -> 
     click.echo(f"{report.n_samples:,} people ({groups}), {report.n_variants:,} variants, {len(report.traits)} traits")
     click.echo(f"genotypes   {report.genotypes}")
     click.echo(f"job         {report.job}")
+    if report.binary_job is not None:
+        click.echo(f"            {report.binary_job}")
     store = report.folder / "genotypes.zarr"
     click.echo(f"next        allscan ingest {report.genotypes} {store} && allscan run {report.job}")

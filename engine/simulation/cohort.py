@@ -23,6 +23,8 @@ from allscan.engine.simulation.pedigree import draw_pedigree
 from allscan.engine.simulation.regions import RegionTask, simulate_region
 from allscan.engine.simulation.summary import AncestryShares, CohortSummary, write_record
 from allscan.engine.simulation.tables import (
+    write_binary_job,
+    write_binary_truth,
     write_covariates,
     write_job,
     write_samples,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 RECORD = "simulation.json"
 TABLES = ("traits.tsv", "covariates.tsv", "truth.tsv", "samples.tsv", "job.yaml", RECORD)
+BINARY_TABLES = ("binary_traits.tsv", "binary_truth.tsv", "binary_job.yaml")
 
 _COMPONENT_VARIANTS = 5000
 _WAITING_PER_WORKER = 1  # regions that are finished and wait to be written, beside those being made
@@ -75,6 +78,7 @@ class SimulationReport:
     n_unrelated: int
     traits: tuple[str, ...]
     heritability: tuple[float, ...]  # (traits,) as it came out
+    binary_job: Path | None  # of the binary traits, where there are some
     rare_share: float  # variants whose minor allele count is at most 0.1 % of the number of samples
     f_st: dict[str, float]  # "EUR-AFR": Hudson's, over autosomal variants
     elapsed_seconds: float
@@ -195,16 +199,21 @@ def _simulate_into(
         pedigree.sex[pedigree.member],
     )
     report_stage("tables")
-    write_traits(folder / "traits.tsv", pedigree, options.names, traits)
+    write_traits(folder / "traits.tsv", pedigree, options.names, traits.values[:, : options.traits])
     write_covariates(folder / "covariates.tsv", pedigree, components)
     write_samples(folder / "samples.tsv", pedigree, ancestry.of_members())
-    write_truth(folder / "truth.tsv", options.names, traits)
+    write_truth(folder / "truth.tsv", options, traits)
     write_job(folder / "job.yaml", options)
+    if options.binary_traits:
+        binary = traits.values[:, options.traits :]
+        write_traits(folder / "binary_traits.tsv", pedigree, options.binary_names, binary)
+        write_binary_truth(folder / "binary_truth.tsv", options, traits)
+        write_binary_job(folder / "binary_job.yaml", options)
 
     names = [name for kind in options.formats for name in FILES[kind]]
     report = SimulationReport(
         folder=folder,
-        files=tuple(folder / name for name in (*names, *TABLES)),
+        files=tuple(folder / name for name in (*names, *TABLES, *(BINARY_TABLES if options.binary_traits else ()))),
         genotypes=folder / names[0],
         job=folder / "job.yaml",
         n_samples=pedigree.n_samples,
@@ -213,7 +222,8 @@ def _simulate_into(
         group_counts=summary.group_counts(),
         n_families=int(pedigree.family.max(initial=0)),
         n_unrelated=len(pedigree.unrelated_members()),
-        traits=options.names,
+        traits=(*options.names, *options.binary_names),
+        binary_job=folder / "binary_job.yaml" if options.binary_traits else None,
         heritability=tuple(float(value) for value in traits.heritability),
         rare_share=summary.rare_share(),
         f_st=summary.f_st(),
@@ -370,5 +380,6 @@ def _moved(report: SimulationReport, out: Path, seconds: float) -> SimulationRep
         files=tuple(out / path.name for path in report.files),
         genotypes=out / report.genotypes.name,
         job=out / report.job.name,
+        binary_job=None if report.binary_job is None else out / report.binary_job.name,
         elapsed_seconds=seconds,
     )

@@ -46,6 +46,10 @@ class SimulationOptions:
     )
     traits: int = _option(6, "quantitative traits")
     trait_names: tuple[str, ...] | None = _option(None, "names of the traits; without: trait_1, trait_2 and so on")
+    binary_traits: int = _option(0, "binary traits beside them, disease_1 and so on: cases by liability threshold")
+    prevalence: tuple[float, ...] = _option(
+        (0.1,), "share of cases of each binary trait, such as 0.3,0.01; used again from the start after the last"
+    )
     seed: int = _option(1, "the same seed and options give the same files on any number of cores")
     spectrum: Literal["array", "wgs"] = _option(
         "array",
@@ -92,6 +96,20 @@ class SimulationOptions:
         if self.trait_names is not None:
             return self.trait_names
         return tuple(f"trait_{number + 1}" for number in range(self.traits))
+
+    @property
+    def binary_names(self) -> tuple[str, ...]:
+        """Names of the binary traits."""
+        return tuple(f"disease_{number + 1}" for number in range(self.binary_traits))
+
+    @property
+    def n_drawn(self) -> int:
+        """Traits that are drawn: quantitative ones, then the liabilities of binary ones."""
+        return self.traits + self.binary_traits
+
+    def prevalence_of(self, binary_trait: int) -> float:
+        """Share of cases of one of the binary traits."""
+        return self.prevalence[binary_trait % len(self.prevalence)]
 
     @property
     def haplotype_limit(self) -> int:
@@ -142,6 +160,22 @@ def parse_groups(text: str) -> dict[str, float]:
     return {label: share / total for label, share in groups.items()}
 
 
+def parse_shares(text: str) -> tuple[float, ...]:
+    """Read ``0.3,0.01``.
+
+    Raises
+    ------
+    InputError
+        If the text is not numbers with commas between them.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{text!r} is not a list of shares", where="--prevalence", fix="write numbers with commas: 0.3,0.01"
+        ) from None
+
+
 def _refuse(name: str, value: object, rule: str) -> InputError:
     return InputError(f"{name} is {value}", where="options of the simulation", fix=f"{name} must be {rule}")
 
@@ -153,6 +187,8 @@ def _check_counts(options: SimulationOptions) -> None:
         value = getattr(options, name)
         if value < minimum:
             raise _refuse(name, value, f"at least {minimum}")
+    if options.binary_traits < 0:
+        raise _refuse("binary_traits", options.binary_traits, "at least 0")
     if options.components > 20:
         raise _refuse("components", options.components, "at most 20")
     if options.founder_haplotypes is not None and options.founder_haplotypes < 100:
@@ -182,6 +218,9 @@ def _check_shares(options: SimulationOptions) -> None:
         value = getattr(options, name)
         if not low <= value <= high:
             raise _refuse(name, value, f"between {low:g} and {high:g}")
+    for share in options.prevalence or (0.0,):
+        if not 1 <= round(share * options.samples) < options.samples:
+            raise _refuse("prevalence", f"{share:g}", "such that there are cases and controls among the samples")
     large = options.large_effects * options.large_effect_variance
     if options.heritability > 0 and large >= options.heritability:
         raise InputError(

@@ -107,11 +107,16 @@ def write_record(
     missing = np.isnan(traits.values).mean(axis=0)
     large = [line.trait for line in traits.truth if line.kind == "large"]
     small = [line.trait for line in traits.truth if line.kind == "polygenic"]
-    n_traits = len(options.names)
+    names = (*options.names, *options.binary_names)
+    given = {**asdict(options), "groups": dict(options.groups)}
+    if not options.binary_traits:
+        for name in ("binary_traits", "prevalence"):
+            del given[name]
+    n_traits = len(names)
     n_large = np.bincount(np.array(large, dtype=np.int64), minlength=n_traits)
     n_small = np.bincount(np.array(small, dtype=np.int64), minlength=n_traits)
     record = {
-        "options": {**asdict(options), "groups": dict(options.groups)},
+        "options": given,
         "versions": {
             "allscan": metadata.version("allscan"),
             "python": platform.python_version(),
@@ -127,9 +132,16 @@ def write_record(
                 "small_effects": int(n_small[number]),
                 "missing_pattern": traits.patterns[number],
                 "missing_share": round(float(missing[number]), 6),
+                **_of_cases(options, number - options.traits, traits.values[:, number]),
                 "group_shift": dict(zip(group_names, np.round(traits.group_shift[number], 6).tolist(), strict=True)),
             }
-            for number, name in enumerate(options.names)
+            for number, name in enumerate(names)
         ],
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _of_cases(options: SimulationOptions, binary_trait: int, values: NDArray[np.float64]) -> dict[str, Any]:
+    if binary_trait < 0:
+        return {}
+    return {"prevalence": options.prevalence_of(binary_trait), "cases": int(np.nansum(values))}

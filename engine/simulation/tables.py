@@ -8,7 +8,7 @@ import numpy as np
 
 from allscan.engine.simulation.demography import ANCESTRIES, GROUPS
 from allscan.engine.simulation.genotype_files import FILES
-from allscan.engine.simulation.traits import expected_neg_log10_p
+from allscan.engine.simulation.traits import OfCases, expected_neg_log10_p, of_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,12 +36,12 @@ TRUTH_COLUMNS = (
 )
 
 
-def write_traits(path: Path, pedigree: Pedigree, names: Sequence[str], traits: CohortTraits) -> None:
-    """``IID`` and one column per trait, missing values as NA."""
+def write_traits(path: Path, pedigree: Pedigree, names: Sequence[str], values: NDArray[np.float64]) -> None:
+    """``IID`` and one column per trait (samples, traits), missing values as NA."""
 
     def rows() -> Iterable[str]:
-        for iid, values in zip(pedigree.member_id, traits.values, strict=True):
-            cells = [f"{value:.6g}" if value == value else "NA" for value in values.tolist()]
+        for iid, row in zip(pedigree.member_id, values, strict=True):
+            cells = [f"{value:.6g}" if value == value else "NA" for value in row.tolist()]
             yield "\t".join([iid, *cells])
 
     _write(path, ["IID", *names], rows())
@@ -101,46 +101,81 @@ def write_samples(path: Path, pedigree: Pedigree, shares: NDArray[np.float64]) -
     _write(path, [*header, *(f"ancestry_{ANCESTRIES[number]}" for number in used)], rows())
 
 
-def write_truth(path: Path, names: Sequence[str], traits: CohortTraits) -> None:
-    """Causal variants of every trait, the ones that explain most first (rank 1)."""
-    variance = np.nanvar(traits.values, axis=0)
-    n_values = np.isfinite(traits.values).sum(axis=0)
-    trait = np.array([line.trait for line in traits.truth], dtype=np.int64)
-    effect = np.array([line.effect for line in traits.truth])
-    genotype_variance = np.array([line.genotype_variance for line in traits.truth])
-    explained = effect**2 * genotype_variance / variance[trait]
-    expected = expected_neg_log10_p(explained, n_values[trait].astype(np.float64))
+def write_truth(path: Path, options: SimulationOptions, traits: CohortTraits) -> None:
+    """Causal variants of every quantitative trait, the ones that explain most first (rank 1)."""
+    _write_truth(path, TRUTH_COLUMNS, options.names, 0, traits, None)
+
+
+def write_binary_truth(path: Path, options: SimulationOptions, traits: CohortTraits) -> None:
+    """The same of binary traits: effect and variance are those of the liability; and the log odds that they make."""
+    prevalence = np.array([options.prevalence_of(binary) for binary in range(options.binary_traits)])
+    columns = (*TRUTH_COLUMNS, "log_odds_ratio")
+    _write_truth(path, columns, options.binary_names, options.traits, traits, of_cases(prevalence))
+
+
+def _write_truth(
+    path: Path,
+    columns: Sequence[str],
+    names: Sequence[str],
+    first: int,
+    traits: CohortTraits,
+    binary: OfCases | None,
+) -> None:
+    """Truth of the traits from ``first`` on, as many as there are names."""
+    truth = [line for line in traits.truth if first <= line.trait < first + len(names)]
+    trait = np.array([line.trait for line in truth], dtype=np.int64)
+    effect = np.array([line.effect for line in truth])
+    genotype_variance = np.array([line.genotype_variance for line in truth])
+    explained = effect**2 * genotype_variance / traits.variance[trait]
+    n_values = np.isfinite(traits.values).sum(axis=0)[trait].astype(np.float64)
+    log_odds = None
+    if binary is None:
+        expected = expected_neg_log10_p(explained, n_values)
+    else:
+        expected = expected_neg_log10_p(explained * binary.variance[trait - first], n_values)
+        log_odds = effect / np.sqrt(traits.variance[trait]) * binary.log_odds[trait - first]
     order = np.lexsort((np.arange(len(trait)), -explained, trait))
 
     def rows() -> Iterable[str]:
         rank = 0
         last = -1
         for index in order.tolist():
-            line = traits.truth[index]
+            line = truth[index]
             rank = rank + 1 if line.trait == last else 1
             last = line.trait
-            yield "\t".join(
-                [
-                    names[line.trait],
-                    line.chromosome,
-                    str(line.position),
-                    line.variant_id,
-                    line.ref,
-                    line.alt,
-                    f"{line.effect:.6g}",
-                    f"{line.frequency:.6g}",
-                    f"{explained[index]:.6g}",
-                    f"{expected[index]:.6g}",
-                    str(rank),
-                    line.kind,
-                ]
-            )
+            cells = [
+                names[line.trait - first],
+                line.chromosome,
+                str(line.position),
+                line.variant_id,
+                line.ref,
+                line.alt,
+                f"{line.effect:.6g}",
+                f"{line.frequency:.6g}",
+                f"{explained[index]:.6g}",
+                f"{expected[index]:.6g}",
+                str(rank),
+                line.kind,
+            ]
+            if log_odds is not None:
+                cells.append(f"{log_odds[index]:.6g}")
+            yield "\t".join(cells)
 
-    _write(path, TRUTH_COLUMNS, rows())
+    _write(path, columns, rows())
 
 
 def write_job(path: Path, options: SimulationOptions) -> None:
-    """A job file that scans every trait of the cohort."""
+    """A job file that scans every quantitative trait of the cohort."""
+    _write_job(path, options, "simulated", ["  file: traits.tsv", f"  columns: [{', '.join(options.names)}]"])
+
+
+def write_binary_job(path: Path, options: SimulationOptions) -> None:
+    """A job file that scans every binary trait."""
+    columns = f"  columns: [{', '.join(options.binary_names)}]"
+    _write_job(path, options, "simulated_binary", ["  file: binary_traits.tsv", "  type: binary", columns])
+
+
+def _write_job(path: Path, options: SimulationOptions, name: str, traits: Sequence[str]) -> None:
     genotypes = FILES[options.formats[0]][0]
     covariates = ["age", "sex"]
     if options.components:
@@ -148,15 +183,14 @@ def write_job(path: Path, options: SimulationOptions) -> None:
     lines = [
         "# A simulated cohort. Before the first run, make the genotype store:",
         f"#   allscan ingest {genotypes} genotypes.zarr",
-        "name: simulated",
+        f"name: {name}",
         "genotypes: genotypes.zarr",
         "traits:",
-        "  file: traits.tsv",
-        f"  columns: [{', '.join(options.names)}]",
+        *traits,
         "covariates:",
         "  file: covariates.tsv",
         f'  formula: "{" + ".join(covariates)}"',
-        "output: runs/simulated",
+        f"output: runs/{name}",
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Quantitative traits whose truth is known: effects, genetic values, confounders, missing values."""
+"""Traits whose truth is known: effects, genetic values, confounders, missing values; cases by liability."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Truth(NamedTuple):
     variant_id: str
     ref: str
     alt: str
-    effect: float  # per copy of ALT, in units of the trait
+    effect: float  # per copy of ALT, in units of the trait or of the liability
     frequency: float  # of ALT
     genotype_variance: float
     kind: str  # "large" or "polygenic"
@@ -57,9 +57,10 @@ class CausalPlan:
 
 @dataclass(frozen=True)
 class CohortTraits:
-    """Traits of everybody, and how they came about."""
+    """Traits of everybody, and how they came about; the quantitative ones first, then the binary ones."""
 
-    values: NDArray[np.float64]  # (samples, traits) NaN = missing
+    values: NDArray[np.float64]  # (samples, traits) NaN = missing; of a binary trait 0 and 1
+    variance: NDArray[np.float64]  # (traits,) that effects are a part of; of a binary trait, that of its liability
     truth: tuple[Truth, ...]
     heritability: NDArray[np.float64]  # (traits,) share of the variance within groups that came out genetic
     patterns: tuple[str, ...]  # (traits,) of missing values
@@ -75,7 +76,7 @@ def plan_causal(rng: np.random.Generator, regions: Sequence[Region], options: Si
         # A family of traits uses about half of the pool.
         pool = min(round(2 * options.causal_fraction * options.variants), options.variants)
         small = np.sort(rng.choice(options.variants, pool, replace=False))
-        for trait in range(options.traits):
+        for trait in range(options.n_drawn):
             replace = options.large_effects > len(regions)
             for index in rng.choice(len(regions), options.large_effects, replace=replace):
                 large[index].append(trait)
@@ -97,8 +98,8 @@ class GeneticValues:
     truth: list[Truth] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.small = np.zeros((self.n_samples, self.options.traits))
-        self.large = np.zeros((self.n_samples, self.options.traits))
+        self.small = np.zeros((self.n_samples, self.options.n_drawn))
+        self.large = np.zeros((self.n_samples, self.options.n_drawn))
 
     def add(self, region: RegionCalls, large_traits: Sequence[int]) -> None:
         """Draw the effects of one region's causal variants and add their contributions."""
@@ -146,7 +147,7 @@ class GeneticValues:
 
     def _small_effects(self, n_variants: int) -> NDArray[np.float64]:
         """Standard normal effects, correlated and at the same variants within a family of traits."""
-        n_traits = self.options.traits
+        n_traits = self.options.n_drawn
         n_families = -(-n_traits // TRAITS_PER_FAMILY)
         family = np.arange(n_traits) // TRAITS_PER_FAMILY
         shared = self.rng.standard_normal((n_variants, n_families))
@@ -200,17 +201,46 @@ def draw_traits(
     genetic_part = (_within(values, group) ** 2).mean(axis=0)
     residual = _residuals(rng, options, len(group))
     within = genetic_part + residual.var(axis=0)
-    shift = options.group_shift * rng.standard_normal((options.traits, n_groups))
+    shift = options.group_shift * rng.standard_normal((options.n_drawn, n_groups))
     values = values - values.mean(axis=0) + residual + shift.T[group]
     values += _covariate_part(rng, options, age, sex)
+    of_liability = values[:, options.traits :].var(axis=0)
+    for binary in range(options.binary_traits):
+        column = values[:, options.traits + binary]
+        column[:] = _cases(column, options.prevalence_of(binary))
     patterns = _remove_values(rng, values, options.missing_traits, group, n_groups, age)
     return CohortTraits(
         values=values,
+        variance=np.concatenate([np.nanvar(values[:, : options.traits], axis=0), of_liability]),
         truth=truth,
         heritability=genetic_part / within,
         patterns=patterns,
         group_shift=shift,
     )
+
+
+def _cases(liability: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
+    """1 for the given share of people, those with the greatest liability; 0 for the others."""
+    out = np.zeros(len(liability))
+    out[np.argsort(-liability, kind="stable")[: round(prevalence * len(liability))]] = 1.0
+    return out
+
+
+class OfCases(NamedTuple):
+    """What a small effect on a liability does to its binary trait."""
+
+    variance: NDArray[np.float64]  # shares of the variance, of the liability, times this are those of the trait
+    log_odds: NDArray[np.float64]  # standard deviations of the liability times this are log odds
+
+
+def of_cases(prevalence: NDArray[np.float64]) -> OfCases:
+    """To first order, from the height of the normal density at the threshold.
+
+    Dempster ER, Lerner IM (1950), https://doi.org/10.1093/genetics/35.2.212
+    """
+    height = norm.pdf(norm.isf(prevalence))
+    spread = prevalence * (1 - prevalence)
+    return OfCases(height**2 / spread, height / spread)
 
 
 def expected_neg_log10_p(explained: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -228,10 +258,10 @@ def _within(values: NDArray[np.float64], group: NDArray[np.int8]) -> NDArray[np.
 
 
 def _residuals(rng: np.random.Generator, options: SimulationOptions, n_samples: int) -> NDArray[np.float64]:
-    n_families = -(-options.traits // TRAITS_PER_FAMILY)
-    family = np.arange(options.traits) // TRAITS_PER_FAMILY
+    n_families = -(-options.n_drawn // TRAITS_PER_FAMILY)
+    family = np.arange(options.n_drawn) // TRAITS_PER_FAMILY
     shared = rng.standard_normal((n_samples, n_families))
-    own = rng.standard_normal((n_samples, options.traits))
+    own = rng.standard_normal((n_samples, options.n_drawn))
     correlation = options.residual_correlation
     residual = math.sqrt(correlation) * shared[:, family] + math.sqrt(1 - correlation) * own
     return residual * math.sqrt(1 - options.heritability)
@@ -246,7 +276,7 @@ def _covariate_part(
     columns -= columns.mean(axis=0)
     deviation = columns.std(axis=0)
     columns /= np.where(deviation > 0, deviation, 1)
-    part = columns @ (rng.standard_normal((3, options.traits)) * np.array([[1.0], [0.4], [1.0]]))
+    part = columns @ (rng.standard_normal((3, options.n_drawn)) * np.array([[1.0], [0.4], [1.0]]))
     deviation = part.std(axis=0)
     scale = math.sqrt(options.covariate_variance) / np.where(deviation > 0, deviation, 1)
     return np.asarray(part * scale)

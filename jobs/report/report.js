@@ -49,7 +49,10 @@
   // Wald's interval: it excludes 1 where p is below 0.05, as standard errors are those of the p-values.
   const oddsRatio = (beta, error) => {
     if (beta === null || error === null) return "";
-    const at = (z) => effect(Math.exp(beta + z * error));
+    const at = (z) => {
+      const value = Math.exp(beta + z * error);
+      return value >= 1000 || value < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+    };
     return `${at(0)} (${at(-1.96)} to ${at(1.96)})`;
   };
 
@@ -478,28 +481,27 @@
     const withInfo = table.info.some((value) => value !== null);
     const heads = ["Variant", "Position", "Effect allele", "Other allele", "Effect freq."];
     if (axis.binary) heads.push("In cases", "In controls");
-    heads.push(...own.map((c) => c.label));
-    if (axis.binary) heads.push("Odds ratio (95 % CI)");
-    heads.push("−log10 p", "p");
-    if (axis.binary) heads.push("Method");
-    heads.push("N");
-    if (axis.binary) heads.push("Cases");
+    const effects = own.map((c) => c.label);
+    const p = ["−log10 p", "p"];
+    // What is wider than the page is scrolled to: p comes first where there is more to tell.
+    if (axis.binary) heads.push(...p, "Method", "Odds ratio (95 % CI)", ...effects, "N", "Cases");
+    else heads.push(...effects, ...p, "N");
     if (withInfo) heads.push("Info");
     heads.push("Clumped");
     const body = element("tbody");
     table.position.forEach((position, i) => {
       const y = table.neg_log10_p[i];
       const share = (name) => cell(table[name][i] === null ? "" : table[name][i].toPrecision(3), "number", table[name][i]);
+      const ofEffects = () => own.map((column) => cell(effect(table[column.name][i]), "number", table[column.name][i]));
+      const ofOdds = () => cell(oddsRatio(table.beta[i], table.standard_error[i]), "number", table.beta[i]);
+      const ofP = () => [cell(y.toFixed(2), "number", y), cell(pText(y), "number", -y)];
       const row = element("tr", {},
         cell(leadName(table, i), "name"),
         cell(`${table.contig[i]}:${whole(position)}`, "number", axis.names.indexOf(table.contig[i]) * 1e10 + position),
         cell(table.alt[i], "allele"), cell(table.ref[i], "allele"),
         share("effect_allele_frequency"),
         ...(axis.binary ? [share("effect_allele_frequency_cases"), share("effect_allele_frequency_controls")] : []),
-        ...own.map((column) => cell(effect(table[column.name][i]), "number", table[column.name][i])),
-        ...(axis.binary ? [cell(oddsRatio(table.beta[i], table.standard_error[i]), "number", table.beta[i])] : []),
-        cell(y.toFixed(2), "number", y), cell(pText(y), "number", -y),
-        ...(axis.binary ? [cell(axis.methods[table.status[i]] || "", "")] : []),
+        ...(axis.binary ? [...ofP(), cell(axis.methods[table.status[i]] || "", ""), ofOdds(), ...ofEffects()] : [...ofEffects(), ...ofP()]),
         cell(whole(table.n[i] ?? 0), "number", table.n[i]),
         ...(axis.binary ? [cell(whole(table.cases[i]), "number", table.cases[i])] : []));
       if (withInfo) row.append(cell(table.info[i] === null ? "" : table.info[i].toFixed(3), "number", table.info[i]));

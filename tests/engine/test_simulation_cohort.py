@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pgenlib
 import pytest
-from scipy.stats import chi2, linregress
+from scipy.stats import chi2, linregress, norm
 
 from allscan.engine.simulation import cohort as cohort_module
 from allscan.engine.simulation import genome as genome_module
@@ -605,3 +605,71 @@ def test_mean_differences_between_groups_are_not_genetic_alone(cohort: Cohort) -
         shift = trait["group_shift"]
         for one, name in enumerate(OPTIONS.groups):
             assert fit[one] - fit[0] == pytest.approx(shift[name] - shift["EUR"], abs=0.3)
+
+
+# ---- binary traits ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def diseased(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("diseased") / "cohort"
+    options = SimulationOptions(
+        samples=1500, variants=1200, chromosomes=("21", "22"), traits=1, binary_traits=3, prevalence=(0.3, 0.05), seed=5
+    )
+    report = simulate_cohort(folder, options, workers=1)
+    assert report.traits == ("trait_1", "disease_1", "disease_2", "disease_3")
+    assert report.binary_job == folder / "binary_job.yaml"
+    return folder
+
+
+def test_cases_are_as_many_as_asked(diseased: Path) -> None:
+    table = pd.read_csv(diseased / "binary_traits.tsv", sep="\t", index_col="IID")
+    record = json.loads((diseased / "simulation.json").read_text())
+    told = {trait["name"]: trait for trait in record["traits"]}
+    for name, prevalence in (("disease_1", 0.3), ("disease_2", 0.05), ("disease_3", 0.3)):
+        values = table[name].dropna()
+        assert set(values) == {0, 1}
+        assert values.sum() == told[name]["cases"] <= round(prevalence * 1500)
+        assert abs(values.mean() - prevalence) < 0.02
+        assert told[name]["prevalence"] == prevalence
+    assert table["disease_1"].isna().any()
+
+
+def test_the_truth_of_cases_follows_from_that_of_liabilities(diseased: Path) -> None:
+    truth = pd.read_csv(diseased / "binary_truth.tsv", sep="\t")
+    assert set(truth["trait"]) == {"disease_1", "disease_2", "disease_3"}
+    common = truth[truth["trait"] == "disease_1"]
+    # A shift of the liability by a hundredth of a standard deviation moves the odds by this much.
+    threshold = norm.isf(0.3)
+    odds = [norm.logsf(threshold - shift) - norm.logcdf(threshold - shift) for shift in (-0.005, 0.005)]
+    per_sd = (odds[1] - odds[0]) / 0.01
+    spread = common["log_odds_ratio"] / common["effect"] / per_sd  # one over the liability's standard deviation
+    np.testing.assert_allclose(spread, spread.iloc[0], rtol=1e-4)
+    frequency = common["alt_frequency"]
+    explained = (common["effect"] * spread) ** 2 * 2 * frequency * (1 - frequency)
+    # Of people of several groups and families genotypes vary about as much as of one.
+    np.testing.assert_allclose(common["variance_explained"], explained, rtol=0.25)
+    # Of the 0/1 trait a share is explained that is smaller by what the threshold loses (0.575 at 30 %).
+    observed = common["variance_explained"] * (per_sd**2 * 0.3 * 0.7)
+    n = pd.read_csv(diseased / "binary_traits.tsv", sep="\t")["disease_1"].notna().sum()
+    expected = expected_neg_log10_p(observed.to_numpy(), np.full(len(common), float(n)))
+    np.testing.assert_allclose(common["expected_neg_log10_p"], expected, rtol=1e-3)
+
+
+def test_binary_traits_are_not_in_the_files_of_a_cohort_without_them(tmp_path: Path) -> None:
+    options = SimulationOptions(samples=100, variants=60, chromosomes=("22",), traits=1, components=2)
+    report = simulate_cohort(tmp_path / "cohort", options, workers=1)
+    assert report.binary_job is None
+    assert not list((tmp_path / "cohort").glob("binary_*"))
+    assert (
+        not {"binary_traits", "prevalence"}
+        & json.loads((tmp_path / "cohort/simulation.json").read_text())["options"].keys()
+    )
+
+
+def test_the_job_of_the_diseases_is_a_job(diseased: Path) -> None:
+    from allscan.jobs.job import Job
+
+    spec = Job.from_yaml(diseased / "binary_job.yaml").spec
+    assert (spec.traits.kind, spec.test.name) == ("binary", "logistic")
+    assert list(spec.traits.columns) == ["disease_1", "disease_2", "disease_3"]
