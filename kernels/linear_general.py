@@ -200,12 +200,13 @@ def _moments(
 NAMES = ("beta", "standard_error", "neg_log10_p", "beta_domdev", "standard_error_domdev")
 """Output columns in the order of the kernel's cells; the last two have two predictors only."""
 
-_CODINGS: dict[int, tuple[Coding, ...]] = {
+PREDICTORS: dict[int, tuple[Coding, ...]] = {
     Model.ADDITIVE: (Coding.ADDITIVE,),
     Model.DOMINANT: (Coding.DOMINANT,),
     Model.RECESSIVE: (Coding.RECESSIVE,),
     Model.GENOTYPIC: (Coding.ADDITIVE, Coding.HETEROZYGOUS),
 }
+"""Codings of the genotype, for each model."""
 
 
 def score_general(
@@ -216,7 +217,7 @@ def score_general(
     out: Mapping[str, NDArray[Any]],
 ) -> None:
     """Test every variant of a block against every trait of the null model."""
-    codings = _CODINGS[options.model]
+    codings = PREDICTORS[options.model]
     missing = missing_entries(block)
     moments = _moments(block, counts, null, codings, missing)
     exclude = options.missing == Missing.EXCLUDE

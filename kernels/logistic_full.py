@@ -19,15 +19,14 @@ measured by: a fit takes up to 1 µs for each person.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.errors import InputError
 from allscan.kernels.association import (
     AssociationTest,
-    Coding,
     Missing,
     Model,
     NullData,
@@ -37,7 +36,9 @@ from allscan.kernels.association import (
     TraitNote,
 )
 from allscan.kernels.basis import orthonormal_basis
+from allscan.kernels.binary import columns as score_columns
 from allscan.kernels.block import Encoding, GenotypeBlock, dosages
+from allscan.kernels.linear_general import PREDICTORS
 from allscan.kernels.logistic_fit import fit, make_work
 from allscan.kernels.logistic_full_numba import (
     FIRTH,
@@ -59,16 +60,6 @@ FEWEST_CASES = 1
 TILE_GENOTYPES = 1 << 21
 """Genotypes that are decoded together: 16 MiB as float64."""
 
-_CODINGS: dict[int, tuple[Coding, ...]] = {
-    Model.ADDITIVE: (Coding.ADDITIVE,),
-    Model.DOMINANT: (Coding.DOMINANT,),
-    Model.RECESSIVE: (Coding.RECESSIVE,),
-    Model.GENOTYPIC: (Coding.ADDITIVE, Coding.HETEROZYGOUS),
-}
-_UNITS: dict[int, str] = {
-    Model.DOMINANT: "log odds, carriers against non-carriers",
-    Model.RECESSIVE: "log odds, two copies against fewer",
-}
 _P_VALUES = {
     WALD: ("Two-sided normal test of beta / standard_error", "Wald test of both parts on 2 degrees of freedom"),
     LIKELIHOOD_RATIO: ("Likelihood ratio test", "Likelihood ratio test of both parts on 2 degrees of freedom"),
@@ -83,7 +74,7 @@ def fit_null(
     method: int, data: NullData, options: ScanOptions, own: Mapping[str, Any]
 ) -> tuple[Fits, tuple[TraitNote, ...]]:
     """Fit each trait to the covariates."""
-    min_cases = _min_cases(own)
+    min_cases = own.get("min_cases", FEWEST_CASES)
     n, n_traits = data.traits.shape
     anybody = data.member.any(axis=0)
     basis, dropped = orthonormal_basis(data.covariates[anybody])
@@ -105,7 +96,7 @@ def fit_null(
     notes: list[TraitNote] = []
     x, kept = np.empty((len(covariates), n)), np.empty(len(covariates), np.int64)
     work = make_work(n, len(covariates))
-    predictors = len(_CODINGS[options.model])
+    predictors = len(PREDICTORS[options.model])
     for s, member in enumerate(data.member):
         rows = np.flatnonzero(member)
         rank = orthonormal_rows(covariates, rows, len(rows), x, kept)
@@ -138,12 +129,11 @@ _FAILURES: dict[int, str] = {
 }
 
 
-def _min_cases(own: Mapping[str, Any]) -> int:
-    value = own.get("min_cases", FEWEST_CASES)
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse values that mean nothing."""
+    value = options["min_cases"]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        msg = f"test.options.min_cases: {value!r} is not a number of people; write a whole number, 1 or more"
-        raise InputError(msg)
-    return value
+        raise ValueError(f"min_cases is {value!r}; it must be a whole number, at least 1")
 
 
 def score_block(
@@ -156,7 +146,7 @@ def score_block(
 ) -> None:
     """Fit every variant of a block to every trait."""
     names = [column.name for column in _columns(method, options)]
-    codings = np.array(_CODINGS[options.model], np.int64)
+    codings = np.array(PREDICTORS[options.model], np.int64)
     tile = max(1, TILE_GENOTYPES // max(1, block.n_samples))
     for start in range(0, block.n_variants, tile):
         stop = min(start + tile, block.n_variants)
@@ -181,17 +171,13 @@ def _exact_dosages(block: GenotypeBlock, start: int, stop: int) -> NDArray[np.fl
 
 
 def _columns(method: int, options: ScanOptions) -> tuple[OutputColumn, ...]:
-    genotypic = options.model == Model.GENOTYPIC
-    unit = _UNITS.get(options.model, "log odds per copy of the effect allele")
-    columns = (
-        OutputColumn("beta", "Effect of the effect allele (ALT)" + (", additive part" if genotypic else ""), unit),
-        OutputColumn("standard_error", "Standard error of beta", unit),
-        OutputColumn("neg_log10_p", _P_VALUES[method][genotypic], "-log10 p"),
-    )
-    if not genotypic:
-        return columns
+    beta, error, p = score_columns(options)
+    if options.model != Model.GENOTYPIC:
+        return beta, error, replace(p, description=_P_VALUES[method][0])
     return (
-        *columns,
+        replace(beta, description=beta.description + ", additive part"),
+        error,
+        replace(p, description=_P_VALUES[method][1]),
         OutputColumn("beta_domdev", "Dominance deviation: effect of being heterozygous", "log odds"),
         OutputColumn("standard_error_domdev", "Standard error of beta_domdev", "log odds"),
     )
@@ -207,6 +193,7 @@ def _test(name: str, method: int, title: str, doi: str) -> AssociationTest:
         fit_null=partial(fit_null, method),
         score_block=partial(score_block, method),
         options={"min_cases": FEWEST_CASES},
+        check_options=check_options,
         uses_offset=True,
     )
 

@@ -354,8 +354,8 @@ CHECKS: tuple[Callable[[AssociationTest, ScanOptions], None], ...] = (
     check_intercept,
     check_exchange_of_cases,
     check_allele_swap,
-    check_offset,
     check_null_calibration,
+    check_offset,
     check_missing_modes_agree,
 )
 

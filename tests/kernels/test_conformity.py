@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from allscan.kernels import testing
 from allscan.kernels.association import AssociationTest, Missing, Model, NullData, OutputColumn, ScanOptions, Status
 from allscan.kernels.linear import LINEAR
+from allscan.kernels.logistic_full import LOGISTIC_WALD
+from allscan.kernels.normal import normal_neg_log10_p
 from allscan.kernels.one_trait import CannotTest, one_trait_test
 from allscan.kernels.student import t_neg_log10_p
 
@@ -202,3 +204,86 @@ def test_a_test_that_uses_no_offset_need_not_heed_it() -> None:
     assert not test.uses_offset
     assert newcomer().uses_offset
     testing.check_offset(test, ScanOptions())
+
+
+# ---- binary traits ---------------------------------------------------------------------------------------
+
+
+def mutate_binary(change: Callable[[Mapping[str, NDArray[Any]], Any, Any], None]) -> AssociationTest:
+    """Logistic regression, with its outputs changed afterwards."""
+
+    def score_block(block: Any, counts: Any, null: Any, options: ScanOptions, out: Mapping[str, NDArray[Any]]) -> None:
+        LOGISTIC_WALD.score_block(block, counts, null, options, out)
+        change(out, block, null)
+
+    return replace(LOGISTIC_WALD, score_block=score_block)
+
+
+def number_for_separated(out: Mapping[str, NDArray[Any]], _block: Any, _null: Any) -> None:
+    out["beta"][out["status"] == Status.SEPARATED] = -20.0
+
+
+def cases_weigh_more(out: Mapping[str, NDArray[Any]], _block: Any, null: Any) -> None:
+    out["beta"][...] += 1e-4 * null.case.sum(axis=1) * out["standard_error"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "found_by"),
+    [
+        (number_for_separated, "every_cell"),
+        (cases_weigh_more, "exchange_of_cases"),
+        (other_allele, "exchange_of_cases"),
+        (small_errors, "null_calibration"),
+        (one_sided, "null_calibration"),
+    ],
+)
+def test_planted_faults_of_binary_tests_are_found(fault: Any, found_by: str) -> None:
+    with pytest.raises(testing.ConformityError, match=found_by):
+        testing.check_association_test(mutate_binary(fault), missing=(Missing.IMPUTE_MEAN,))
+
+
+@pytest.mark.parametrize(
+    ("change", "found_by"),
+    [
+        (lambda data: data._replace(covariates=data.covariates[:, 1:]), "intercept"),
+        (lambda data: data if data.offset is None else offset_forgotten(data), "check_offset"),
+        (lambda data: data if data.offset is None else offset_added(data), "check_offset"),
+        (lambda data: data if data.offset is None else offset_of_the_first_trait(data), "check_offset"),
+        # As a linear test would take it: a trait less an offset is no longer 0 or 1.
+        (lambda data: data if data.offset is None else data.less_offset(), "intercept"),
+    ],
+)
+def test_null_models_of_binary_tests_that_are_wrong_are_found(
+    change: Callable[[NullData], NullData], found_by: str
+) -> None:
+    def fit_null(data: NullData, options: ScanOptions, own: Mapping[str, Any]) -> Any:
+        return LOGISTIC_WALD.fit_null(change(data), options, own)
+
+    with pytest.raises(testing.ConformityError, match=found_by):
+        testing.check_association_test(replace(LOGISTIC_WALD, fit_null=fit_null), missing=(Missing.IMPUTE_MEAN,))
+
+
+def test_the_one_trait_form_serves_binary_traits() -> None:
+    def fit_logistic(trait: NDArray[np.float64], covariates: NDArray[np.float64], _options: Mapping[str, Any]) -> Any:
+        centred = covariates - np.append(0.0, covariates[:, 1:].mean(axis=0))
+        return trait, np.linalg.qr(centred)[0]
+
+    def score_logistic(predictors: NDArray[np.float64], fitted: Any, _options: Mapping[str, Any]) -> dict[str, float]:
+        """Score test by plain algebra: no fit with the variant."""
+        trait, basis = fitted
+        b = np.zeros(basis.shape[1])
+        for _ in range(12):
+            p = 1 / (1 + np.exp(-basis @ b))
+            w = p * (1 - p)
+            b += np.linalg.solve((basis * w[:, None]).T @ basis, basis.T @ (trait - p))
+        x = predictors[:, 0]
+        x = x - basis @ np.linalg.solve((basis * w[:, None]).T @ basis, basis.T @ (w * x))
+        variance = float(w @ x**2)
+        if variance < 1e-9:
+            raise CannotTest(Status.COLLINEAR)
+        beta, error = float(x @ (trait - p)) / variance, variance**-0.5
+        return {"beta": beta, "standard_error": error, "neg_log10_p": normal_neg_log10_p(beta / error)}
+
+    test = newcomer(fit=fit_logistic, score=score_logistic, trait_kinds=("binary",))
+    assert not test.uses_offset
+    testing.check_association_test(test, missing=(Missing.IMPUTE_MEAN,))

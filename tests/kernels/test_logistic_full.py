@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from allscan.errors import InputError
 from allscan.kernels import testing
 from allscan.kernels.association import AssociationTest, Missing, Model, NullData, ScanOptions, Status, has_result
 from allscan.kernels.block import encode_block
@@ -252,9 +251,11 @@ def test_cases_are_counted_among_the_called(method: str) -> None:
 
 @pytest.mark.parametrize("value", [0, -3, 2.5, "ten", True, None])
 def test_a_minimum_that_is_no_number_of_people(value: object) -> None:
-    example = testing.make_example(25, binary=True)
-    with pytest.raises(InputError, match="min_cases"):
-        run(LOGISTIC_WALD, example, min_cases=value)  # type: ignore[arg-type]
+    check = LOGISTIC_WALD.check_options
+    assert check is not None
+    check({"min_cases": 1})
+    with pytest.raises(ValueError, match="min_cases is"):
+        check({"min_cases": value})
 
 
 @ALL
