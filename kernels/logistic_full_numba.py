@@ -212,7 +212,7 @@ def score_variants(
     n_traits = null.case.shape[0]
     c, p = null.covariates.shape[0], codings.shape[0]
     whole = np.empty((c + p, n_samples))
-    part = np.empty((c + p, n_samples))
+    part = np.empty((c + p if exclude else 0, n_samples))
     rows, called = np.empty(n_samples, np.int64), np.empty(n_samples, np.int64)
     y, offset = np.empty(n_samples), np.empty(n_samples)
     kept = np.empty(c, np.int64)
