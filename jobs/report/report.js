@@ -46,7 +46,7 @@
     return (size !== 0 && size < 0.001) || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
   }
 
-  // Wald's interval: it excludes 1 where p is below 0.05, as standard errors are those of the p-values.
+  // Wald's interval. With the test "logistic" it excludes 1 where p is below 0.05: standard errors are those of the p-values.
   const oddsRatio = (beta, error) => {
     if (beta === null || error === null) return "";
     const at = (z) => {
