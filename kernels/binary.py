@@ -9,7 +9,7 @@ import numpy as np
 from allscan.kernels.association import AssociationTest, Missing, Model, OutputColumn, ScanOptions
 from allscan.kernels.binary_null import BinaryNull, BinaryOptions, check_options, fit_binary
 from allscan.kernels.binary_refinement import refine
-from allscan.kernels.binary_score import Predictor, Scores, Sums, finish_scores, score_pairs
+from allscan.kernels.binary_score import Predictor, Scores, Sums, finish_scores, heed_relatives, score_pairs
 from allscan.kernels.block import take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.linear_shared import CODINGS, predictor_moments
@@ -87,6 +87,7 @@ def _score_part(
     cells = (np.empty(shape), np.empty(shape), np.empty(shape))
     finish_scores(scores, *cells)
     refine(block, coding, shift, null, sums, predictor, missing, counts.size, exclude, scores, cells)
+    heed_relatives(null.variance_factor, *cells[1:])
     for name, values in zip(("beta", "standard_error", "neg_log10_p"), cells, strict=True):
         out[name][...] = values.T
     out["status"][...] = scores.status.T
@@ -117,5 +118,6 @@ LOGISTIC = AssociationTest(
     options=BinaryOptions()._asdict(),
     models=frozenset(CODINGS),
     check_options=check_options,
+    uses_relatedness=True,
     uses_offset=True,
 )

@@ -16,6 +16,8 @@ from allscan.kernels.association import Precision, Status, TraitNote
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.logistic import GONE, LogisticFits, fit_logistic_many, probabilities
 from allscan.kernels.panel import Panel, write_columns, zero_panel
+from allscan.kernels.relatedness import no_relatives
+from allscan.kernels.variance_factor import heed, quadratic_forms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.kernels.association import NullData, ScanOptions
+    from allscan.kernels.relatedness import Relatedness
 
 FLOAT32_SAMPLES = 10_000
 """From here on sums over samples are in float32 unless the job says otherwise."""
@@ -90,6 +93,7 @@ class BinaryNull(NamedTuple):
     member: NDArray[np.bool_]  # (sets, samples)
     set_of_trait: NDArray[np.int64]  # (traits,)
     status: NDArray[np.uint8]  # (traits,)
+    variance_factor: NDArray[np.float64]  # (traits,) of the score, for relatives; 1 where none are named
     shifted: bool  # whether a constant can be taken off the predictor
     options: BinaryOptions
 
@@ -120,6 +124,11 @@ def fit_binary(
                 TraitNote(int(t), int(status[t]), "the penalised regression on the covariates did not converge")
             )
         penalised = _weights(data, basis, again, _roots(again.information)[0], status == Status.OK)
+    factor = np.ones(data.traits.shape[1])
+    if data.relatedness is not None:
+        tested = np.flatnonzero(status == Status.OK)
+        factor[tested] = _variance_factors(data, data.relatedness, basis, weights, root, tested)
+        notes += heed(factor, options.model, status, np.arange(len(status)))
     scale = data.dosage_scale
     return (
         BinaryNull(
@@ -131,6 +140,7 @@ def fit_binary(
             member=data.member,
             set_of_trait=data.set_of_trait,
             status=status,
+            variance_factor=factor,
             shifted=_spans_constant(inner, scale[everybody]),
             options=chosen,
         ),
@@ -267,6 +277,34 @@ def _third_moments(basis: NDArray[np.float64], probability: NDArray[np.float64])
         products = x[:, triples[:, 0]] * x[:, triples[:, 1]]
         products *= x[:, triples[:, 2]]
         out += (mu * (1.0 - mu) * (1.0 - 2.0 * mu)) @ products
+    return out
+
+
+def _variance_factors(
+    data: NullData,
+    relatedness: Relatedness,
+    basis: NDArray[np.float64],
+    weights: Weights,
+    root: NDArray[np.float64],
+    traits: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """What relatives make of the variance of scores, shape (traits,).
+
+    As in :mod:`allscan.kernels.variance_factor`, with the variance ``gᵀWg − gᵀWX A⁻¹ XᵀWg`` that the score test takes::
+
+        factor = (rᵀΦr / rᵀr) / (E_Φ V / E_I V)      E_Φ V = tr(WΦ) − tr(A⁻¹ XᵀWΦWX)
+    """
+    strangers = no_relatives(len(data.traits))
+    out = np.empty(len(traits))
+    for k, t in enumerate(traits):
+        mu = weights.probability[t]
+        weight = mu * (1.0 - mu)
+        residuals = np.where(mu == 0.0, 0.0, data.traits[:, t] - mu)
+        columns = np.column_stack([residuals, weight[:, None] * (basis @ root[t])])
+        of_score, *of_covariates = quadratic_forms(relatedness, columns)
+        score_alone, *covariates_alone = quadratic_forms(strangers, columns)
+        variance = relatedness.diagonal @ weight - sum(of_covariates)
+        out[k] = of_score / score_alone / (variance / (weight.sum() - sum(covariates_alone)))
     return out
 
 

@@ -21,6 +21,7 @@ from allscan.kernels.jit import jit
 from allscan.kernels.linear_common import COLLINEAR, factor_in_place, solve_in_place
 from allscan.kernels.logistic import GONE
 from allscan.kernels.normal import normal_neg_log10_p
+from allscan.kernels.summary import chi_square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -184,3 +185,29 @@ def finish_scores(
                 beta[t, v] = math.nan
                 standard_error[t, v] = math.nan
                 neg_log10_p[t, v] = math.nan
+
+
+def heed_relatives(
+    variance_factor: NDArray[np.float64], standard_error: NDArray[np.float64], neg_log10_p: NDArray[np.float64]
+) -> None:
+    """Multiply variances by what relatives make of them: standard errors grow, and the deviate of p shrinks as much.
+
+    ``variance_factor`` has shape (traits,), the others (traits, variants).
+    """
+    changed = np.flatnonzero(variance_factor != 1.0)
+    if not len(changed):
+        return
+    factor = variance_factor[changed, None]
+    deviates = np.sqrt(chi_square(neg_log10_p[changed]) / factor)
+    _normal_p(deviates)
+    neg_log10_p[changed] = deviates
+    standard_error[changed] *= np.sqrt(factor)
+
+
+@jit
+def _normal_p(deviates: NDArray[np.float64]) -> None:
+    """Deviates become −log10 p, in place; NaN stays."""
+    for t in range(deviates.shape[0]):
+        for v in range(deviates.shape[1]):
+            if not math.isnan(deviates[t, v]):
+                deviates[t, v] = normal_neg_log10_p(deviates[t, v])

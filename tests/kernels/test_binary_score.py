@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from allscan.kernels.association import Coding, Missing, Model, NullData, Precision, ScanOptions, Status
 from allscan.kernels.binary import LOGISTIC
 from allscan.kernels.block import encode_block
 from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.missingness import missingness_patterns
+from allscan.kernels.relatedness import Relatedness, make_relatedness
 from tests.kernels import naive_logistic
 
 FLOAT64 = ScanOptions(precision=int(Precision.FLOAT64))
@@ -37,6 +39,7 @@ class Case:
         self.traits[:, 0] = rng.random(samples) < 0.2
         self.scale = np.ones(samples)
         self.offset: NDArray[np.float64] | None = None
+        self.relatedness: Relatedness | None = None
 
     def run(self, options: ScanOptions = FLOAT64, test: Any = LOGISTIC, **own: Any) -> dict[str, NDArray[Any]]:
         """Results of every variant × trait, beta and z by the first pass unless corrected."""
@@ -45,7 +48,9 @@ class Case:
         block = encode_block(called, self.genotypes.astype(np.float32), ~whole)
         member, of_trait = missingness_patterns(self.traits)
         names = tuple(f"c{j}" for j in range(self.covariates.shape[1]))
-        data = NullData(self.traits, self.covariates, names, self.scale, member, of_trait, None, self.offset)
+        data = NullData(
+            self.traits, self.covariates, names, self.scale, member, of_trait, self.relatedness, self.offset
+        )
         null, _ = test.fit_null(data, options, {**LOGISTIC.options, "min_cases": 1, **own})
         shape = (block.n_variants, self.traits.shape[1])
         out: dict[str, NDArray[Any]] = {c.name: np.empty(shape) for c in test.columns(options)}
@@ -126,3 +131,30 @@ def test_single_precision_keeps_its_bound() -> None:
     single = case.run(FLOAT64._replace(precision=int(Precision.FLOAT32)), correction="none")
     gap = np.abs(double["neg_log10_p"] - single["neg_log10_p"])
     assert (gap <= 1e-4 * np.maximum(1, double["neg_log10_p"])).all()
+
+
+def test_relatives_widen_standard_errors_by_the_factor_of_their_residuals() -> None:
+    case = Case(5)
+    n = len(case.covariates)
+    first = np.arange(0, n - 1, 2)
+    phi = np.eye(n)
+    phi[first, first + 1] = phi[first + 1, first] = 0.5
+    # Twins in status, as far as they go: pairs agree.
+    case.traits[first + 1] = case.traits[first]
+    plain = case.run(p_threshold=1.0)
+    case.relatedness = make_relatedness(first, first + 1, np.full(len(first), 0.5), n)
+    heeded = case.run(p_threshold=1.0)
+    for t in range(case.traits.shape[1]):
+        own = ~np.isnan(case.traits[:, t])
+        x, of_own = case.covariates[own], phi[np.ix_(own, own)]
+        mu = naive_logistic.fit_null(case.traits[own, t], x)
+        r, w = case.traits[own, t] - mu, mu * (1 - mu)
+        hat = np.diag(w) - (x * w[:, None]) @ np.linalg.solve((x * w[:, None]).T @ x, (x * w[:, None]).T)
+        factor = (r @ of_own @ r / (r @ r)) / (np.trace(hat @ of_own) / np.trace(hat))
+        assert factor > 1.2
+        found = np.isfinite(plain["beta"][:, t])
+        assert heeded["beta"][found, t] == pytest.approx(plain["beta"][found, t], rel=1e-12)
+        ratio = heeded["standard_error"][found, t] / plain["standard_error"][found, t]
+        assert ratio == pytest.approx(np.sqrt(factor), rel=1e-9)
+        z = [stats.norm.isf(0.5 * 10 ** -out["neg_log10_p"][found, t]) for out in (plain, heeded)]
+        assert z[0] / z[1] == pytest.approx(np.sqrt(factor), rel=1e-6)
