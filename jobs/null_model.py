@@ -70,7 +70,7 @@ def relatives_lines(relatives: RelatednessModel | None) -> list[str]:
         return relatives.lines()
     return [
         "relatives are not accounted for: among many close ones p is too large and effects are too small "
-        "(for quantitative traits, `relatedness` names them)"
+        "(`relatedness` names them)"
     ]
 
 

@@ -185,7 +185,7 @@ def refuse_other_test(job: Job, test: AssociationTest) -> None:
         raise JobError(
             f"the test {test.name!r} does not use relatedness",
             where=job.locate("test"),
-            fix=f"remove relatedness, or choose a test that does: for quantitative traits linear and {MIXED}",
+            fix=f"remove relatedness, or choose a test that does: linear and {MIXED}, or logistic for binary traits",
         )
     if section is not None and section.method == SPARSE_GRM and not test.needs_relatedness:
         raise JobError(
