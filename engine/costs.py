@@ -42,6 +42,7 @@ HELD_NULL_BYTES = 1 << 29
 _SECONDS_PER_GENOTYPE = 2.5e-10  # to read and count it, of one core
 _SECONDS_PER_PRODUCT = 1.4e-11
 _SECONDS_PER_RESULT = 2e-7  # from products to bytes on the disk, of one core
+_SECONDS_PER_CLOSER_LOOK = 4e-10  # of a result of a binary trait and a person: a twentieth of the results get one
 
 
 class Batches(NamedTuple):
@@ -184,10 +185,22 @@ def task_memory(store: GenotypeStore, design: Design, spec: ScanSpec, batches: B
 
 def seconds_per_variant(store: GenotypeStore, batches: Batches) -> float:
     """Seconds of one core for one variant and a batch of traits, roughly, from nothing but the data's size."""
+    of_genotypes = (
+        store.n_samples * _dense_share(store) * (_SECONDS_PER_GENOTYPE + _SECONDS_PER_PRODUCT * batches.columns)
+    )
+    return of_genotypes + batches.traits * _seconds_per_result(store, batches)
+
+
+def _seconds_per_result(store: GenotypeStore, batches: Batches) -> float:
+    if batches.cases is None:
+        return _SECONDS_PER_RESULT
+    return _SECONDS_PER_RESULT + _SECONDS_PER_CLOSER_LOOK * store.n_samples * _dense_share(store)
+
+
+def _dense_share(store: GenotypeStore) -> float:
+    """Bytes of the genotypes over what they would be as packed calls: of rare variants only carriers cost."""
     packed = store.n_variants * row_bytes(store.n_samples)
-    dense = min(1.0, float(store.block_checksums[:, 0].sum()) / packed)
-    of_genotypes = store.n_samples * dense * (_SECONDS_PER_GENOTYPE + _SECONDS_PER_PRODUCT * batches.columns)
-    return of_genotypes + batches.traits * _SECONDS_PER_RESULT
+    return min(1.0, float(store.block_checksums[:, 0].sum()) / packed)
 
 
 def core_seconds(store: GenotypeStore, batches: Batches, n_variants: int, n_batches: int, n_results: int) -> float:
@@ -203,4 +216,4 @@ def core_seconds(store: GenotypeStore, batches: Batches, n_variants: int, n_batc
     # Sums over what patterns lack cost more than those over all samples (gathering), and counts some more.
     columns = batches.columns + 40 * batches.listed / max(1, store.n_samples) + 2 * batches.patterns
     per_variant = elapsed * max(1.0, columns / sampled) / block.n_variants
-    return per_variant * n_variants * n_batches + n_results * _SECONDS_PER_RESULT
+    return per_variant * n_variants * n_batches + n_results * _seconds_per_result(store, batches)

@@ -150,7 +150,7 @@ def fit_class_null(
     notes = tuple(note._replace(message=prefix + note.message) for note in notes)
     cases = male_cases = None
     if counts_cases(test):
-        case = np.ascontiguousarray(values.T) == 1.0
+        case = np.ascontiguousarray((values == 1.0).T)
         cases = case_sets(case)
         male_cases = None if males is None else case_sets(case & (sex == MALE))
     haploid = kind == PloidyClass.MT

@@ -14,6 +14,7 @@ from allscan.engine.results import ResultsCube
 from allscan.errors import InputError, JobError
 from allscan.jobs.check import check_job
 from allscan.jobs.job import Job
+from allscan.jobs.run import run_job
 from tests import naive_logistic
 from tests.engine.binary_cohorts import NAME
 from tests.jobs.conftest import Cohort, CommandLine
@@ -147,3 +148,17 @@ def test_a_model_of_other_traits_is_refused(diseased: Cohort) -> None:
     job = keys(traits=traits, test=WALD, null_model={"load": "step1"})
     with pytest.raises(JobError, match="was fitted with the type 'quantitative', and the job has 'binary'"):
         Job.from_dict(job, base=diseased.folder).check()
+
+
+def test_an_update_keeps_what_holds_and_the_counts_with_it(diseased: Cohort) -> None:
+    def run(output: str, columns: list[str], *, update: bool = False) -> dict[str, np.ndarray]:
+        traits = {"file": "diseases.tsv", "columns": columns, "type": "binary", "missing_values": ["-9"]}
+        folder = diseased.folder
+        run_job(Job.from_dict(keys(traits=traits, output=output), base=folder), update=update)
+        return ResultsCube.open(folder / output).trait_columns("dm")
+
+    run("kept", ["dm"])
+    updated, fresh = run("kept", ["gout", "dm"], update=True), run("fresh", ["gout", "dm"])
+    assert json.loads((diseased.folder / "kept" / "provenance.json").read_bytes())["run"]["results_kept"] == 600
+    for name, values in fresh.items():
+        np.testing.assert_array_equal(updated[name], values)
