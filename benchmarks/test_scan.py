@@ -1,4 +1,4 @@
-"""Linear scans from store to results cube, without the ingest and the start of Python.
+"""Scans from store to results cube, without the ingest and the start of Python.
 
 What a case is judged by is wall time on two workers, so that reading, arithmetic and writing have to overlap, and
 CPU time on one.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ import pytest
 from numpy.typing import NDArray
 
 from allscan.cluster.embedded import EmbeddedExecutor
+from allscan.engine.association_tests import find_test
 from allscan.engine.design import Design
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import run_scan
 from allscan.engine.store import GenotypeStore
-from allscan.kernels.association import Missing
+from allscan.kernels.association import HAS_RESULT, Missing
 from benchmarks.conftest import Cohort
 from benchmarks.timing import SIZE, Timed, Work
 
@@ -60,13 +62,22 @@ def time_scan(
     missing: Missing = Missing.IMPUTE_MEAN,
     workers: int = 1,
     patterns: int = 1,
+    binary: bool = False,
 ) -> NDArray[np.float32]:
     """Time a scan; returns −log10 p, shape (traits, variants)."""
     design, spec = make_design(store, traits, patterns), ScanSpec(missing=missing)
+    if binary:
+        # From one case in five hundred to one in three.
+        rate = np.random.default_rng(traits).permutation(np.geomspace(0.002, 0.33, traits))
+        cases = (design.traits > np.quantile(design.traits, 1 - rate, axis=0).diagonal()).astype(float)
+        design = replace(design, traits=cases)
+        test = find_test("logistic")
+        options = {**(test.options or {}), "min_cases": 1}
+        spec = ScanSpec(missing=missing, test=test.name, test_options=options)
     plan = plan_scan(store, design, spec, workers=workers, memory_bytes=MEMORY)
     genotypes = store.n_variants * store.n_samples
     # Many traits are a matrix product of all columns, few are not.
-    columns = traits + COVARIATES
+    columns = traits * (COVARIATES + 2) if binary else traits + COVARIATES
     product = columns >= 100
     load = Work(
         "sgemm" if product else "dgemm",
@@ -83,7 +94,8 @@ def time_scan(
         before=lambda: shutil.rmtree(out, ignore_errors=True),
     )
     assert summary.n_tests == store.n_variants * traits
-    assert summary.status_counts["ok"] > 0.9 * summary.n_tests
+    tested = sum(summary.status_counts.get(status.name.lower(), 0) for status in HAS_RESULT)
+    assert tested > 0.9 * summary.n_tests
     return neg_log10_p(out)
 
 
@@ -104,6 +116,18 @@ def test_scan_of_common_variants(
     timed: Timed, common_store: CommonStore, tmp_path: Path, traits: int, missing: Missing
 ) -> None:
     time_scan(timed, common_store(*(LONG if traits > 128 else LARGE)), tmp_path / "run", traits, missing=missing)
+
+
+@pytest.mark.parametrize("traits", [16, 128] if SIZE != "tiny" else [3])
+def test_scan_of_binary_traits(timed: Timed, common_store: CommonStore, tmp_path: Path, traits: int) -> None:
+    found = time_scan(timed, common_store(*LARGE), tmp_path / "run", traits, binary=True)
+    # The traits have no effects.
+    assert 0.02 < np.mean(found > -np.log10(0.05)) < 0.08
+
+
+@pytest.mark.parametrize("traits", [16, 128] if SIZE != "tiny" else [3])
+def test_scan_of_binary_traits_and_whole_genomes(timed: Timed, wgs_cohort: Cohort, tmp_path: Path, traits: int) -> None:
+    time_scan(timed, wgs_cohort.store, tmp_path / "run", traits, binary=True)
 
 
 @pytest.mark.parametrize("traits", [1, 16, 128] if SIZE != "tiny" else [3])
