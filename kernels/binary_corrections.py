@@ -226,15 +226,14 @@ def finish_scores(
     weights: Weights,
     rules: Rules,
     outcomes: Outcomes,
-    squares: NDArray[np.float64],
     corrected: NDArray[np.bool_],
 ) -> None:
-    """Score tests in float64, which pairs are to be corrected, and predictors' weighted sums of squares."""
+    """Score tests in float64, and which pairs are to be corrected."""
     for p in range(score.shape[0]):
         variance = sums[p, 0]
         # What the covariates explain and what they leave are orthogonal.
-        squares[p] = variance + quadratic_form(weights.information[trait[p]], slope[p])
-        corrected[p] = finish_normal(p, score[p], variance, squares[p], rules, outcomes)
+        squares = variance + quadratic_form(weights.information[trait[p]], slope[p])
+        corrected[p] = finish_normal(p, score[p], variance, squares, rules, outcomes)
 
 
 @jit
@@ -250,7 +249,6 @@ def finish_corrected(
     step: NDArray[np.float64],
     score: NDArray[np.float64],
     sums: NDArray[np.float64],
-    squares: NDArray[np.float64],
     rules: Rules,
     outcomes: Outcomes,
 ) -> None:
@@ -262,8 +260,7 @@ def finish_corrected(
     people_held = Law(none, none, none, 0.0)
     adjusted, mu = none, none
     for p in range(row.shape[0]):
-        if sums[p, 0] >= OWN * squares[p]:
-            try_exact(p, genotypes[row[p]], common[p], trait[p], people, weights, rules, outcomes)
+        try_exact(p, genotypes[row[p]], common[p], trait[p], people, weights, sums[p, 0], rules, outcomes)
         law = Law(none, none, sums[p], series_reach(sums[p], TOLERANCE))
         n = 0
         for attempt in range(3):
@@ -291,6 +288,7 @@ def try_exact(
     t: int,
     people: People,
     weights: Weights,
+    variance: float,
     rules: Rules,
     outcomes: Outcomes,
 ) -> None:
@@ -308,13 +306,16 @@ def try_exact(
         return
     copies, mu, case = np.empty(n), np.empty(n), np.empty(n, np.bool_)
     n = 0
+    squares = 0.0
     for i in range(genotypes.shape[0]):
         if genotypes[i] != common and weights.probability[t, i] > 0.0 and not math.isnan(genotypes[i]):
             copies[n] = (genotypes[i] - common) * people.scale[i]
             mu[n] = weights.probability[t, i]
             case[n] = people.case[t, i]
+            squares += mu[n] * (1.0 - mu[n]) * copies[n] * copies[n]
             n += 1
-    finish_exact(p, copies, mu, case, outcomes)
+    if variance >= OWN * squares:
+        finish_exact(p, copies, mu, case, outcomes)
 
 
 @jit

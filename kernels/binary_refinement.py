@@ -246,8 +246,8 @@ def _refine_decoded(
     for p in np.flatnonzero(pairs.refit):
         refit(genotypes[row[p]], pairs.trait[p], null.people, null.weights, pairs.slope[p], pairs.step[p])
     score, sums = _summed(genotypes, row, null, null.weights, pairs)
-    corrected, squares = np.zeros(len(row), np.bool_), np.empty(len(row))
-    finish_scores(score, sums, pairs.trait, pairs.slope, null.weights, rules, outcomes, squares, corrected)
+    corrected = np.zeros(len(row), np.bool_)
+    finish_scores(score, sums, pairs.trait, pairs.slope, null.weights, rules, outcomes, corrected)
     again = np.flatnonzero(corrected)
     if not len(again):
         return
@@ -269,7 +269,6 @@ def _refine_decoded(
         few.step,
         score,
         sums,
-        squares[again],
         rules,
         some,
     )
