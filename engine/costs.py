@@ -42,7 +42,6 @@ HELD_NULL_BYTES = 1 << 29
 _SECONDS_PER_GENOTYPE = 2.5e-10  # to read and count it, of one core
 _SECONDS_PER_PRODUCT = 1.4e-11
 _SECONDS_PER_RESULT = 2e-7  # from products to bytes on the disk, of one core
-_SECONDS_PER_CLOSER_LOOK = 4e-10  # of a result of a binary trait and a person: a twentieth of the results get one
 
 
 class Batches(NamedTuple):
@@ -56,6 +55,7 @@ class Batches(NamedTuple):
     weights: int = 0  # numbers that belong to pairs of relatives, over all patterns
     relatives: int = 0  # people who have any
     cases: int | None = None  # over all traits, of a test of binary traits
+    seconds_per_person: float = 0.0  # of a result, beside the products
     single: bool = False  # whether the panel of such a test is in float32; that of another is held in both precisions
 
 
@@ -84,6 +84,8 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
     fewest = min(int(design.members(g).sum()) for g in range(len(design.strata)))
     single = single_precision(spec.options, fewest)
 
+    cost = test.seconds_per_person
+
     def largest(size: int) -> Batches:
         patterns = listed = modes = 0
         for of_trait, few in of_strata:
@@ -96,13 +98,17 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         if cases is not None:
             most = max(int(cases[:, start : start + size].sum(axis=1).max()) for start in range(0, n_traits, size))
             # Of each trait the residuals, the weights, and the covariates times the weights.
-            return Batches(traits, traits * (2 + n_covariates), patterns, 0, cases=most, single=single)
+            return Batches(
+                traits, traits * (2 + n_covariates), patterns, 0, cases=most, seconds_per_person=cost, single=single
+            )
         if mixed:
             # While it is made, each pattern has the eigenvectors of its families: two numbers for each pair.
             weights = n_pairs * (modes + 2 * patterns)
-            return Batches(traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives)
+            return Batches(
+                traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives, seconds_per_person=cost
+            )
         columns = (patterns if general else 1) * n_covariates + traits
-        return Batches(traits, columns, patterns, 0 if general else listed)
+        return Batches(traits, columns, patterns, 0 if general else listed, seconds_per_person=cost)
 
     size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
@@ -192,9 +198,7 @@ def seconds_per_variant(store: GenotypeStore, batches: Batches) -> float:
 
 
 def _seconds_per_result(store: GenotypeStore, batches: Batches) -> float:
-    if batches.cases is None:
-        return _SECONDS_PER_RESULT
-    return _SECONDS_PER_RESULT + _SECONDS_PER_CLOSER_LOOK * store.n_samples * _dense_share(store)
+    return _SECONDS_PER_RESULT + batches.seconds_per_person * store.n_samples
 
 
 def _dense_share(store: GenotypeStore) -> float:

@@ -163,6 +163,7 @@ class AssociationTest:
     options: Mapping[str, Any] | None = None  # names and defaults of the test's own options
     models: frozenset[Model] = frozenset(Model)  # genetic models that it can do
     check_options: Callable[[Mapping[str, Any]], None] | None = None  # ValueError, naming the option, for a bad value
+    seconds_per_person: float = 0.0  # for one variant and trait, beside products: what a plan reckons with, of one core
     uses_offset: bool = False  # whether it heeds NullData.offset: only such a test runs with a whole-genome null model
     uses_relatedness: bool = False  # whether it heeds NullData.relatedness: only such a test runs with named relatives
     needs_relatedness: bool = False  # whether it runs with a list of relatives only

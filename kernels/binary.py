@@ -118,6 +118,7 @@ LOGISTIC = AssociationTest(
     options=BinaryOptions()._asdict(),
     models=frozenset(CODINGS),
     check_options=check_options,
+    seconds_per_person=3e-10,  # common variants: one pair in twenty is gone through, 8 ns a person
     uses_relatedness=True,
     uses_offset=True,
 )

@@ -183,7 +183,7 @@ def _columns(method: int, options: ScanOptions) -> tuple[OutputColumn, ...]:
     )
 
 
-def _test(name: str, method: int, title: str, doi: str) -> AssociationTest:
+def _test(name: str, method: int, seconds_per_person: float, title: str, doi: str) -> AssociationTest:
     return AssociationTest(
         name=name,
         title=title,
@@ -194,17 +194,19 @@ def _test(name: str, method: int, title: str, doi: str) -> AssociationTest:
         score_block=partial(score_block, method),
         options={"min_cases": FEWEST_CASES},
         check_options=check_options,
+        seconds_per_person=seconds_per_person,
         uses_offset=True,
     )
 
 
-LOGISTIC_WALD = _test("logistic_wald", WALD, "Logistic regression, Wald test", "10.2307/2280041")
+LOGISTIC_WALD = _test("logistic_wald", WALD, 3e-7, "Logistic regression, Wald test", "10.2307/2280041")
 LOGISTIC_LRT = _test(
-    "logistic_lrt", LIKELIHOOD_RATIO, "Logistic regression, likelihood ratio test", "10.1214/aoms/1177732360"
+    "logistic_lrt", LIKELIHOOD_RATIO, 3e-7, "Logistic regression, likelihood ratio test", "10.1214/aoms/1177732360"
 )
 LOGISTIC_FIRTH = _test(
     "firth",
     FIRTH,
+    1e-6,
     "Logistic regression with Firth's penalty, penalised likelihood ratio test",
     "10.1093/biomet/80.1.27",
 )
