@@ -479,13 +479,12 @@
     const table = data.leads;
     const own = axis.columns.filter((column) => column.name !== "neg_log10_p" && table[column.name]);
     const withInfo = table.info.some((value) => value !== null);
-    const heads = ["Variant", "Position", "Effect allele", "Other allele", "Effect freq."];
-    if (axis.binary) heads.push("In cases", "In controls");
+    const heads = ["Variant", "Position", "Effect allele", "Other allele"];
     const effects = own.map((c) => c.label);
     const p = ["−log10 p", "p"];
-    // What is wider than the page is scrolled to: p comes first where there is more to tell.
-    if (axis.binary) heads.push(...p, "Method", "Odds ratio (95 % CI)", ...effects, "N", "Cases");
-    else heads.push(...effects, ...p, "N");
+    // What is wider than the page is scrolled to: the effect and p come first where there is more to tell.
+    if (axis.binary) heads.push("Odds ratio (95 % CI)", ...p, "Method", "Effect freq.", "In cases", "In controls", "N", "Cases", ...effects);
+    else heads.push("Effect freq.", ...effects, ...p, "N");
     if (withInfo) heads.push("Info");
     heads.push("Clumped");
     const body = element("tbody");
@@ -495,15 +494,17 @@
       const ofEffects = () => own.map((column) => cell(effect(table[column.name][i]), "number", table[column.name][i]));
       const ofOdds = () => cell(oddsRatio(table.beta[i], table.standard_error[i]), "number", table.beta[i]);
       const ofP = () => [cell(y.toFixed(2), "number", y), cell(pText(y), "number", -y)];
+      const frequency = share("effect_allele_frequency");
+      const n = cell(whole(table.n[i] ?? 0), "number", table.n[i]);
       const row = element("tr", {},
         cell(leadName(table, i), "name"),
         cell(`${table.contig[i]}:${whole(position)}`, "number", axis.names.indexOf(table.contig[i]) * 1e10 + position),
         cell(table.alt[i], "allele"), cell(table.ref[i], "allele"),
-        share("effect_allele_frequency"),
-        ...(axis.binary ? [share("effect_allele_frequency_cases"), share("effect_allele_frequency_controls")] : []),
-        ...(axis.binary ? [...ofP(), cell(axis.methods[table.status[i]] || "", ""), ofOdds(), ...ofEffects()] : [...ofEffects(), ...ofP()]),
-        cell(whole(table.n[i] ?? 0), "number", table.n[i]),
-        ...(axis.binary ? [cell(whole(table.cases[i]), "number", table.cases[i])] : []));
+        ...(axis.binary
+          ? [ofOdds(), ...ofP(), cell(axis.methods[table.status[i]] || "", ""), frequency,
+            share("effect_allele_frequency_cases"), share("effect_allele_frequency_controls"), n,
+            cell(whole(table.cases[i]), "number", table.cases[i]), ...ofEffects()]
+          : [frequency, ...ofEffects(), ...ofP(), n]));
       if (withInfo) row.append(cell(table.info[i] === null ? "" : table.info[i].toFixed(3), "number", table.info[i]));
       row.append(cell(whole(table.members[i]), "number", table.members[i]));
       body.append(row);
