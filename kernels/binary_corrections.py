@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from allscan.kernels import status_codes as codes
-from allscan.kernels.binary_pairs import Carriers, gather_carriers, gather_people, quadratic_form
+from allscan.kernels.binary_pairs import Carriers, gather_carriers, gather_people, moved_probability, quadratic_form
 from allscan.kernels.carrier_counts import carrier_count_tail, lattice
 from allscan.kernels.cumulants import (
     N_CUMULANTS,
@@ -260,7 +260,7 @@ def finish_corrected(
     people_held = Law(none, none, none, 0.0)
     adjusted, mu = none, none
     for p in range(row.shape[0]):
-        try_exact(p, genotypes[row[p]], common[p], trait[p], people, weights, sums[p, 0], rules, outcomes)
+        try_exact(p, genotypes[row[p]], common[p], trait[p], people, weights, step[p], sums[p, 0], rules, outcomes)
         law = Law(none, none, sums[p], series_reach(sums[p], TOLERANCE))
         n = 0
         for attempt in range(3):
@@ -288,6 +288,7 @@ def try_exact(
     t: int,
     people: People,
     weights: Weights,
+    step: NDArray[np.float64],
     variance: float,
     rules: Rules,
     outcomes: Outcomes,
@@ -310,7 +311,7 @@ def try_exact(
     for i in range(genotypes.shape[0]):
         if genotypes[i] != common and weights.probability[t, i] > 0.0 and not math.isnan(genotypes[i]):
             copies[n] = (genotypes[i] - common) * people.scale[i]
-            mu[n] = weights.probability[t, i]
+            mu[n] = moved_probability(weights.probability[t, i], people.basis, i, step)
             case[n] = people.case[t, i]
             squares += mu[n] * (1.0 - mu[n]) * copies[n] * copies[n]
             n += 1

@@ -133,6 +133,18 @@ def _cubic_form(moments: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 @jit
+def moved_probability(p: float, basis: NDArray[np.float64], i: int, step: NDArray[np.float64]) -> float:
+    """A person's probability after the covariates' coefficients have moved by ``step``."""
+    change = 0.0
+    for k in range(step.shape[0]):
+        change += basis[k, i] * step[k]
+    if change == 0.0:
+        return p
+    odds = p * math.exp(change)
+    return odds / (1.0 - p + odds)
+
+
+@jit
 def gather_carriers(
     samples: NDArray[np.int32],
     values: NDArray[np.float64],
@@ -176,10 +188,8 @@ def gather_carriers(
         if p == 0.0:  # not analysed
             continue
         fitted = 0.0
-        change = 0.0
         for k in range(c):
             fitted += people.basis[k, i] * slope[k]
-            change += people.basis[k, i] * step[k]
         weight = p * (1.0 - p)
         if cubic.shape[0]:
             third += weight * (1.0 - 2.0 * p) * fitted * fitted * fitted
@@ -190,9 +200,7 @@ def gather_carriers(
             value = missing_value
             if math.isnan(value):
                 continue
-        if change != 0.0:
-            odds = p * math.exp(change)
-            p = odds / (1.0 - p + odds)
+        p = moved_probability(p, people.basis, i, step)
         value *= people.scale[i]
         carriers.adjusted[n] = value - fitted
         carriers.plain[n] = value if called else 0.0
@@ -256,11 +264,7 @@ def leave_out(
             mu[i] = 0.0
             adjusted[i] = 0.0
             continue
-        change = 0.0
-        for k in range(basis.shape[0]):
-            change += basis[k, first + i] * step[k]
-        odds = mu[i] * math.exp(change)
-        mu[i] = odds / (1.0 - mu[i] + odds)
+        mu[i] = moved_probability(mu[i], basis, first + i, step)
 
 
 @jit_fast
@@ -318,11 +322,7 @@ def refit(
             p = weights.probability[t, i]
             if p == 0.0 or math.isnan(genotypes[i]):
                 continue
-            change = 0.0
-            for k in range(c):
-                change += people.basis[k, i] * step[k]
-            odds = p * math.exp(change)
-            p = odds / (1.0 - p + odds)
+            p = moved_probability(p, people.basis, i, step)
             weight = p * (1.0 - p)
             residual = (1.0 if people.case[t, i] else 0.0) - p
             value = weight * people.scale[i] * genotypes[i]
