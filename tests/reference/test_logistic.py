@@ -13,6 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from binary_studies import (
+    TRAITS,
+    asserted,
+    binary_scan,
+    compare_asserted,
+    epacts,
+    penalised_with_absent,
+    ten_people,
+)
 from conftest import Reference, Study
 from numpy.typing import NDArray
 from peers import (
@@ -35,11 +44,8 @@ from peers import (
 from scipy import stats
 
 from allscan.engine.chromosomes import Region
-from allscan.engine.offsets import StoredOffsets
 from allscan.engine.plan import VariantFilter
-from allscan.engine.regenie_predictions import RegeniePredictions
 from allscan.engine.results import ResultsCube
-from allscan.engine.store import GenotypeStore
 from allscan.kernels import testing
 from allscan.kernels.association import AssociationTest, Missing, Status
 from allscan.kernels.block import encode_block
@@ -50,26 +56,8 @@ pytestmark = pytest.mark.reference
 
 Floats = NDArray[np.float64]
 
-TRAITS = ("BT1", "BT2", "BT3", "BT4")  # of 489 people 244, 118, 49 and 24 cases; ten lack BT2
 TESTS = {"wald": "logistic_wald", "lrt": "logistic_lrt", "firth": "firth"}
 CHROMOSOME = VariantFilter(regions=(Region("22"),))
-
-
-def binary_scan(
-    store: GenotypeStore,
-    traits: pd.DataFrame,
-    covariates: pd.DataFrame,
-    output: Path,
-    method: str,
-    predictions: Path | None = None,
-    chosen: VariantFilter | None = None,
-) -> ResultsCube:
-    aligned = replace(design(store, traits, covariates), binary=True)
-    if predictions is not None:
-        stored = RegeniePredictions(predictions)
-        aligned = replace(aligned, offsets=StoredOffsets(stored, aligned, store.sample_ids[aligned.store_rows]))
-    spec = {"test": TESTS[method], "missing": Missing.EXCLUDE, "filter": chosen or VariantFilter()}
-    return scan(store, aligned, output, **spec)
 
 
 Scans = Callable[..., ResultsCube]
@@ -86,8 +74,9 @@ def scanned(kg489: Study, reference: Reference, tmp_path_factory: pytest.TempPat
         if (method, loco) not in done:
             predictions = folder / "s1_bt_pred.list" if loco else None
             out = tmp_path_factory.mktemp(method) / "run"
+            spec = {"test": TESTS[method], "missing": Missing.EXCLUDE, "filter": CHROMOSOME}
             done[method, loco] = binary_scan(
-                kg489.store, traits, kg489.covariates, out, method, predictions, CHROMOSOME
+                kg489.store, traits, kg489.covariates, out, predictions=predictions, **spec
             )
         return done[method, loco]
 
@@ -202,23 +191,6 @@ def test_regenie_counts_people_without_the_trait_in_the_penalty(
         assert log10_p == pytest.approx(float(theirs.LOG10P), rel=1e-5, abs=1e-5)
 
 
-def penalised_with_absent(x: Floats, y: Floats, known: NDArray[np.bool_], free: int) -> tuple[Floats, float, float]:
-    """Coefficients, standard error of the last, and penalised log likelihood, absent people with weight 1."""
-    b = np.zeros(x.shape[1])
-    for _ in range(2000):
-        p = 1 / (1 + np.exp(-x @ b))
-        w = np.where(known, p * (1 - p), 1.0)
-        information = (x * w[:, None]).T @ x
-        h = w * np.einsum("ij,jk,ik->i", x, np.linalg.inv(information), x)
-        score = (x.T @ np.where(known, y - p + h * (0.5 - p), 0.0))[:free]
-        if np.abs(score).max() < 1e-10:
-            break
-        b[:free] += 0.8 * np.clip(np.linalg.solve(information[:free, :free], score), -2, 2)
-    value = np.where(known, np.nan_to_num(y) * (x @ b) - np.logaddexp(0, x @ b), 0).sum()
-    value += 0.5 * np.linalg.slogdet(information)[1]
-    return b, float(np.sqrt(np.linalg.inv(information)[-1, -1])), float(value)
-
-
 # ---- PLINK 2, live ---------------------------------------------------------------------------------------
 
 LIVE = VariantFilter(regions=(Region("22", 1, 20_000_000),))
@@ -241,7 +213,8 @@ def statuses(chr22: Study) -> pd.DataFrame:
 @pytest.mark.parametrize("method", ["wald", "firth"])
 def test_plink2_live(chr22: Study, statuses: pd.DataFrame, tmp_path: Path, method: str) -> None:
     """1,092 people of 14 populations, calls missing at random, five covariates: every variant, both ways."""
-    cube = binary_scan(chr22.store, statuses, chr22.covariates, tmp_path / "run", method, chosen=LIVE)
+    spec = {"test": TESTS[method], "missing": Missing.EXCLUDE, "filter": LIVE}
+    cube = binary_scan(chr22.store, statuses, chr22.covariates, tmp_path / "run", **spec)
     traits = write_people(tmp_path / "traits.tsv", statuses)
     region = ("--chr", 22, "--to-bp", LIVE.regions[0].end)
     inputs = ("--bfile", chr22.prefix, "--1", "--pheno", traits, "--covar", chr22.covariate_file, *region)
@@ -368,11 +341,6 @@ def test_firth_with_an_offset(reference: Reference, intercept: bool) -> None:
         assert found.beta == pytest.approx(coefficients[k], abs=1e-5)  # logistf's criterion
 
 
-def asserted(reference: Reference, test: str) -> pd.DataFrame:
-    table = pd.read_csv(reference("hail_resources") / "EXPECTED_asserted.tsv", sep="\t", dtype=str)
-    return table[table.test == test]
-
-
 def test_firth_of_three_people(reference: Reference) -> None:
     """Hail's case, x = 1, 3, 10; here a fifth of it, which makes the coefficient five times as large."""
     found = estimate(LOGISTIC_FIRTH, np.array([0.2, 0.6, 2.0]), np.ones((3, 1)), np.array([0.0, 1.0, 1.0]))
@@ -387,14 +355,10 @@ def test_firth_of_three_people(reference: Reference) -> None:
 
 def test_hail_ten_people(reference: Reference, tmp_path: Path) -> None:
     """R's numbers as Hail asserts them, to its 1e-6; one variant separates, five do not vary. Missing: the mean."""
-    folder = reference("hail_resources")
-    people = {"index_col": 0, "sep": r"\s+"}
-    status = pd.read_csv(folder / "regressionLogisticBoolean.pheno", **people).isCase
-    traits = pd.DataFrame({"case": status.map({"true": 1.0, "false": 0.0})})
-    covariates = pd.read_csv(folder / "regressionLogistic.cov", **people)
+    vcf, traits, covariates = ten_people(reference)
     for field, suffix, within in ((None, "", 1e-6), ("PL", "_PL_dosage", 2e-5)):
         options = {} if field is None else {"reader_options": {"field": field}}
-        store = make_store([folder / "regressionLogistic.vcf"], tmp_path / f"store{suffix}.zarr", **options)
+        store = make_store([vcf], tmp_path / f"store{suffix}.zarr", **options)
         aligned = replace(design(store, traits, covariates), binary=True)
         assert aligned.n_samples == 10
         for method in ("wald", "lrt"):
@@ -408,37 +372,11 @@ def test_hail_ten_people(reference: Reference, tmp_path: Path) -> None:
                 assert table.beta[table.position >= 6].isna().all()
 
 
-def compare_asserted(ours: pd.DataFrame, rows: pd.DataFrame, absolute: float | None = None) -> int:
-    """Compare the rows with numbers, to an absolute tolerance or the relative one of the row; returns how many."""
-    compared = 0
-    for row in rows.itertuples():
-        place = int(row.locus_or_case.split(":")[-1]) if row.locus_or_case.count(",") == 0 else 0
-        if row.statistic not in ("beta", "se", "z", "p", "chi2") or place == 0:
-            continue
-        mine = ours.loc[place]
-        values = {
-            "beta": mine.beta,
-            "se": mine.standard_error,
-            "z": mine.beta / mine.standard_error,
-            "p": 10.0 ** -float(mine.neg_log10_p),
-            "chi2": stats.chi2.isf(10.0 ** -float(mine.neg_log10_p), 1),
-        }
-        expected = float(row.expected)
-        allowed = float(row.tolerance.split()[1]) * abs(expected) if absolute is None else absolute
-        assert values[row.statistic] == pytest.approx(expected, abs=allowed, rel=0), row
-        compared += 1
-    return compared
-
-
 @pytest.mark.parametrize(("method", "number"), [("wald", 16), ("lrt", 5), ("firth", 10)])
 def test_epacts_2535_people(reference: Reference, tmp_path: Path, method: str, number: int) -> None:
     """Five variants of 1000 Genomes, minor allele counts from 7 to 1,207; to the digits that EPACTS prints."""
-    folder = reference("hail_resources")
-    fam = pd.read_csv(folder / "regressionLogisticEpacts.fam", sep="\t", header=None, dtype=str).set_index(1)
-    traits = pd.DataFrame({"case": fam[5].astype(float) - 1.0})
-    components = pd.read_csv(folder / "regressionLogisticEpacts.cov", sep="\t", index_col="IND_ID")
-    covariates = pd.DataFrame({"female": (fam[4] == "2").astype(float)}).join(components)
-    store = make_store([folder / "regressionLogisticEpacts.vcf"], tmp_path / "store.zarr")
+    vcf, traits, covariates = epacts(reference)
+    store = make_store([vcf], tmp_path / "store.zarr")
     aligned = replace(design(store, traits, covariates), binary=True)
     assert aligned.n_samples == 2535
     ours = results(scan(store, aligned, tmp_path / "run", test=TESTS[method]), "case").set_index("position")
