@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from allscan.kernels.association import AssociationTest, NullData, ScanOptions
+from allscan.kernels.association import AssociationTest
 from allscan.kernels.block import encode_block
-from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.linear import LINEAR
-from allscan.kernels.missingness import missingness_patterns
 from allscan.kernels.mixed import MIXED, MixedNull
 from allscan.kernels.relatedness import Relatedness, make_relatedness
+from benchmarks.science.scoring import null_data, score
 
 Floats = NDArray[np.float64]
 
@@ -93,20 +92,9 @@ def calibrate(
     test: AssociationTest, calls: NDArray[np.int8], traits: Floats, covariates: Floats, related: Relatedness | None
 ) -> Calibration:
     """Scan with a test; ``related``: those that it is told of."""
-    options = ScanOptions()
-    member, set_of_trait = missingness_patterns(traits)
-    names = tuple(f"c{k}" for k in range(covariates.shape[1]))
-    data = NullData(traits, covariates, names, np.ones(len(traits)), member, set_of_trait, relatedness=related)
-    null, _ = test.fit_null(data, options, dict(test.options or {}))
-    found = []
-    for first in range(0, len(calls), BLOCK):
-        block = encode_block(calls[first : first + BLOCK])
-        shape = (block.n_variants, traits.shape[1])
-        out = {column.name: np.empty(shape) for column in test.columns(options)}
-        out["status"] = np.empty(shape, np.uint8)
-        test.score_block(block, count_genotypes(block, sample_sets(member)), null, options, out)
-        found.append(out["neg_log10_p"])
-    p = 10.0 ** -np.concatenate(found)
+    blocks = (encode_block(calls[first : first + BLOCK]) for first in range(0, len(calls), BLOCK))
+    null, found = score(test, null_data(traits, covariates, related), blocks)
+    p = 10.0**-found
     p = p[np.isfinite(p)]
     return Calibration(
         test.name if related is not None else f"{test.name}, nobody named",
