@@ -241,7 +241,7 @@ def calibrate(samples: int, ratios: tuple[int, ...], size: Size, seed: int) -> l
             for name, kind in kinds.items():
                 start, stop = stop, stop + sum(block.n_variants for block in kind.blocks)
                 p = of_all[start:stop]
-                cells.append(_cell(samples, ratio, name, kind, method, p, np.ones_like(p)))
+                cells.append(_cell(samples, ratio, name, kind, method, p, np.where(np.isnan(p), np.nan, 1.0)))
                 if method == "score" and size.full_variants:
                     told = _in_full(rng, y, people.covariates, kind.blocks, p[: size.full_variants])
                     cells += [_cell(samples, ratio, name, kind, *of) for of in told]
@@ -272,7 +272,7 @@ def _cell(
     samples: int, ratio: int, copies: str, kind: Variants, method: str, neg_log10_p: Floats, weight: Floats
 ) -> Cell:
     """Of the traits that have a null model."""
-    fitted = ~np.isnan(weight).all(axis=0) & (~np.isnan(neg_log10_p)).any(axis=0)
+    fitted = ~np.isnan(weight).all(axis=0)
     p, weight = neg_log10_p[:, fitted], weight[:, fitted]
     told = [rate_and_error(np.where(p >= -np.log10(level), weight, 0.0), level) for level in LEVELS]
     rates, errors = (tuple(column) for column in zip(*told, strict=True))
@@ -292,12 +292,14 @@ def row_of(cell: Cell) -> str:
     return f"| {what} | {cell.tests:,} | " + " | ".join(rates) + f" | {marks} |"
 
 
-def measure_power(samples: int, traits: int, seed: int) -> list[Power]:
+def measure_power(
+    samples: int, traits: int, seed: int, planted: tuple[tuple[int, float, float], ...] = PLANTED
+) -> list[Power]:
     """Shares of planted effects that each test finds."""
     rng = np.random.default_rng(seed)
     people = simulate_people(rng, samples)
     told = []
-    for ratio, frequency, odds_ratio in PLANTED:
+    for ratio, frequency, odds_ratio in planted:
         prevalence = 1 / (1 + ratio)
         if frequency < 0.01:
             copies = round(2 * samples * frequency)

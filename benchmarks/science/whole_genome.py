@@ -6,6 +6,9 @@ regression, with the whole-genome model, and with relatives named (linear test a
 each variant and of an average one, each with and without the whole-genome model). It prints λ and type-I error on the
 tenth chromosome, the mean χ² of causal variants over λ, and the slope of estimated on true effects.
 
+With ``--controls-per-case`` traits are cases, those beyond a threshold of liability, and controls: the test is
+``logistic``, with and without the whole-genome model and relatives.
+
 Relatives share segments in a real genome; here every marker is passed on by itself, so that relatedness is exactly its
 expectation. Covariates: the intercept, and the true share of the first ancestry (a perfect first component).
 """
@@ -174,8 +177,9 @@ def scan(
     store: GenotypeStore, design: Design, out: Path, method: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scan; returns estimates and χ², each (traits, variants)."""
-    options = {"variance": "average" if "average" in method else "exact"}
-    spec = ScanSpec("mixed", options) if "mixed" in method else ScanSpec()
+    spec = ScanSpec("logistic" if design.binary else "linear")
+    if "mixed" in method:
+        spec = ScanSpec("mixed", {"variance": "average" if "average" in method else "exact"})
     plan = plan_scan(store, design, spec, workers=1, memory_bytes=8 << 30)
     shutil.rmtree(out / "results.zarr", ignore_errors=True)
     run_scan(plan, store, design, spec, EmbeddedExecutor(1), out)
@@ -197,11 +201,18 @@ def experiment(
     covariates = np.column_stack([np.ones(n), share]) if component else np.ones((n, 1))
     names = tuple(f"t{t}" for t in range(size.traits))
     rows, ids = np.arange(n), store.sample_ids
+    binary = prevalence is not None
     design = Design(
-        rows, traits.values, names, covariates, ("intercept", "share")[: covariates.shape[1]], np.zeros(n, np.int8)
+        rows,
+        traits.values,
+        names,
+        covariates,
+        ("intercept", "share")[: covariates.shape[1]],
+        np.zeros(n, np.int8),
+        binary=binary,
     )
     related = relatedness_of(size)
-    kind = "quantitative" if prevalence is None else "binary"
+    kind = "binary" if binary else "quantitative"
     spec = WholeGenomeSpec(markers=MarkerRules(), block_markers=500)
 
     def predicted(name: str, family: NDArray[np.int64] | None) -> WholeGenomeOffsets:
@@ -210,16 +221,17 @@ def experiment(
         digests = trait_digests(store, cohort, spec)
         return WholeGenomeOffsets(folder / name / FOLDER, store.contigs, digests, design, ids)
 
-    designs = {"plain": design}
-    apart = predicted("apart", None)
-    if prevalence is None:
-        together = predicted("together", family_numbers(related))
+    apart, together = predicted("apart", None), predicted("together", family_numbers(related))
+    designs = {
+        "plain": design,
+        "plain, relatives named": replace(design, relatedness=related),
+        "whole genome": replace(design, offsets=apart),
+        "whole genome loaded, relatives named": replace(design, offsets=apart, relatedness=related),
+        "whole genome, relatives named": replace(design, offsets=together, relatedness=related),
+    }
+    if not binary:
         designs |= {
-            "plain, relatives named": replace(design, relatedness=related),
             "mixed": replace(design, relatedness=related),
-            "whole genome": replace(design, offsets=apart),
-            "whole genome loaded, relatives named": replace(design, offsets=apart, relatedness=related),
-            "whole genome, relatives named": replace(design, offsets=together, relatedness=related),
             "whole genome, mixed": replace(design, offsets=together, relatedness=related),
             "whole genome, mixed average": replace(design, offsets=together, relatedness=related),
         }
@@ -233,6 +245,8 @@ def experiment(
         of_causal = [statistics[t, causal].mean() for t, causal in enumerate(traits.causal)]
         # Over λ: what is left of it when both are held to the same type-I error.
         told[method]["causal chi2 / lambda"] = float(np.mean(of_causal)) / told[method]["lambda"]
+        if binary:  # effects on liability and log odds ratios have no common unit
+            continue
         slopes = [
             (beta[t, causal] @ effects) / (effects @ effects)
             for t, (causal, effects) in enumerate(zip(traits.causal, traits.effects, strict=True))
@@ -244,13 +258,15 @@ def experiment(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--controls-per-case", type=int, help="traits are binary")
     parser.add_argument("--no-component", action="store_true", help="leave the ancestry out of the covariates")
     for name, kind in (("families", int), ("singles", int), ("markers", int), ("traits", int), ("heritability", float)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Size, name))
     given = parser.parse_args()
     size = Size(given.families, given.singles, given.markers, given.traits, heritability=given.heritability)
+    prevalence = None if given.controls_per_case is None else 1 / (1 + given.controls_per_case)
     with tempfile.TemporaryDirectory() as folder:
-        told = experiment(size, given.seed, Path(folder), component=not given.no_component)
+        told = experiment(size, given.seed, Path(folder), prevalence=prevalence, component=not given.no_component)
     for method, numbers in told.items():
         print(f"{method:38}" + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
 

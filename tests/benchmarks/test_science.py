@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.science import binary
 from benchmarks.science.whole_genome import Size, experiment
 
 
@@ -14,7 +16,34 @@ def test_whole_genome(tmp_path: Path, prevalence: float | None) -> None:
     told = experiment(
         Size(families=30, singles=60, markers=40, traits=3, causal=30), 1, tmp_path, prevalence=prevalence
     )
-    assert len(told) == (8 if prevalence is None else 1)
+    assert len(told) == (8 if prevalence is None else 5)
     for numbers in told.values():
         assert 0.3 < numbers["lambda"] < 4
         assert 0 <= numbers["error at 0.05"] < 0.3
+
+
+def test_binary_calibration() -> None:
+    size = binary.Size(variants=120, common_variants=20, full_variants=4, traits=12)
+    cells = binary.calibrate(1_000, (1, 20), size, 1)
+    methods = [*binary.BY_PRODUCTS, *binary.IN_FULL]
+    assert {(cell.controls_per_case, cell.copies, cell.method) for cell in cells} == {
+        (ratio, copies, method) for ratio in (1, 20) for copies in binary.CLASSES for method in methods
+    }
+    rates = {(cell.controls_per_case, cell.copies, cell.method): cell.rates[1] for cell in cells}
+    # One case among five carriers is enough for the score test.
+    assert rates[20, "5-20", "score"] > 0.003 > rates[20, "5-20", "saddlepoint"]
+
+
+def test_error_of_rates_heeds_that_pairs_share_variants_and_traits() -> None:
+    rng = np.random.default_rng(1)
+    alone = (rng.random((400, 50)) < 0.01).astype(float)
+    shared = np.repeat(rng.random((400, 1)) < 0.01, 50, axis=1).astype(float)
+    assert binary.rate_and_error(alone, 0.01)[1] == pytest.approx(np.sqrt(0.01 * 0.99 / 20_000), rel=0.2)
+    assert binary.rate_and_error(shared, 0.01)[1] == pytest.approx(np.sqrt(0.01 * 0.99 / 400), rel=0.6)
+
+
+def test_binary_power() -> None:
+    told = binary.measure_power(1_000, 3, 1, planted=((1, 0.3, 20.0), (1, 0.3, 1.0)))
+    found = {(row.odds_ratio, row.method): row.found for row in told}
+    for method in (*binary.BY_PRODUCTS, *binary.IN_FULL):
+        assert (found[20.0, method], found[1.0, method]) == (1.0, 0.0)
