@@ -15,8 +15,8 @@ either are not independent.
 
 Power: one variant for each trait, which it affects, and the share of them found at 5e-8. Run by hand::
 
-    python -m benchmarks.science.binary --samples 50000 --variants 10000 --json 50000.json
-    python -m benchmarks.science.binary --samples 5000 --variants 20000 --full-variants 800 --json 5000.json
+    python -m benchmarks.science.binary --samples 50000 --variants 10000 --common-variants 2000 --json 50000.json
+    python -m benchmarks.science.binary --samples 5000 --variants 20000 --full-variants 300 --json 5000.json
     python -m benchmarks.science.binary --samples 50000 --power
 """
 
