@@ -12,9 +12,9 @@ from allscan.engine.columns import counts_cases, cube_columns
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
 from allscan.kernels.binary import LEAST_VARIANTS, PRODUCT_BYTES
-from allscan.kernels.binary_null import single_precision
 from allscan.kernels.block import take
 from allscan.kernels.case_counts import case_set_bytes
+from allscan.kernels.linear_shared import single_precision
 from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.panel import lanes_of, make_panel, panel_bytes

@@ -9,7 +9,7 @@ import numpy as np
 from allscan.kernels.association import AssociationTest, Missing, Model, OutputColumn, ScanOptions
 from allscan.kernels.binary_null import BinaryNull, BinaryOptions, check_options, fit_binary
 from allscan.kernels.binary_refinement import refine
-from allscan.kernels.binary_score import Predictor, Scores, Sums, finish_scores, heed_relatives, score_pairs
+from allscan.kernels.binary_score import Scores, Sums, finish_scores, heed_relatives, score_pairs
 from allscan.kernels.block import take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.linear_shared import CODINGS, predictor_moments
@@ -60,8 +60,7 @@ def _score_part(
     coding = CODINGS[Model(options.model)]
     exclude = options.missing == Missing.EXCLUDE
     shift = shifts(block, coding) if null.shifted else np.zeros(block.n_variants)
-    moments = predictor_moments(block, counts, null.member, coding, shift)
-    predictor = Predictor(moments.mean, moments.n_missing, moments.spread)
+    predictor = predictor_moments(block, counts, null.member, coding, shift)
     missing = missing_entries(block)
     sums = Sums(
         genotype_products(block, null.panel, coding, shifted=null.shifted),

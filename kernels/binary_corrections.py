@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from allscan.kernels import status_codes as codes
+from allscan.kernels.binary_null import FIRTH, NORMAL, SADDLEPOINT
 from allscan.kernels.binary_pairs import Carriers, gather_carriers, gather_people, moved_probability, quadratic_form
 from allscan.kernels.carrier_counts import carrier_count_tail, lattice
 from allscan.kernels.cumulants import (
@@ -39,9 +40,6 @@ OWN = 0.5
 MOST_CARRIERS = 5000
 ROOM = 1.25
 """Times the effect that is expected: how far the cumulants of people who are not gone through are to reach."""
-
-NORMAL, SADDLEPOINT, FIRTH = range(3)
-METHODS = {"none": NORMAL, "saddlepoint": SADDLEPOINT, "firth": FIRTH}
 
 
 class Outcomes(NamedTuple):
@@ -115,8 +113,9 @@ def refine_carriers(
         variance = origin(law).variance
         if not finish_normal(p, score, variance, squares, rules, outcomes):
             continue
-        if variance >= OWN * squares and _is_few(carriers.plain[:n], carriers.case[:n], rules.exact_carriers):
-            finish_exact(p, carriers.plain[:n], carriers.probability[:n], carriers.case[:n], outcomes)
+        plain, chances, case = carriers.plain[:n], carriers.probability[:n], carriers.case[:n]
+        if variance >= OWN * squares and _is_few(plain, 0.0, chances, case, rules.exact_carriers):
+            finish_exact(p, plain, chances, case, outcomes)
         if rules.method == FIRTH:
             n, score = gather_carriers(
                 samples, listed, missing_value[p], t, people, penalised, slope[p], step[p], carriers
@@ -138,11 +137,21 @@ def _law_of_carriers(carriers: Carriers, n: int, t: int, weights: Weights, slope
 
 
 @jit
-def _is_few(copies: NDArray[np.float64], case: NDArray[np.bool_], most: int) -> bool:
-    """Whether few cases, or few controls, carry the allele (half a copy at least); never where ``most`` is 0."""
+def _is_few(
+    predictor: NDArray[np.floating[Any]],
+    common: float,
+    probability: NDArray[np.float64],
+    case: NDArray[np.bool_],
+    most: int,
+) -> bool:
+    """Whether few cases, or few controls, carry the allele (half a copy at least); never where ``most`` is 0.
+
+    ``common`` is the predictor of who does not carry it. People without a call, and those who are not analysed, whose
+    probability is 0, do not count.
+    """
     cases, controls = 0, 0
-    for i in range(copies.shape[0]):
-        if abs(copies[i]) >= 0.5:
+    for i in range(predictor.shape[0]):
+        if abs(predictor[i] - common) >= 0.5 and probability[i] > 0.0:
             cases += case[i]
             controls += not case[i]
             if cases > most and controls > most:
@@ -218,7 +227,7 @@ def finish_effect(p: int, score: float, law: Law, outcomes: Outcomes) -> int:
 
 
 @jit
-def finish_scores(
+def score_again(
     score: NDArray[np.float64],
     sums: NDArray[np.float64],
     trait: NDArray[np.int64],
@@ -294,17 +303,9 @@ def try_exact(
     outcomes: Outcomes,
 ) -> None:
     """The exact p where few cases, or few controls, carry the rarer allele."""
-    cases, controls, n = 0, 0, 0
-    for i in range(genotypes.shape[0]):
-        if genotypes[i] != common and weights.probability[t, i] > 0.0 and not math.isnan(genotypes[i]):
-            n += 1
-            if abs(genotypes[i] - common) >= 0.5:
-                cases += people.case[t, i]
-                controls += not people.case[t, i]
-                if cases > rules.exact_carriers and controls > rules.exact_carriers:
-                    return
-    if rules.exact_carriers == 0:
+    if not _is_few(genotypes, common, weights.probability[t], people.case[t], rules.exact_carriers):
         return
+    n = genotypes.shape[0]
     copies, mu, case = np.empty(n), np.empty(n), np.empty(n, np.bool_)
     n = 0
     squares = 0.0
@@ -316,7 +317,7 @@ def try_exact(
             squares += mu[n] * (1.0 - mu[n]) * copies[n] * copies[n]
             n += 1
     if variance >= OWN * squares:
-        finish_exact(p, copies, mu, case, outcomes)
+        finish_exact(p, copies[:n], mu[:n], case[:n], outcomes)
 
 
 @jit

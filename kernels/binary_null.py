@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from allscan.kernels.association import Precision, Status, TraitNote
+from allscan.kernels.association import Status, TraitNote
 from allscan.kernels.basis import orthonormal_basis
+from allscan.kernels.linear_shared import single_precision
 from allscan.kernels.logistic import GONE, LogisticFits, fit_logistic_many, probabilities
 from allscan.kernels.panel import Panel, write_columns, zero_panel
 from allscan.kernels.relatedness import no_relatives
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from allscan.kernels.association import NullData, ScanOptions
     from allscan.kernels.relatedness import Relatedness
 
-FLOAT32_SAMPLES = 10_000
-"""From here on sums over samples are in float32 unless the job says otherwise."""
 CUBIC_COLUMNS = 24
 """Up to so many covariates their third moments are kept: a number for each three of them."""
 
@@ -42,20 +41,25 @@ class BinaryOptions(NamedTuple):
     exact_carriers: int = 4  # where no more cases, or controls, carry the rarer allele, p is exact; 0: never
 
 
-CORRECTIONS = ("saddlepoint", "firth", "none")
+NORMAL, SADDLEPOINT, FIRTH = range(3)
+METHODS = {"saddlepoint": SADDLEPOINT, "firth": FIRTH, "none": NORMAL}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Refuse values that mean nothing."""
     asked = BinaryOptions(**options)
-    if asked.correction not in CORRECTIONS:
-        raise ValueError(f"correction is {asked.correction!r}; it may be {', '.join(CORRECTIONS)}")
+    if asked.correction not in METHODS:
+        raise ValueError(f"correction is {asked.correction!r}; it may be {', '.join(METHODS)}")
     if not _is_number(asked.p_threshold) or not 0.0 <= asked.p_threshold <= 1.0:
         raise ValueError(f"p_threshold is {asked.p_threshold!r}; it must be a number from 0 to 1")
-    for name, least in (("min_cases", 1), ("exact_carriers", 0)):
-        value = getattr(asked, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}")
+    check_whole_number("min_cases", asked.min_cases, 1)
+    check_whole_number("exact_carriers", asked.exact_carriers, 0)
+
+
+def check_whole_number(name: str, value: object, least: int) -> None:
+    """Refuse an option that is no whole number, or one below the least."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}")
 
 
 def _is_number(value: object) -> bool:
@@ -113,7 +117,7 @@ def fit_binary(
     status, notes = _screen(cases, present, chosen)
     fits = _fit(data, basis, status == Status.OK)
     root, rank = _roots(fits.information)
-    notes += _fit_notes(data, status, fits, present - rank, dropped)
+    notes += _fit_notes(data, status, fits, present, rank, dropped)
     weights = _weights(data, basis, fits, root, status == Status.OK)
     penalised = weights
     if chosen.correction == "firth":
@@ -146,12 +150,6 @@ def fit_binary(
         ),
         tuple(sorted(notes, key=lambda note: note.trait)),
     )
-
-
-def single_precision(options: ScanOptions, n_samples: int) -> bool:
-    """Whether long sums are taken in float32."""
-    auto = options.precision == Precision.AUTO and n_samples >= FLOAT32_SAMPLES
-    return options.precision == Precision.FLOAT32 or auto
 
 
 def _screen(
@@ -207,13 +205,13 @@ def _fit_notes(
     data: NullData,
     status: NDArray[np.uint8],
     fits: LogisticFits,
-    df: NDArray[np.int64],
+    present: NDArray[np.int64],
+    rank: NDArray[np.int64],
     dropped: tuple[int, ...],
 ) -> list[TraitNote]:
     """What the fits have to say; sets the status of those that failed."""
     notes = []
     names = ", ".join(data.covariate_names[j] for j in dropped)
-    present = (~np.isnan(data.traits)).sum(axis=0)
     for t in np.flatnonzero(status == Status.OK):
         certain = int(fits.n_certain[t])
         text = f"covariates left out because others determine them: {names}" if dropped else ""
@@ -221,7 +219,7 @@ def _fit_notes(
             status[t], text = Status.SEPARATED, "the covariates separate cases from controls exactly"
         elif not fits.converged[t]:
             status[t], text = Status.NOT_CONVERGED, "the logistic regression on the covariates did not converge"
-        elif df[t] <= 1:
+        elif present[t] - rank[t] <= 1:
             status[t], text = Status.TOO_FEW_SAMPLES, f"{present[t]} samples: no degrees of freedom are left"
         elif certain:
             separated = f"the covariates alone tell the status of {certain:,} people, who do not count in the tests"

@@ -16,15 +16,16 @@ import numpy as np
 from allscan.kernels.binary_score import covariate_sums, factor_without
 from allscan.kernels.cumulants import add_cumulants
 from allscan.kernels.jit import jit, jit_fast
-from allscan.kernels.linear_common import factor_in_place, solve_in_place
+from allscan.kernels.linear_common import factor_in_place, solve_in_place, solve_transposed_in_place
 from allscan.kernels.logistic import GONE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.kernels.binary_null import People, Weights
-    from allscan.kernels.binary_score import Predictor, Sums
+    from allscan.kernels.binary_score import Sums
     from allscan.kernels.entries import Entries
+    from allscan.kernels.linear_shared import PredictorMoments
 
 MAX_STEPS = 20
 REFITTED = 1e-16
@@ -50,7 +51,7 @@ def adjust_pairs(
     variant: NDArray[np.int64],
     trait: NDArray[np.int64],
     sums: Sums,
-    predictor: Predictor,
+    predictor: PredictorMoments,
     missing: Entries,
     exclude: bool,
     set_of_trait: NDArray[np.int64],
@@ -76,12 +77,11 @@ def adjust_pairs(
         covariate_sums(sums, v, t, 0.0 if exclude else predictor.mean[v, s], h)
         if exclude and predictor.n_missing[v, s] > 0:
             factor_without(missing, v, t, people, weights, away, factor)
-            solve_in_place(factor, h, c)
-            solve_in_place(factor, away, c)
-            _solve_transposed(factor, h, slope[p])
-            _solve_transposed(factor, away, step[p])
-            for k in range(c):
-                step[p, k] = -step[p, k]
+            for values in (h, away):
+                solve_in_place(factor, values, c)
+                solve_transposed_in_place(factor, values, c)
+            slope[p] = h
+            step[p] = -away
             continue
         for k in range(c):
             total = 0.0
@@ -89,17 +89,6 @@ def adjust_pairs(
                 total += root[t, j, k] * h[j]
             for j in range(c):
                 slope[p, j] += root[t, j, k] * total
-
-
-@jit
-def _solve_transposed(factor: NDArray[np.float64], values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Solve ``Lᵀ x = values``; directions that the factor lacks get zero."""
-    c = factor.shape[0]
-    for j in range(c - 1, -1, -1):
-        total = values[j]
-        for k in range(j + 1, c):
-            total -= factor[k, j] * out[k]
-        out[j] = 0.0 if factor[j, j] == 0.0 else total / factor[j, j]
 
 
 @jit
@@ -337,16 +326,17 @@ def refit(
             largest = max(largest, information[j, j])
         factor_in_place(information, c, GONE * largest)
         solve_in_place(information, h, c)
-        _solve_transposed(information, h, slope)
+        solve_transposed_in_place(information, h, c)
+        slope[:] = h
         solve_in_place(information, gradient, c)
         decrement = 0.0
         for k in range(c):
             decrement += gradient[k] * gradient[k]
         if decrement <= REFITTED:
             break
-        _solve_transposed(information, gradient, h)
+        solve_transposed_in_place(information, gradient, c)
         for k in range(c):
-            step[k] += h[k]
+            step[k] += gradient[k]
 
 
 @jit

@@ -18,15 +18,13 @@ import numpy as np
 
 from allscan.kernels import status_codes as codes
 from allscan.kernels.binary_corrections import (
-    FIRTH,
-    METHODS,
-    NORMAL,
     Outcomes,
     Rules,
     finish_corrected,
-    finish_scores,
     refine_carriers,
+    score_again,
 )
+from allscan.kernels.binary_null import FIRTH, METHODS, NORMAL
 from allscan.kernels.binary_pairs import adjust_pairs, refit, sum_people
 from allscan.kernels.block import Encoding, dosages
 from allscan.kernels.cumulants import N_SUMS
@@ -38,9 +36,10 @@ if TYPE_CHECKING:
 
     from allscan.kernels.association import Coding
     from allscan.kernels.binary_null import BinaryNull, Weights
-    from allscan.kernels.binary_score import Predictor, Scores, Sums
+    from allscan.kernels.binary_score import Scores, Sums
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.entries import Entries
+    from allscan.kernels.linear_shared import PredictorMoments
 
 DECODED_BYTES = 1 << 25
 """Decoded genotypes that are held together."""
@@ -83,7 +82,7 @@ def refine(
     shift: NDArray[np.float64],
     null: BinaryNull,
     sums: Sums,
-    predictor: Predictor,
+    predictor: PredictorMoments,
     missing: Entries,
     size: NDArray[np.int64],
     exclude: bool,
@@ -247,7 +246,7 @@ def _refine_decoded(
         refit(genotypes[row[p]], pairs.trait[p], null.people, null.weights, pairs.slope[p], pairs.step[p])
     score, sums = _summed(genotypes, row, null, null.weights, pairs)
     corrected = np.zeros(len(row), np.bool_)
-    finish_scores(score, sums, pairs.trait, pairs.slope, null.weights, rules, outcomes, corrected)
+    score_again(score, sums, pairs.trait, pairs.slope, null.weights, rules, outcomes, corrected)
     again = np.flatnonzero(corrected)
     if not len(again):
         return

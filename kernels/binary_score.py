@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from allscan.kernels.binary_null import People, Weights
     from allscan.kernels.entries import Entries
+    from allscan.kernels.linear_shared import PredictorMoments
 
 DOUBTFUL = 0.01
 """Share of a predictor's weighted sum of squares left after the covariates, below which float32 would lose digits that
@@ -43,14 +44,6 @@ class Sums(NamedTuple):
     absent_squares: NDArray[np.float64]
 
 
-class Predictor(NamedTuple):
-    """Moments of the predictor as it is in the products; each of shape (variants, sets)."""
-
-    mean: NDArray[np.float64]
-    n_missing: NDArray[np.int64]
-    spread: NDArray[np.float64]  # 0: monomorphic
-
-
 class Scores(NamedTuple):
     """What the products say of each variant × trait; each of shape (traits, variants)."""
 
@@ -63,7 +56,7 @@ class Scores(NamedTuple):
 @jit
 def score_pairs(
     sums: Sums,
-    predictor: Predictor,
+    predictor: PredictorMoments,
     size: NDArray[np.int64],
     missing: Entries,
     exclude: bool,

@@ -148,3 +148,16 @@ def solve_in_place(factor: NDArray[np.float64], values: NDArray[np.float64], c: 
         for k in range(j):
             value -= factor[j, k] * values[k]
         values[j] = value / factor[j, j]
+
+
+@jit
+def solve_transposed_in_place(factor: NDArray[np.float64], values: NDArray[np.float64], c: int) -> None:
+    """Solve ``Lᵀ z = values`` in place; directions that were left out get zero."""
+    for j in range(c - 1, -1, -1):
+        if factor[j, j] == 0.0:
+            values[j] = 0.0
+            continue
+        value = values[j]
+        for k in range(j + 1, c):
+            value -= factor[k, j] * values[k]
+        values[j] = value / factor[j, j]

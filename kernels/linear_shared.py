@@ -56,6 +56,12 @@ TRAITS_AT_ONCE = 16  # whose residuals are made together: bounds the memory of i
 CODINGS = {Model.ADDITIVE: Coding.ADDITIVE, Model.DOMINANT: Coding.DOMINANT, Model.RECESSIVE: Coding.RECESSIVE}
 
 
+def single_precision(options: ScanOptions, n_samples: int) -> bool:
+    """Whether long sums over so many samples are taken in float32."""
+    auto = options.precision == Precision.AUTO and n_samples >= FLOAT32_SAMPLES
+    return options.precision == Precision.FLOAT32 or auto
+
+
 class SharedGroup(NamedTuple):
     """Traits whose patterns of missing samples share one basis of the covariates.
 
@@ -206,9 +212,8 @@ def _fit_group(
     lists = [samples for samples in listed if len(samples)]
     subset = np.full(len(sets), -1, np.int64)
     subset[[k for k, samples in enumerate(listed) if len(samples)]] = np.arange(len(lists))
-    single = options.precision == Precision.FLOAT32 or (options.precision == Precision.AUTO and n >= FLOAT32_SAMPLES)
     group = SharedGroup(
-        panel=to_float32(exact) if single else exact,
+        panel=to_float32(exact) if single_precision(options, n) else exact,
         exact=exact,
         n_basis=c,
         subsets=make_subsets(lists, n, c),

@@ -8,7 +8,7 @@ products of each two of them, so that the samples are gone through in a few matr
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -260,6 +260,11 @@ def probabilities(
     eta = basis @ coefficients
     if offset is not None:
         eta += offset
+    return expit(eta)
+
+
+def expit(eta: NDArray[Any]) -> NDArray[Any]:
+    """``1 / (1 + exp(−η))``, without overflow."""
     small = np.exp(-np.abs(eta))
-    out: NDArray[np.float64] = np.where(eta >= 0, 1.0, small) / (1.0 + small)
+    out: NDArray[Any] = np.where(eta >= 0, 1.0, small) / (1.0 + small)
     return out

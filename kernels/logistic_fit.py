@@ -12,7 +12,7 @@ import numpy as np
 
 from allscan.kernels import status_codes as codes
 from allscan.kernels.jit import jit, jit_fast
-from allscan.kernels.linear_common import factor_in_place, solve_in_place
+from allscan.kernels.linear_common import factor_in_place, solve_in_place, solve_transposed_in_place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -249,11 +249,7 @@ def _direction(factor: NDArray[np.float64], free: int, known: int, work: Work) -
         weight[m] = dot(work.moved[m], step, free) / work.along[m]
         subtract(step, weight[m], work.fell[m], free)
     solve_in_place(factor, step, free)
-    for j in range(free - 1, -1, -1):
-        value = step[j]
-        for m in range(j + 1, free):
-            value -= factor[m, j] * step[m]
-        step[j] = value / factor[j, j]
+    solve_transposed_in_place(factor, step, free)
     for back in range(pairs, 0, -1):
         m = (known - back) % PAIRS
         subtract(step, dot(work.fell[m], step, free) / work.along[m] - weight[m], work.moved[m], free)

@@ -37,6 +37,7 @@ from allscan.kernels.association import (
 )
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.binary import columns as score_columns
+from allscan.kernels.binary_null import check_whole_number
 from allscan.kernels.block import Encoding, GenotypeBlock, dosages
 from allscan.kernels.linear_general import PREDICTORS
 from allscan.kernels.logistic_fit import fit, make_work
@@ -131,9 +132,7 @@ _FAILURES: dict[int, str] = {
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Refuse values that mean nothing."""
-    value = options["min_cases"]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"min_cases is {value!r}; it must be a whole number, at least 1")
+    check_whole_number("min_cases", options["min_cases"], 1)
 
 
 def score_block(

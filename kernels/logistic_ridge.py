@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from allscan.kernels.logistic import expit
 from allscan.kernels.stacking_columns import Columns, strips
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
 _MEMORY = 20  # steps that L-BFGS remembers
 _ARMIJO = 1e-4
 _SMALLEST_STEP = 2.0**-20
-
-
-def expit(eta: Array) -> Array:
-    """``1 / (1 + exp(−η))``, without overflow."""
-    small = np.exp(-np.abs(eta))
-    out: Array = np.where(eta >= 0, 1.0, small) / (1.0 + small)
-    return out
 
 
 def negative_log_likelihood(y: Array, eta: Array) -> Array:

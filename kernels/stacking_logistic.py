@@ -13,7 +13,8 @@ import numpy as np
 import scipy.linalg
 
 from allscan.kernels.accuracy import area_under_curve
-from allscan.kernels.logistic_ridge import Fits, LogisticData, expit, minimise, negative_log_likelihood
+from allscan.kernels.logistic import expit
+from allscan.kernels.logistic_ridge import Fits, LogisticData, minimise, negative_log_likelihood
 from allscan.kernels.stacking import (
     MINIMUM_CASES,
     MINIMUM_SAMPLES,

@@ -12,7 +12,7 @@ from scipy import stats
 from allscan.kernels.association import Status
 from tests import naive_logistic
 from tests.kernels import score_laws
-from tests.kernels.naive_logistic import Score, pair
+from tests.naive_scores import Score, pair
 
 Floats = NDArray[np.float64]
 THRESHOLD = 0.05

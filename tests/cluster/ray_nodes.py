@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,16 +16,11 @@ from pathlib import Path
 import psutil
 
 from allscan.cluster.ray_cluster import private_environment, write_token
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE_BYTES = 100 << 20
 MEMORY = 8 << 30  # an accounting: tests may run where less is free
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def environment(token: Path) -> dict[str, str]:
@@ -95,6 +89,7 @@ class Node:
         processes = self.processes()
         self.signal(signal.SIGKILL)
         psutil.wait_procs(processes, timeout=20)
+        self.process.wait(20)  # one that ended before is waited for too
 
 
 class Machines:
@@ -107,7 +102,11 @@ class Machines:
         self.env = {**environment(self.token), **(env or {})}
         self.nodes: list[Node] = []
         self.cpus = cpus
-        self.start_head()
+        try:
+            self.start_head()
+        except BaseException:
+            self.close()  # nobody else can
+            raise
 
     def start_head(self) -> None:
         self.port, client = free_port(), free_port()

