@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import allscan
+from allscan.documents.validation import key_name
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass, parse_region
 from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design
@@ -23,7 +24,6 @@ from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null
 from allscan.jobs.null_model_spec import WHOLE_GENOME
 from allscan.jobs.relatedness import RelatednessModel, read_relatives, refuse_other_test, refuse_relatives_of_cases
 from allscan.jobs.spec import DEFAULT_TESTS
-from allscan.jobs.validation import key_name
 from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis

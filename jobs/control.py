@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from allscan.documents.yaml_source import read_yaml
 from allscan.errors import AllscanError, ClusterError, InputError
 from allscan.jobs.job import Job
 from allscan.jobs.run_cluster import cluster_of
 from allscan.jobs.run_folder import RUNNING, STOPPED, SUBMITTED, RunFolder, now, open_run_folder
 from allscan.jobs.run_state import ask_to_stop
+from allscan.jobs.spec import validate_job
 from allscan.jobs.status import RunStatus, run_status
-from allscan.jobs.validation import validate_job
-from allscan.jobs.yaml_source import read_yaml
 from allscan.storage import place_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allscan.jobs.validation import locate, validate_job
-from allscan.jobs.yaml_source import YamlDocument, read_yaml
+from allscan.documents.validation import locate
+from allscan.documents.yaml_source import YamlDocument, read_yaml
+from allscan.jobs.spec import validate_job
 from allscan.storage import ObjectPlace, is_url, place_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from allscan.jobs.spec_types import FilePath, Section, Text
+from allscan.documents.sections import FilePath, Section, Text
 
 WHOLE_GENOME = "whole_genome"
 SPARSE_GRM = "sparse_grm"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
+from allscan.documents.sections import Section, Text
+from allscan.documents.validation import locate, validate
+from allscan.documents.yaml_source import read_yaml
 from allscan.errors import JobError
 from allscan.jobs.progress import format_seconds
 from allscan.jobs.runtime_spec import parse_memory
-from allscan.jobs.spec_types import Section, Text
-from allscan.jobs.validation import locate, validate
-from allscan.jobs.yaml_source import read_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path

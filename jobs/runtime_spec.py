@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from allscan.jobs.spec_types import Section, Text
+from allscan.documents.sections import Section, Text
 from allscan.storage.places import (
     CREDENTIALS_ELSEWHERE,
     RETRY_SECONDS,

@@ -5,15 +5,19 @@ The parser, the JSON schema, the reference page and the resolved job in the prov
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
 from allscan.jobs.null_model_spec import AVERAGE, MIXED, SPARSE_GRM, WHOLE_GENOME, NullModelSection, null_model_of
 from allscan.jobs.runtime_spec import RuntimeSection
-from allscan.jobs.spec_types import FilePath, Section, Text
+
+if TYPE_CHECKING:
+    from allscan.documents.yaml_source import YamlDocument
 
 Transform = Literal[
     "none",
@@ -380,3 +384,14 @@ class JobSpec(Section):
         # The section is frozen for everybody else.
         object.__setattr__(self, "test", self.test.model_copy(update=update))
         return self
+
+
+def validate_job(data: dict[str, Any], document: YamlDocument | None = None) -> JobSpec:
+    """Check plain data against the job model.
+
+    Raises
+    ------
+    JobError
+        See :func:`allscan.documents.validation.validate`.
+    """
+    return validate(JobSpec, data, document, subject="the job", fix="`allscan schema` describes every key")

@@ -83,7 +83,7 @@ class FileFormatError(InputError):
 
 
 class JobError(InputError):
-    """The job file is refused: syntax, unknown key, wrong type, or keys that contradict each other."""
+    """A job file, or another file of keys and values, is refused: syntax, unknown key, wrong type, contradiction."""
 
 
 class JobChangedError(InputError):

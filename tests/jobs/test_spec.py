@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
+from allscan.documents.yaml_source import parse_yaml
 from allscan.errors import JobError
 from allscan.jobs.job import Job
 from allscan.jobs.runtime_spec import parse_memory
 from allscan.jobs.schema import json_schema, markdown_reference
-from allscan.jobs.spec import JobSpec, Transform
-from allscan.jobs.validation import validate_job
-from allscan.jobs.yaml_source import parse_yaml
+from allscan.jobs.spec import JobSpec, Transform, validate_job
 from allscan.phenotypes.transforms import TRANSFORMS
 
 SMALLEST = """\

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from allscan.jobs.validation import validate_job
-from allscan.jobs.yaml_source import MAX_BYTES, parse_yaml, read_yaml
+from allscan.documents.yaml_source import MAX_BYTES, parse_yaml, read_yaml
+from allscan.jobs.spec import validate_job
 from tests.security.conftest import Refusal, soon
 
 ROOM = MAX_BYTES - 100

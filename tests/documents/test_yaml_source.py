@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allscan.documents.yaml_source import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
 from allscan.errors import JobError
-from allscan.jobs.yaml_source import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
 
 PATH = Path("job.yaml")
 

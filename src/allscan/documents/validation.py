@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from allscan.errors import AllscanError, JobError
-from allscan.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic_core import ErrorDetails
 
-    from allscan.jobs.yaml_source import KeyPath, YamlDocument
+    from allscan.documents.yaml_source import KeyPath, YamlDocument
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,11 +31,6 @@ class Problem:
     what: str
     key_path: KeyPath
     fix: str
-
-
-def validate_job(data: dict[str, Any], document: YamlDocument | None = None) -> JobSpec:
-    """Check plain data against the job model. See :func:`validate`."""
-    return validate(JobSpec, data, document, subject="the job", fix="`allscan schema` describes every key")
 
 
 def validate(

@@ -1,0 +1,1 @@
+"""YAML files that people write: read strictly, checked against a model, refused by line and key."""
