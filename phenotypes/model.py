@@ -20,6 +20,8 @@ class TraitSpec:
     kind: str = "quantitative"  # or "binary"
     transform: str = "none"  # one of allscan.phenotypes.transforms.TRANSFORMS
     case: str = ""  # of a binary trait: the cell that means case; known when the table has been read
+    label: str = ""  # what a reader calls it, and
+    category: str = ""  # the group it stands in, where somebody has said so
 
 
 @dataclass(frozen=True)
