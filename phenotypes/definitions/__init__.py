@@ -1,0 +1,1 @@
+"""Definitions of phenotypes: files that say who is a case, who a control, and from when."""

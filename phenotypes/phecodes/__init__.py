@@ -1,0 +1,1 @@
+"""Phecodes: diseases of whole phenomes, from billing codes of the ICD."""

@@ -1,0 +1,1 @@
+"""Quantities: labs, measurements, wearables and surveys, one number for each person."""
