@@ -71,7 +71,7 @@ def _coded(dosage: float, coding: int) -> float:
 
 
 @jit
-def _predictors(
+def predictor_rows(
     dosage: NDArray[np.float64],
     scale: NDArray[np.float64],
     rows: NDArray[np.int64],
@@ -233,7 +233,7 @@ def score_variants(
             if again:
                 x = part
                 rank = orthonormal_rows(null.covariates, called, n, x, kept)
-            fault = _predictors(dosage[v], null.scale, called, n, codings, x, rank, triangle)
+            fault = predictor_rows(dosage[v], null.scale, called, n, codings, x, rank, triangle)
             for t in range(n_traits):
                 if null.set_of_trait[t] != s:
                     continue
