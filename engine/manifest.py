@@ -107,8 +107,9 @@ class Manifest:
 def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: ScanPlan) -> Manifest:
     """Hash the parts of a planned scan."""
     parameters = asdict(spec) | {name: int(getattr(spec, name)) for name in ("model", "missing", "precision")}
-    # Regions say which variants there are, and the hashes of the runs say that.
-    parameters["filter"] = {name: value for name, value in parameters["filter"].items() if name != "regions"}
+    # Regions and rows say which variants there are, and the hashes of the runs say that.
+    selecting = ("regions", "rows")
+    parameters["filter"] = {name: value for name, value in parameters["filter"].items() if name not in selecting}
     common = {
         "program": content_hash(program_digest(), str(RESULTS_VERSION)),
         "parameters": content_hash(json.dumps(parameters, sort_keys=True, default=str)),

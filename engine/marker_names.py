@@ -97,7 +97,7 @@ def named_markers(
     """
     given = list(names)
     wanted = list(dict.fromkeys(given))
-    rows, of_row = _find(store, wanted, executor)
+    rows, of_row = find_names(store, wanted, executor)
     known = np.zeros(len(wanted), np.bool_)
     known[of_row] = True
     unknown = tuple(wanted[k] for k in np.flatnonzero(~known))
@@ -120,8 +120,20 @@ def named_markers(
     return replace(markers, unknown=unknown, notes=tuple(notes))
 
 
-def _find(store: GenotypeStore, wanted: list[str], executor: TaskRunner) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Store rows, and the number of the name of each, in no order; a row may have two names."""
+def find_names(
+    store: GenotypeStore, wanted: list[str], executor: TaskRunner | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Store rows, and the number of the name of each, in no order; a row may have two names.
+
+    Parameters
+    ----------
+    store
+        Where they are looked for.
+    wanted
+        Identifiers, or ``chromosome:position:ref:alt`` with the alleles in either order; each once.
+    executor
+        What looks through the store; left out, this thread does.
+    """
     from allscan.arrow import string_array
 
     # What has no identifier cannot be asked for by it.
@@ -129,7 +141,10 @@ def _find(store: GenotypeStore, wanted: list[str], executor: TaskRunner) -> tupl
     at_site = _sites(store, wanted)
     named = _Named(store, ids, np.array(sorted(at_site), np.int64), at_site)
     tasks = [(start, min(start + TASK_ROWS, store.n_variants)) for start in range(0, store.n_variants, TASK_ROWS)]
-    found = [pairs for _, pairs in executor.run(_find_in_rows, named, tasks, memory_bytes=128 << 20)]
+    if executor is None:
+        found = [_find_in_rows(named, task) for task in tasks]
+    else:
+        found = [pairs for _, pairs in executor.run(_find_in_rows, named, tasks, memory_bytes=128 << 20)]
     pairs = np.unique(np.concatenate(found), axis=0)
     return pairs[:, 0], pairs[:, 1]
 

@@ -51,6 +51,7 @@ class VariantFilter:
     max_missing_rate: float = 1.0
     min_info: float = 0.0  # variants without an imputation quality pass
     regions: tuple[Region, ...] = ()
+    rows: tuple[int, ...] | None = None  # of the store, increasing: the variants that are named; None: all
 
 
 @dataclass(frozen=True)
@@ -164,15 +165,16 @@ class ScanPlan:
                 yield from self.tasks(stratum, batch)
 
 
-def select_rows(store: GenotypeStore, regions: tuple[Region, ...]) -> NDArray[np.int64] | None:
-    """Store rows inside any of the regions, or None for all.
+def select_rows(store: GenotypeStore, filter_: VariantFilter) -> NDArray[np.int64] | None:
+    """Store rows that are named and lie inside any of the regions, or None for all.
 
     Raises
     ------
     InputError
-        If a region names a contig that the store does not have, or no variant lies in any region.
+        If a region names a contig that the store does not have, or no variant (that is named) lies in any region.
     """
-    if not regions:
+    regions = filter_.regions
+    if not regions and filter_.rows is None:
         return None
     keep = np.zeros(store.n_variants, np.bool_)
     for region in regions:
@@ -185,9 +187,14 @@ def select_rows(store: GenotypeStore, regions: tuple[Region, ...]) -> NDArray[np
             )
         position = store.variant_position
         keep |= np.isin(store.variant_contig, contigs) & (position >= region.start) & (position <= region.end)
+    if filter_.rows is not None:
+        named = np.zeros(store.n_variants, np.bool_)
+        named[list(filter_.rows)] = True
+        keep = named & keep if regions else named
     if not keep.any():
+        which = "no variant lies in" if filter_.rows is None else "none of the variants named lies in"
         raise InputError(
-            f"no variant lies in {', '.join(str(region) for region in regions)}",
+            f"{which} {', '.join(str(region) for region in regions)}",
             where=str(store.path),
             fix="check the regions and the reference build",
         )
@@ -219,7 +226,7 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     InputError
         If not even one task fits in ``memory_bytes``, or the spec selects nothing.
     """
-    rows = select_rows(store, spec.filter.regions)
+    rows = select_rows(store, spec.filter)
     n_variants = store.n_variants if rows is None else len(rows)
     batches = trait_batches(store.n_samples, design, spec)
     variants = _task_variants(store, n_variants, batches)

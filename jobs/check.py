@@ -12,6 +12,8 @@ from allscan.documents.validation import key_name
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass, parse_region
 from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design
+from allscan.engine.marker_names import read_marker_list
+from allscan.engine.named_variants import find_variants
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.ploidy import count_classes
 from allscan.engine.store import GenotypeStore, open_store
@@ -29,10 +31,12 @@ from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.alignment import align
 from allscan.phenotypes.model import TraitSpec
-from allscan.phenotypes.names import did_you_mean
+from allscan.phenotypes.names import did_you_mean, listed
 from allscan.phenotypes.tables import read_covariate_table, read_sample_list, read_trait_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from allscan.jobs.job import Job
@@ -60,6 +64,10 @@ RAW_GENOTYPES = (
 )
 
 
+DESCRIPTIONS = ("traits", "descriptions")
+"""Key of a file that changes no result."""
+
+
 @dataclass(frozen=True)
 class CheckedJob:
     """Everything a plan and a scan need, and the report of how it came about."""
@@ -82,17 +90,17 @@ def check_job(job: Job) -> CheckedJob:
         A file is missing, damaged, or not what the job says; nobody is left to analyse.
     """
     store = _open_genotypes(job)
-    inputs = _hash_inputs(job)
+    inputs = hash_inputs(job)
     loaded = load_null_model(job)
     inputs += () if loaded is None else loaded.inputs
-    filter_, n_in_regions = _variant_filter(job, store)
+    filter_, n_in_regions, variant_notes = _variant_filter(job, store)
     refuse_relatives_of_cases(job)
     spec = _scan_spec(job, filter_)
     section, codes = job.spec.covariates, job.spec.samples.sex_codes
     with quoting_people():
-        traits = _read_traits(job)
-        covariates = _read_covariates(job)
-        keep, exclude = (_read_lists(job, kind) for kind in ("keep", "exclude"))
+        traits = read_traits(job)
+        covariates = read_covariates(job)
+        keep, exclude = (read_lists(job, kind) for kind in ("keep", "exclude"))
         table = align(
             store.sample_ids,
             traits,
@@ -131,7 +139,7 @@ def check_job(job: Job) -> CheckedJob:
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,
-        genotypes=job.spec.genotypes,
+        genotypes=job.spec.store,
         n_samples=store.n_samples,
         n_variants=store.n_variants,
         reference_build=store.reference_build,
@@ -143,17 +151,15 @@ def check_job(job: Job) -> CheckedJob:
             "female": int((sex == FEMALE).sum()),
             "unknown": int((sex == UNKNOWN_SEX).sum()),
         },
-        traits=tuple(
-            _trait_line(status, spec_) for status, spec_ in zip(table.trait_status, traits.specs, strict=True)
-        ),
+        traits=tuple(trait_line(status, spec_) for status, spec_ in zip(table.trait_status, traits.specs, strict=True)),
         formula=section.formula if section is not None else None,
         covariates=table.covariate_names,
-        dropped_covariates=_dropped_covariates(design),
+        dropped_covariates=dropped_covariates(design.covariates, design.covariate_names),
         null_model=() if null_model is None else tuple(null_model.lines()),
         filters=_told_filters(job),
         n_in_regions=n_in_regions,
         n_sex_linked=n_sex_linked,
-        notes=(*traits.notes, *(covariates.notes if covariates is not None else ()), *table.notes),
+        notes=(*variant_notes, *traits.notes, *(covariates.notes if covariates is not None else ()), *table.notes),
         warnings=(
             *traits.warnings,
             *table.warnings,
@@ -163,32 +169,32 @@ def check_job(job: Job) -> CheckedJob:
             *machine_warnings(),
         ),
     )
-    science = _science(job, store, inputs)
+    science = science_of(job, inputs) | {"genotypes": f"store {store.fingerprint()}"}
     if isinstance(null_model, FittedNullModel):
         science["null_model.genotypes"] = f"store {null_model.store.fingerprint()}"
     return CheckedJob(store, design, spec, inputs, science, report, null_model)
 
 
 def _open_genotypes(job: Job) -> GenotypeStore:
-    path = job.resolve(job.spec.genotypes)
+    path = job.resolve(job.spec.store)
     where = job.locate("genotypes")
     name = path.name.lower()
     prefix_of = [suffix for suffix in (".bed", ".pgen") if path.with_name(path.name + suffix).exists()]
     if name.endswith(RAW_GENOTYPES) or (prefix_of and not path.exists()):
         raise JobError(
-            f"{job.spec.genotypes!r} is a genotype file, not a genotype store",
+            f"{job.spec.store!r} is a genotype file, not a genotype store",
             where=where,
             fix=f"make a store once, and name it here: allscan ingest {path} {path.name.split('.')[0]}.zarr",
         )
     if not path.exists():
         if path.with_name(path.name + ".partial").exists():
             raise JobError(
-                f"the genotype store {job.spec.genotypes!r} is not finished",
+                f"the genotype store {job.spec.store!r} is not finished",
                 where=where,
                 fix="run the same `allscan ingest` command again: it goes on where it stopped",
             )
         raise JobError(
-            f"there is no genotype store {job.spec.genotypes!r}",
+            f"there is no genotype store {job.spec.store!r}",
             where=where,
             fix="check the path (relative to the job file), or make the store: allscan ingest FILE OUT.zarr",
         )
@@ -202,6 +208,12 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     """Key path and spelling of everything that the job reads beside its genotypes."""
     spec = job.spec
     named: list[tuple[tuple[str | int, ...], str]] = [(("traits", "file"), spec.traits.file)]
+    if spec.traits.descriptions is not None:
+        named.append((DESCRIPTIONS, spec.traits.descriptions))
+    if spec.predictors is not None:
+        named.append((("predictors", "file"), spec.predictors.file))
+    if isinstance(spec.variants.ids, str):
+        named.append((("variants", "ids"), spec.variants.ids))
     if spec.covariates is not None:
         named.append((("covariates", "file"), spec.covariates.file))
     named += [(("samples", "keep", i), path) for i, path in enumerate(spec.samples.keep)]
@@ -213,7 +225,8 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     return named
 
 
-def _hash_inputs(job: Job) -> tuple[InputFile, ...]:
+def hash_inputs(job: Job) -> tuple[InputFile, ...]:
+    """The files that a job names, by content."""
     inputs = []
     for key_path, spelled in named_files(job):
         if key_name(key_path) == NULL_MODEL:
@@ -233,7 +246,8 @@ def _hash_inputs(job: Job) -> tuple[InputFile, ...]:
     return tuple(inputs)
 
 
-def _read_traits(job: Job) -> TraitTable:
+def read_traits(job: Job) -> TraitTable:
+    """The job's traits, as they stand in their table."""
     section = job.spec.traits
     specs = {
         name: TraitSpec(name, kind=section.kind_of(options), transform=options.transform or section.transform)
@@ -244,7 +258,8 @@ def _read_traits(job: Job) -> TraitTable:
     )
 
 
-def _read_covariates(job: Job) -> CovariateTable | None:
+def read_covariates(job: Job) -> CovariateTable | None:
+    """The job's covariate table, if it names one."""
     section = job.spec.covariates
     if section is None:
         return None
@@ -253,7 +268,8 @@ def _read_covariates(job: Job) -> CovariateTable | None:
     )
 
 
-def _read_lists(job: Job, kind: str) -> tuple[SampleList, ...]:
+def read_lists(job: Job, kind: str) -> tuple[SampleList, ...]:
+    """The lists of people to ``keep`` or to ``exclude``."""
     return tuple(read_sample_list(job.resolve(path)) for path in getattr(job.spec.samples, kind))
 
 
@@ -295,26 +311,37 @@ def _sex_chromosome_warnings(n_sex_linked: int, sex: NDArray[np.int8], store: Ge
     return tuple(warnings)
 
 
-def _variant_filter(job: Job, store: GenotypeStore) -> tuple[VariantFilter, int]:
+def _variant_filter(job: Job, store: GenotypeStore) -> tuple[VariantFilter, int, tuple[str, ...]]:
     section = job.spec.variants
+    ids, where = section.ids, job.locate("variants", "ids")
+    try:
+        names = read_marker_list(job.resolve(ids)) if isinstance(ids, str) else ids
+        named = None if names is None else find_variants(store, names)
+    except InputError as error:
+        raise JobError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
     filter_ = VariantFilter(
         min_mac=section.min_mac,
         min_maf=section.min_maf,
         max_missing_rate=section.max_missing_rate,
         min_info=section.min_info,
         regions=tuple(parse_region(text) for text in section.regions),
+        rows=None if named is None else tuple(named.rows.tolist()),
     )
     try:
-        rows = select_rows(store, filter_.regions)
+        rows = select_rows(store, filter_)
     except InputError as error:
         raise JobError(error.what, where=job.locate("variants", "regions"), fix=error.fix) from error
-    return filter_, store.n_variants if rows is None else len(rows)
+    notes: tuple[str, ...] = ()
+    if named is not None and named.several:
+        notes = (f"names of several variants, which are all tested: {listed(named.several)}",)
+    return filter_, store.n_variants if rows is None else len(rows), notes
 
 
 def _told_filters(job: Job) -> tuple[str, ...]:
     section = job.spec.variants
     of_trait = "among the samples analysed for the trait"
-    told = [f"in {', '.join(section.regions)}"] if section.regions else []
+    told = ["named by the job"] if section.ids is not None else []
+    told += [f"in {', '.join(section.regions)}"] if section.regions else []
     if section.min_mac > 0:
         told.append(f"minor allele count at least {section.min_mac:g} {of_trait}")
     if section.min_maf > 0:
@@ -380,17 +407,19 @@ def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
     )
 
 
-def _dropped_covariates(design: Design) -> tuple[tuple[str, str], ...]:
-    _, dropped = orthonormal_basis(design.covariates)
+def dropped_covariates(covariates: NDArray[np.float64], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Covariates (samples, covariates) that are not used, and why."""
+    _, dropped = orthonormal_basis(covariates)
     reasons = []
     for column in dropped:
-        constant = np.ptp(design.covariates[:, column]) == 0 if design.n_samples else True
+        constant = np.ptp(covariates[:, column]) == 0 if len(covariates) else True
         reason = "constant" if constant else "a linear combination of the covariates before it"
-        reasons.append((design.covariate_names[column], reason))
+        reasons.append((names[column], reason))
     return tuple(reasons)
 
 
-def _trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
+def trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
+    """What the report of the check says of a trait."""
     return TraitLine(
         status.name,
         spec.transform,
@@ -405,18 +434,19 @@ def _trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
     )
 
 
-def _science(job: Job, store: GenotypeStore, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
+def science_of(job: Job, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
     """Everything that decides the results, flat: contents of files instead of their names."""
     keys = job.spec.model_dump()
-    for presentation in ("name", "output", "report", "runtime"):
+    for presentation in ("name", "mode", "output", "report", "runtime"):
         del keys[presentation]
+    del keys["traits"]["descriptions"]
     of_all = {key: keys["traits"].pop(key) for key in ("type", "transform")}
     for options in keys["traits"]["columns"].values():
         options.update({key: options[key] or default for key, default in of_all.items()})
     science = _flat(keys, ())
-    science["genotypes"] = f"store {store.fingerprint()}"
     for file in inputs:
-        science[file.role] = file.content
+        if file.role != key_name(DESCRIPTIONS):
+            science[file.role] = file.content
     science["allscan version"] = allscan.__version__
     return science
 

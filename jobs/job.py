@@ -73,7 +73,8 @@ class Job:
     def __repr__(self) -> str:
         spec = self.spec
         traits = f"{len(spec.traits.columns)} trait column{'s' if len(spec.traits.columns) != 1 else ''}"
-        return f"Job({spec.name!r}: {traits}, genotypes {spec.genotypes!r}, output {spec.output!r})"
+        scanned = f"genotypes {spec.genotypes!r}" if spec.predictors is None else f"predictors {spec.predictors.file!r}"
+        return f"Job({spec.name!r}: {traits}, {scanned}, output {spec.output!r})"
 
     @property
     def output(self) -> Place:

@@ -154,7 +154,7 @@ def _data_described(job: Job, checked: CheckedJob) -> dict[str, Any]:
     report = checked.report
     return {
         "genotypes": {
-            "path": job.spec.genotypes,
+            "path": job.spec.store,
             "fingerprint": checked.store.fingerprint(),
             "n_samples": report.n_samples,
             "n_variants": report.n_variants,

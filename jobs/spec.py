@@ -14,6 +14,7 @@ from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
 from allscan.jobs.null_model_spec import AVERAGE, MIXED, SPARSE_GRM, WHOLE_GENOME, NullModelSection, null_model_of
+from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
 
 if TYPE_CHECKING:
@@ -131,6 +132,13 @@ class TraitsSection(Section):
             "(mean 0, sd 1), or `residualise_…` (first regressed on the covariates)."
         ),
     )
+    descriptions: FilePath | None = Field(
+        default=None,
+        description=(
+            "Table of what the traits are: columns `trait`, `label` and `category`, as the report of a phenome-wide "
+            "scan shows them. Changes no result."
+        ),
+    )
     missing_values: MissingValues = Field(
         default=[],
         description=(
@@ -228,6 +236,15 @@ class SamplesSection(Section):
 class VariantsSection(Section):
     """Which variants are tested: all, unless said otherwise. One below a threshold keeps a row that says so."""
 
+    ids: list[Text] | FilePath | None = Field(
+        default=None,
+        description=(
+            "Variants by name: a list of identifiers or `chromosome:position:ref:alt`, or the path of a file with one "
+            "on each line. An identifier of several variants means all of them; one that the genotypes do not have is "
+            "refused. With `regions`: those that lie there. Left out: all."
+        ),
+        examples=[["rs429358", "19:44908822:C:T"], "variants.txt"],
+    )
     regions: Annotated[
         list[Text],
         BeforeValidator(_texts, json_schema_input_type=str | list[str | int]),
@@ -315,7 +332,19 @@ class JobSpec(Section):
     """One job: genotypes, traits, covariates, and what comes out."""
 
     name: Annotated[Text, Field(max_length=200)] = Field(description="Title of the job, shown in the report.")
-    genotypes: FilePath = Field(description="Genotype store, made by `allscan ingest`.")
+    mode: Literal["gwas", "phewas"] = Field(
+        default="gwas",
+        description=(
+            "What the report is about: variants of each trait (`gwas`), or traits of each variant or predictor "
+            "(`phewas`). Results are the same."
+        ),
+    )
+    genotypes: FilePath | None = Field(
+        default=None, description="Genotype store, made by `allscan ingest`. Needed unless there are `predictors`."
+    )
+    predictors: PredictorsSection | None = Field(
+        default=None, description="Columns of a table that are scanned in the place of genotypes (`mode: phewas`)."
+    )
     traits: TraitsSection = Field(description="Which traits are scanned, and where they stand.")
     covariates: CovariatesSection | None = Field(
         default=None, description="What every trait is adjusted for. Left out: the intercept only."
@@ -367,6 +396,17 @@ class JobSpec(Section):
     report: ReportSection = Field(default=ReportSection(), description="What the report shows.")
     output: FilePath = Field(description="Folder of the run. It is made; a run that was stopped goes on in it.")
     runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where and how the job runs.")
+
+    @model_validator(mode="after")
+    def _what_is_scanned(self) -> Self:
+        refuse_mixture(self.mode, self.genotypes, self.predictors, self.model_fields_set)
+        return self
+
+    @property
+    def store(self) -> str:
+        """Genotype store of a job that has one."""
+        assert self.genotypes is not None
+        return self.genotypes
 
     @model_validator(mode="after")
     def _default_test(self) -> Self:

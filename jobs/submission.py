@@ -104,9 +104,9 @@ def driver_command(folder: Place, submission: str, python: str) -> str:
 def _paths(job: Job) -> dict[str, Place]:
     """Key and place of everything that the job reads or writes."""
     named = {".".join(map(str, key)): spelled for key, spelled in named_files(job)}
+    store = {} if job.spec.genotypes is None else {"genotypes": job.spec.genotypes}
     return {
-        key: job.resolve(spelled).resolve()
-        for key, spelled in {"genotypes": job.spec.genotypes, **named, "output": job.spec.output}.items()
+        key: job.resolve(spelled).resolve() for key, spelled in {**store, **named, "output": job.spec.output}.items()
     }
 
 

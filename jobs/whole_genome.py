@@ -180,7 +180,7 @@ def whole_genome_model(
 
 def _marker_store(job: Job, section: NullModelSection, store: GenotypeStore) -> tuple[GenotypeStore, str]:
     if section.genotypes is None:
-        return store, job.spec.genotypes
+        return store, job.spec.store
     where = job.locate("null_model", "genotypes")
     place = job.resolve(section.genotypes)
     if not place.exists():

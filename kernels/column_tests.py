@@ -105,7 +105,9 @@ def fit_trait(
     cells = ColumnCells(
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),
-        *(np.full(size, np.nan) for _ in range(3)),
+        np.full(size, np.nan),
+        np.full(size, np.nan),
+        np.full(size, np.nan),
         np.full(size, codes.ALL_MISSING, np.uint8),
         np.zeros((size, n_covariates), np.bool_),
     )

@@ -48,6 +48,7 @@ def align(
     sex_column: str | None = None,
     sex_codes: Mapping[str, int] | None = None,
     min_samples: int = 1,
+    whole: str = "genotypes",
 ) -> AnalysisTable:
     """Align traits and covariates to the samples of a genotype store.
 
@@ -74,6 +75,8 @@ def align(
         See ``read_sex``.
     min_samples
         Fewest people to analyse.
+    whole
+        What holds ``store_sample_ids``, in a word, for messages.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def align(
         check_transform(spec.transform, spec.name, spec.kind)
     parsed = parse_formula(formula, covariates)
     ids = np.array([str(person) for person in store_sample_ids], dtype=object)
-    people = _People(ids)
+    people = _People(ids, whole)
 
     for people_list in exclude:
         people.drop(
@@ -158,6 +161,7 @@ class _People:
     """The store's samples, who of them still stays, and why the others do not."""
 
     ids: NDArray[np.object_]
+    whole: str
     lines: list[SampleCount] = field(default_factory=list)
     strangers: list[SampleCount] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -178,14 +182,14 @@ class _People:
         rows = rows_of(self.ids, table_ids)
         found = int((rows >= 0).sum())
         if not found:
-            raise no_overlap(self.ids, table_ids, what=what, source=source, key=key)
+            raise no_overlap(self.ids, table_ids, what=what, source=source, key=key, whole=self.whole)
         if found < LOW_OVERLAP * len(table_ids) and found < LOW_OVERLAP * len(self.ids):
             reason = guess(self.ids, table_ids)
             self.warnings.append(
-                f"only {found:,} of {len(table_ids):,} people in the {what} {_name(source)} have genotypes"
+                f"only {found:,} of {len(table_ids):,} people in the {what} {_name(source)} have {self.whole}"
                 + (f"; the ids seem to differ by {reason}" if reason else "")
             )
-        self.drop(rows < 0, f"in the genotypes, not in the {what} {_name(source)}")
+        self.drop(rows < 0, f"in the {self.whole}, not in the {what} {_name(source)}")
         return rows
 
     def count_strangers(
@@ -207,7 +211,7 @@ class _People:
             where = f"on the {what}" if what.endswith("list") else f"in the {what}"
             examples = () if what == "exclude list" else tuple(table_ids[absent[:SHOWN_IDS]])
             self.strangers.append(
-                SampleCount(f"{where} {_name(source)}, not in the genotypes", len(absent), False, examples)
+                SampleCount(f"{where} {_name(source)}, not in the {self.whole}", len(absent), False, examples)
             )
         for what, source, list_ids in lists:
             if not len(list_ids):
@@ -215,14 +219,14 @@ class _People:
             elif not (rows_of(list_ids, self.ids) >= 0).any():
                 reason = guess(self.ids, list_ids)
                 self.warnings.append(
-                    f"nobody on the {what} {_name(source)} is in the genotypes"
+                    f"nobody on the {what} {_name(source)} is in the {self.whole}"
                     + (f"; the ids seem to differ by {reason}" if reason else "")
                 )
 
     def accounting(self) -> list[SampleCount]:
         """All lines, in the order of the decisions."""
         return [
-            SampleCount("in the genotypes", len(self.ids), kept=True),
+            SampleCount(f"in the {self.whole}", len(self.ids), kept=True),
             *self.lines,
             SampleCount("analysed", int(self.stay.sum()), kept=True),
             *self.strangers,
@@ -235,7 +239,7 @@ class _People:
         what = "nobody is left to analyse" if not left else f"only {left:,} people are left to analyse"
         need = f" (at least {min_samples:,} are asked for)" if min_samples > 1 else ""
         return InputError(
-            f"{what}{need}: {len(self.ids):,} in the genotypes, of whom {account or 'none is left out'}",
+            f"{what}{need}: {len(self.ids):,} in the {self.whole}, of whom {account or 'none is left out'}",
             where="samples",
             fix="check the tables, the lists and the covariates that people lack",
         )

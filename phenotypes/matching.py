@@ -44,15 +44,21 @@ def guess(left: NDArray[np.object_], right: NDArray[np.object_]) -> str:
 
 
 def no_overlap(
-    genotype_ids: NDArray[np.object_], table_ids: NDArray[np.object_], *, what: str, source: str, key: str
+    genotype_ids: NDArray[np.object_],
+    table_ids: NDArray[np.object_],
+    *,
+    what: str,
+    source: str,
+    key: str,
+    whole: str = "genotypes",
 ) -> InputError:
-    """The error for a table that shares nobody with the genotypes."""
+    """The error for a table that shares nobody with the genotypes, or what stands in their place."""
     ours = ", ".join(repr(str(person)) for person in genotype_ids[:SHOWN_IDS])
     theirs = ", ".join(repr(str(person)) for person in table_ids[:SHOWN_IDS])
     reason = guess(genotype_ids, table_ids)
     return InputError(
-        f"no person of the {what} is in the genotypes: ids there are like {ours}; here like {theirs}"
+        f"no person of the {what} is in the {whole}: ids there are like {ours}; here like {theirs}"
         + (f"; they seem to differ by {reason}" if reason else ""),
         where=f"{source}, column {key!r}",
-        fix="use the ids of the genotypes in the table, or name another column as id_column",
+        fix=f"use the ids of the {whole} in the table, or name another column as id_column",
     )

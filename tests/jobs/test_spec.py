@@ -97,14 +97,14 @@ def test_a_test_may_be_given_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("more", "where", "what", "fix"),
     [
-        pytest.param("modle: dominant", "job.yaml:6:1, key modle", "unknown key 'modle'", "'model'", id="misspelt"),
+        pytest.param("modell: dominant", "job.yaml:6:1, key modell", "unknown key 'modell'", "'model'", id="misspelt"),
         pytest.param(
             "variants: {min_mafs: 0.1}", "job.yaml:6:12, key variants.min_mafs", "unknown", "'min_maf'", id="nested"
         ),
         pytest.param("min_maf: 0.1", "job.yaml:6:1, key min_maf", "unknown", "under 'variants'", id="misplaced"),
         pytest.param("report: {workers: 2}", "key report.workers", "unknown", "under 'runtime'", id="misplaced below"),
         pytest.param("runtime: {model: x}", "key runtime.model", "unknown", "top level", id="belongs on top"),
-        pytest.param("qqqqq: 1", "key qqqqq", "unknown", "known keys here: name, genotypes", id="far from all"),
+        pytest.param("qqqqq: 1", "key qqqqq", "unknown", "known keys here: name, mode", id="far from all"),
         pytest.param("model: dominnt", "job.yaml:6:1, key model", "none of its values", "'dominant'", id="choice"),
         pytest.param("chromosome_x: {male_dosage: 3}", "male_dosage", "is 3", "write 2, 1", id="number choice"),
         pytest.param("variants: {min_maf: 0.9}", "min_maf", "0.9", "0 to 0.5", id="too large"),
@@ -256,6 +256,6 @@ def test_the_json_schema_names_every_key_and_allows_both_forms_of_columns() -> N
     schema = json_schema()
     assert set(schema["properties"]) == set(JobSpec.model_fields)
     assert schema["additionalProperties"] is False
-    assert set(schema["required"]) == {"name", "genotypes", "traits", "output"}
+    assert set(schema["required"]) == {"name", "traits", "output"}
     columns = schema["$defs"]["TraitsSection"]["properties"]["columns"]
     assert {option["type"] for option in columns["anyOf"]} == {"array", "object"}
