@@ -32,7 +32,7 @@ from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.alignment import align
 from allscan.phenotypes.model import TraitSpec
 from allscan.phenotypes.names import did_you_mean, listed
-from allscan.phenotypes.tables import read_covariate_table, read_sample_list, read_trait_table
+from allscan.phenotypes.tables import merged_covariates, read_covariate_table, read_sample_list, read_trait_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,7 +215,11 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if isinstance(spec.variants.ids, str):
         named.append((("variants", "ids"), spec.variants.ids))
     if spec.covariates is not None:
-        named.append((("covariates", "file"), spec.covariates.file))
+        files = spec.covariates.file
+        if isinstance(files, str):
+            named.append((("covariates", "file"), files))
+        else:
+            named += [(("covariates", "file", i), path) for i, path in enumerate(files)]
     named += [(("samples", "keep", i), path) for i, path in enumerate(spec.samples.keep)]
     named += [(("samples", "exclude", i), path) for i, path in enumerate(spec.samples.exclude)]
     if spec.null_model is not None and spec.null_model.load is not None:
@@ -263,8 +267,11 @@ def read_covariates(job: Job) -> CovariateTable | None:
     section = job.spec.covariates
     if section is None:
         return None
-    return read_covariate_table(
-        job.resolve(section.file), missing_values=section.missing_values, id_column=section.id_column
+    return merged_covariates(
+        [
+            read_covariate_table(job.resolve(path), missing_values=section.missing_values, id_column=section.id_column)
+            for path in section.files
+        ]
     )
 
 

@@ -3,6 +3,7 @@
     ingest SOURCE… OUT.zarr    make a genotype store
     info OUT.zarr              describe a store
     verify OUT.zarr            check every checksum of a store
+    phenotypes build FILE      make a trait table of people's records
     check JOB.yaml             read everything, say what would be analysed
     plan JOB.yaml              tasks, memory, time, disk
     run JOB.yaml               run, or go on
@@ -34,6 +35,7 @@ import click
 from allscan.jobs import run_commands
 from allscan.jobs.command import PLACE, Group, LocalPathType, cluster_options, promise, runtime_options
 from allscan.jobs.null_model_commands import null_model
+from allscan.jobs.phenotype_commands import phenotypes
 from allscan.jobs.simulate_command import SimulateCommand
 
 if TYPE_CHECKING:
@@ -172,6 +174,9 @@ def verify(store: Place) -> None:
             fix="restore these files from a copy, or ingest the genotypes again",
         )
     click.echo(f"{store}: every chunk matches its checksum")
+
+
+main.add_command(phenotypes)
 
 
 @main.command()

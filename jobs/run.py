@@ -38,6 +38,7 @@ from allscan.jobs.run_state import (
     stopped_by_signals,
     this_process,
 )
+from allscan.jobs.trait_tables import with_trait_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,10 +122,14 @@ def run_job(
     """
     session = Session() if submission is None else Session(id=submission)
     folder = RunFolder(job.output)
-    # Nothing is written of a new job that is refused.
-    checked = _check(job, on_checked) if folder.read_state() is None else None
-    folder.create()
-    with folder.locked(), logged(folder), stopped_by_signals() as wake:
+    with ExitStack() as closing:
+        job = closing.enter_context(with_trait_tables(job, write=True))
+        # Nothing is written of a new job that is refused.
+        checked = _check(job, on_checked) if folder.read_state() is None else None
+        folder.create()
+        closing.enter_context(folder.locked())
+        closing.enter_context(logged(folder))
+        wake = closing.enter_context(stopped_by_signals())
         before = folder.read_state()
         if submission is not None:
             _refuse_other_submission(folder, before, submission)

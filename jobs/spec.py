@@ -42,6 +42,10 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _all_of(value: Any) -> Any:
+    return {"file": value, "columns": ["*"]} if isinstance(value, str) else value
+
+
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -106,7 +110,12 @@ class TraitOptions(Section):
 class TraitsSection(Section):
     """Which traits are scanned, and where they stand."""
 
-    file: FilePath = Field(description="Table of people: TSV, CSV, space separated or Parquet, plain or compressed.")
+    file: FilePath = Field(
+        description=(
+            "Table of people: TSV, CSV, space separated or Parquet, plain or compressed; or the folder of a trait "
+            "table, or the phenotype file (YAML) that it is built from."
+        )
+    )
     columns: Annotated[
         dict[Text, TraitOptions],
         BeforeValidator(_mapped_columns, json_schema_input_type=list[str] | dict[str, TraitOptions | None]),
@@ -183,7 +192,12 @@ class TraitsSection(Section):
 class CovariatesSection(Section):
     """What every trait is adjusted for."""
 
-    file: FilePath = Field(description="Table with one row per person, in any format that `traits.file` may have.")
+    file: FilePath | list[FilePath] = Field(
+        description=(
+            "Table with one row per person, in any format that `traits.file` may have, or a list of such tables, whose "
+            "columns are put together; a trait table's folder stands for the covariates in it."
+        )
+    )
     formula: Text | None = Field(
         default=None,
         description=(
@@ -195,6 +209,11 @@ class CovariatesSection(Section):
         default=[], description="Cell texts that mean missing, as in `traits.missing_values`."
     )
     id_column: Text | None = Field(default=None, description="Column of person ids, as in `traits.id_column`.")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The tables."""
+        return (self.file,) if isinstance(self.file, str) else tuple(self.file)
 
 
 SampleFiles = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
@@ -345,7 +364,9 @@ class JobSpec(Section):
     predictors: PredictorsSection | None = Field(
         default=None, description="Columns of a table that are scanned in the place of genotypes (`mode: phewas`)."
     )
-    traits: TraitsSection = Field(description="Which traits are scanned, and where they stand.")
+    traits: Annotated[TraitsSection, BeforeValidator(_all_of, json_schema_input_type=str | TraitsSection)] = Field(
+        description="Which traits are scanned, and where they stand; a trait table alone stands for all its traits."
+    )
     covariates: CovariatesSection | None = Field(
         default=None, description="What every trait is adjusted for. Left out: the intercept only."
     )

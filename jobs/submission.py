@@ -14,6 +14,7 @@ from allscan.jobs.run import job_text
 from allscan.jobs.run_folder import COMPLETE, RUNNING, SUBMITTED, RunFolder, now, refuse_changes, write_text
 from allscan.jobs.run_state import sessions_of
 from allscan.jobs.status import run_status
+from allscan.jobs.trait_tables import with_trait_tables
 
 if TYPE_CHECKING:
     from allscan.jobs.check_report import CheckReport
@@ -64,7 +65,10 @@ def submit_job(
     folder = RunFolder(job.output.resolve())
     before = _idle_state(folder)
     unseen = tuple(_unseen(job))
-    checked = check_job(job) if check and not unseen else None
+    checked = None
+    if check and not unseen:
+        with with_trait_tables(job, write=False) as resolved:
+            checked = check_job(resolved)
     folder.create()
     submission = f"allscan-{now().replace('-', '').replace(':', '')}-{secrets.token_hex(3)}"
     with folder.locked():

@@ -47,6 +47,7 @@ class Phenotype:
     category: str = ""
     only_sex: int = 0  # 1 men, 2 women: the others are missing
     units: str = ""
+    transform: str = "none"  # what a job does to it among its analysed people, unless it says otherwise
     recipe: Mapping[str, Any] = field(default_factory=dict)  # what made it, as JSON, with hashes of its files
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()

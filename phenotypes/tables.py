@@ -15,6 +15,7 @@ from allscan.phenotypes import cells
 from allscan.phenotypes.binary import binary_values
 from allscan.phenotypes.files import RawTable, delimiter_of, first_line, open_table, split_cells
 from allscan.phenotypes.lines import first_bytes, rows_with_lines
+from allscan.phenotypes.matching import rows_of
 from allscan.phenotypes.model import CovariateColumn, CovariateTable, SampleList, TraitSpec, TraitTable
 from allscan.phenotypes.names import ID_KEYS, bare, did_you_mean, family_column, id_column, listed
 from allscan.storage import place_of
@@ -144,6 +145,41 @@ def read_covariate_table(
     sample_ids = cells.ids(table, key, next(stream)[1])
     columns = {name: _covariate(table, name, column, missing) for name, column in stream}
     return CovariateTable(sample_ids, columns, table.source, id_column=bare(key), notes=_key_notes(table, key))
+
+
+def merged_covariates(tables: Sequence[CovariateTable]) -> CovariateTable:
+    """Several covariate tables as one: everybody who is in any of them, with what each says of them.
+
+    Raises
+    ------
+    InputError
+        If two tables have a column of the same name.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    home: dict[str, str] = {}
+    for table in tables:
+        for name in table.columns:
+            if name in home:
+                raise InputError(
+                    f"the covariate {name!r} stands in two tables",
+                    where=f"{home[name]} and {table.source}",
+                    fix="rename or remove it in one of them",
+                )
+            home[name] = table.source
+    ids = np.array(list(dict.fromkeys(person for table in tables for person in table.sample_ids)), dtype=object)
+    columns = {}
+    for table in tables:
+        rows = rows_of(ids, table.sample_ids)
+        for name, column in table.columns.items():
+            columns[name] = replace(
+                column,
+                values=None if column.values is None else np.where(rows < 0, np.nan, column.values[rows]),
+                codes=None if column.codes is None else np.where(rows < 0, -1, column.codes[rows]).astype(np.int32),
+            )
+    notes = tuple(note for table in tables for note in table.notes)
+    sources = " and ".join(table.source for table in tables)
+    return CovariateTable(ids, columns, sources, id_column=tables[0].id_column, notes=notes)
 
 
 def read_sample_list(path: str | Place) -> SampleList:

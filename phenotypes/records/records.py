@@ -212,8 +212,8 @@ class Records:
         ]
 
     def fingerprint(self) -> str:
-        """What changes when the tables that were used do."""
-        return self.source.fingerprint(["person", *self._used])
+        """What changes when the tables do."""
+        return self.source.fingerprint([table for table in TABLES if self.source.columns(table) is not None])
 
     @property
     def used(self) -> tuple[str, ...]:

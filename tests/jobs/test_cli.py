@@ -23,6 +23,7 @@ JOURNEY = [
     "ingest",
     "info",
     "verify",
+    "phenotypes",
     "check",
     "plan",
     "run",
