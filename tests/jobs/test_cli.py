@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from allscan.errors import InputError
@@ -54,10 +55,13 @@ def test_help_shows_the_commands_in_the_order_of_the_journey(allscan_cli: Comman
     text = allscan_cli("--help").stdout
     commands = text.split("Commands:")[1]
     assert re.findall(r"^  (\w+) ", commands, re.MULTILINE) == JOURNEY
-    for command in JOURNEY:
-        result = allscan_cli(command, "--help")
-        assert result.exit_code == 0
-        assert "--debug" in result.stdout
+    for name in JOURNEY:
+        command = cli.main.commands[name]
+        below = list(command.commands) if isinstance(command, click.Group) else []
+        for words in [[name, one] for one in below] or [[name]]:
+            result = allscan_cli(*words, "--help")
+            assert result.exit_code == 0
+            assert "--debug" in result.stdout
 
 
 def test_help_waits_for_no_heavy_import() -> None:
