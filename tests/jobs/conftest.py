@@ -51,7 +51,7 @@ class Cohort:
         return path
 
 
-def _write_store(path: Path, calls: np.ndarray, ids: list[str], sex: np.ndarray) -> None:
+def write_store(path: Path, calls: np.ndarray, ids: list[str], sex: np.ndarray) -> None:
     n = len(calls)
     create_store(
         path,
@@ -104,7 +104,7 @@ def _cohort_template(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     calls = np.where(haploid, 2 * (calls > 0), calls).astype(np.int8)
     calls[rng.random(calls.shape) < 0.02] = -1
     ids = [f"P{i:04d}" for i in range(N_SAMPLES)]
-    _write_store(folder / "cohort.zarr", calls, ids, sex)
+    write_store(folder / "cohort.zarr", calls, ids, sex)
 
     age = rng.integers(30, 80, N_SAMPLES)
     effect = np.where(calls[40] < 0, 1, calls[40])
