@@ -16,7 +16,7 @@
     export DIR                 write one trait's results in another format
     null-model export RUN      write a null model for REGENIE
     simulate OUT               make a cohort with known truth
-    schema                     describe the job file
+    schema                     describe the files that you write
     deployment NAME            a file that starts a cluster
 
 Everything that a command needs is imported when it runs: `allscan --help` must answer at once.
@@ -269,14 +269,21 @@ main.add_command(SimulateCommand())
     show_default=True,
     help="JSON schema, or a page for people.",
 )
-def schema(format_name: str) -> None:
-    """Describe the job file: every key, its type, default and meaning."""
+@click.option(
+    "--of",
+    type=click.Choice(["job", "phenotypes"]),
+    default="job",
+    show_default=True,
+    help="Which file: the job file, or the phenotype file.",
+)
+def schema(format_name: str, of: str) -> None:
+    """Describe the files that you write: every key, its type, default and meaning."""
     from allscan.jobs.schema import json_schema, markdown_reference
 
     if format_name == "json":
-        click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+        click.echo(json.dumps(json_schema(of), indent=1, ensure_ascii=False))
     else:
-        click.echo(markdown_reference(), nl=False)
+        click.echo(markdown_reference(of), nl=False)
 
 
 @main.command()

@@ -1,16 +1,16 @@
-"""The job file described for programs (JSON schema) and for people (a Markdown page), both from the model."""
+"""The files that people write, described for programs (JSON schema) and for people (a page), from their models."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from allscan.jobs.spec import JobSpec
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_INTRODUCTION = """\
+    from pydantic import BaseModel
+
+_JOB = """\
 # The job file
 
 This page is made from the job model by `allscan schema --format markdown`; a test keeps the two equal.
@@ -34,22 +34,47 @@ costs, `allscan run JOB.yaml` runs it or goes on with it. The effect allele is a
 in the same folder. A change of any other key, or of the content of a table, needs a new output folder.
 """
 
+_PHENOTYPES = """\
+# The phenotype file
 
-def json_schema() -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of the job file, for editors and other programs."""
-    schema = JobSpec.model_json_schema(mode="validation")
+This page is made from the model by `allscan schema --of phenotypes --format markdown`; a test keeps the two equal.
+
+A phenotype file is one YAML 1.2 mapping in UTF-8, read as strictly as a [job file](job.md); paths are relative to its
+folder. [Traits from records](../guide/records.md) shows one. `name`, `output` and the keys under `runtime` change
+nothing in the trait table.
+"""
+
+_PAGES = {"job": ("allscan job", _JOB), "phenotypes": ("allscan phenotype file", _PHENOTYPES)}
+
+DESCRIBED = tuple(_PAGES)
+"""Files that are described."""
+
+
+def _model(of: str) -> type[BaseModel]:
+    if of == "phenotypes":
+        from allscan.phenotypes.build.spec import PhenotypeFile
+
+        return PhenotypeFile
+    from allscan.jobs.spec import JobSpec
+
+    return JobSpec
+
+
+def json_schema(of: str = "job") -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of one of the files ``DESCRIBED``, for editors and other programs."""
+    schema = _model(of).model_json_schema(mode="validation")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "allscan job",
+        "title": _PAGES[of][0],
         **{key: value for key, value in schema.items() if key != "title"},
     }
 
 
-def markdown_reference() -> str:
-    """Reference page of the job file: one table of keys per section."""
-    schema = json_schema()
+def markdown_reference(of: str = "job") -> str:
+    """Reference page of one of the files ``DESCRIBED``: one table of keys per section."""
+    schema = json_schema(of)
     definitions = schema["$defs"]
-    parts = [_INTRODUCTION, "## Top level\n", *_table(schema, definitions)]
+    parts = [_PAGES[of][1], "## Top level\n", *_table(schema, definitions)]
     for path, section in _sections(schema, definitions, ""):
         parts += [f"\n## {path}\n", f"{section['description']}\n", *_table(section, definitions)]
     return "\n".join(parts) + "\n"

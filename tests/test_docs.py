@@ -19,14 +19,17 @@ import pandas as pd
 import pytest
 
 import allscan
+from allscan.documents.validation import validate
+from allscan.documents.yaml_source import read_yaml
 from allscan.engine.store_writing import create_store, write_genotypes
 from allscan.jobs.cli import main as command_line
 from allscan.kernels.block import CARRIER_DENSITY, EXACT_STEPS, Encoding, encode_block
 from allscan.kernels.wire import to_bytes
+from allscan.phenotypes.build.spec import PhenotypeFile
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
-GENERATED = ("commands.md", "python.md", "job.md")
+GENERATED = ("commands.md", "python.md", "job.md", "phenotypes.md")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -61,9 +64,13 @@ JOBS = [(page, text) for page in PAGES for text in blocks(page, "yaml") if "# A 
 
 @pytest.mark.parametrize(("page", "text"), JOBS, ids=name_of)
 def test_yaml_examples_are_jobs(page: Path, text: str, tmp_path: Path) -> None:
-    if "genotypes:" not in text:
-        pytest.fail(f"{page.name}: mark it with '# A fragment' if it is no job file")
     (tmp_path / "job.yaml").write_text(text)
+    if "\nrecords:" in text:
+        document = read_yaml(tmp_path / "job.yaml")
+        assert validate(PhenotypeFile, document.data, document, subject="", fix="").name
+        return
+    if "genotypes:" not in text and "predictors:" not in text:
+        pytest.fail(f"{page.name}: mark it with '# A fragment' if it is no job file")
     assert allscan.Job.from_yaml(tmp_path / "job.yaml").spec.name
 
 

@@ -18,10 +18,9 @@ from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from pathlib import Path
 
     from allscan.phenotypes.build.covariates import Covariate
     from allscan.phenotypes.phenotype import Phenotype
@@ -149,7 +148,11 @@ def facts_of(trait: Phenotype) -> dict[str, Any]:
 
 
 def write_trait_table(
-    path: Path, person_id: NDArray[np.int64], columns: Columns, covariates: Sequence[Covariate], provenance: dict[str, Any]
+    path: Path,
+    person_id: NDArray[np.int64],
+    columns: Columns,
+    covariates: Sequence[Covariate],
+    provenance: dict[str, Any],
 ) -> TraitTableFolder:
     """Write a trait table; its provenance comes last, so that a folder with one is whole.
 
@@ -165,7 +168,9 @@ def write_trait_table(
         (path / PROVENANCE).unlink(missing_ok=True)
         _write(path / TRAITS, pa.Table.from_arrays([ids, *columns.arrays], names=[ID_COLUMN, *columns.names]))
         cells = [_cells(one.values) for one in covariates]
-        _write(path / COVARIATES, pa.Table.from_arrays([ids, *cells], names=[ID_COLUMN, *(one.name for one in covariates)]))
+        _write(
+            path / COVARIATES, pa.Table.from_arrays([ids, *cells], names=[ID_COLUMN, *(one.name for one in covariates)])
+        )
         write_atomically(path / DESCRIPTIONS, _descriptions(columns.facts).encode())
         write_atomically(path / PROVENANCE, (json.dumps(provenance, indent=1, ensure_ascii=False) + "\n").encode())
     except OSError as error:
@@ -204,5 +209,3 @@ def _descriptions(facts: Sequence[dict[str, Any]]) -> str:
         cells = (fact["name"], fact["label"], fact["category"], fact["kind"], fact["sex"], fact["units"])
         rows.append("\t".join(" ".join(str(cell).split()) for cell in cells))
     return "\n".join(rows) + "\n"
-
-

@@ -178,9 +178,7 @@ def build(
         }
         if not write:
             return Built({"format": FORMAT, **provenance, "traits": columns.facts}, None)
-        folder = write_trait_table(
-            scratch or job.output, records.people.person_id, columns, covariates, provenance
-        )
+        folder = write_trait_table(scratch or job.output, records.people.person_id, columns, covariates, provenance)
         return Built(folder.provenance, folder)
 
 
@@ -224,7 +222,9 @@ def _made_of(job: PhenotypeJob, records: Records, lists: list[SampleList]) -> di
             "fingerprint": records.fingerprint(),
         },
         "exclusion": {"sha256": hashlib.sha256("\n".join(people).encode()).hexdigest(), "people": len(people)},
-        "definitions": [{"id": one.spec.id, "version": one.spec.version, "sha256": one.digest} for one in job.definitions],
+        "definitions": [
+            {"id": one.spec.id, "version": one.spec.version, "sha256": one.digest} for one in job.definitions
+        ],
         "covariates": list(job.spec.covariates),
         "groups": None if job.spec.groups is None else _groups_made_of(job, job.spec.groups),
     }
@@ -274,5 +274,3 @@ def _groups(job: PhenotypeJob, records: Records) -> list[Covariate]:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-

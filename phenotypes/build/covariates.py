@@ -67,7 +67,9 @@ def ages_on(records: Records, days: NDArray[np.datetime64]) -> NDArray[np.float6
 
 def of_people(records: Records, sql: str, *, missing: float = np.nan) -> NDArray[np.float64]:
     """One number for each person, from a query with the columns ``person`` and ``value``."""
-    found: dict[str, Any] = records.connection.execute(f"SELECT person, CAST(value AS DOUBLE) AS value FROM ({sql})").fetchnumpy()
+    found: dict[str, Any] = records.connection.execute(
+        f"SELECT person, CAST(value AS DOUBLE) AS value FROM ({sql})"
+    ).fetchnumpy()
     values = np.full(len(records.people), missing)
     values[found["person"]] = np.ma.filled(found["value"], np.nan)
     return values
@@ -123,14 +125,18 @@ def _record_years(records: Records) -> NDArray[np.float64]:
 def _days_with(table: str) -> Callable[[Records], NDArray[np.float64]]:
     def count(records: Records) -> NDArray[np.float64]:
         events = records.events(table)
-        return of_people(records, f"SELECT person, count(DISTINCT date) AS value FROM {events} GROUP BY person", missing=0.0)
+        return of_people(
+            records, f"SELECT person, count(DISTINCT date) AS value FROM {events} GROUP BY person", missing=0.0
+        )
 
     return count
 
 
 def _rows_of(table: str) -> Callable[[Records], NDArray[np.float64]]:
     def count(records: Records) -> NDArray[np.float64]:
-        return of_people(records, f"SELECT person, count(*) AS value FROM {records.events(table)} GROUP BY person", missing=0.0)
+        return of_people(
+            records, f"SELECT person, count(*) AS value FROM {records.events(table)} GROUP BY person", missing=0.0
+        )
 
     return count
 

@@ -60,7 +60,9 @@ class PeopleSection(Section):
 class GroupsSection(Section):
     """Groups of people, such as ancestries: a column of the covariate table, and of the report."""
 
-    file: FilePath = Field(description="Table of people, as a job's covariates may stand in, e.g. `ancestry_preds.tsv`.")
+    file: FilePath = Field(
+        description="Table of people, as a job's covariates may stand in, e.g. `ancestry_preds.tsv`."
+    )
     column: Text = Field(default="ancestry_pred", description="Column that names the group.")
 
 
@@ -91,7 +93,8 @@ class PhenotypeFile(Section):
         default=None, description="Groups of people, such as ancestries: the column `group` of the covariate table."
     )
     covariates: Annotated[list[Text], AfterValidator(_known)] = Field(
-        default=list(DEFAULT), description=f"Columns of the covariate table: {', '.join(f'`{name}`' for name in KINDS)}."
+        default=list(DEFAULT),
+        description=f"Columns of the covariate table: {', '.join(f'`{name}`' for name in KINDS)}.",
     )
     output: FilePath = Field(description="Folder of the trait table. It is made.")
     runtime: RuntimeSection = Field(default=RuntimeSection(), description="What the build may use.")

@@ -12,7 +12,7 @@ from allscan.documents.yaml_source import parse_yaml
 from allscan.errors import JobError
 from allscan.jobs.job import Job
 from allscan.jobs.runtime_spec import parse_memory
-from allscan.jobs.schema import json_schema, markdown_reference
+from allscan.jobs.schema import DESCRIBED, json_schema, markdown_reference
 from allscan.jobs.spec import JobSpec, Transform, validate_job
 from allscan.phenotypes.transforms import TRANSFORMS
 
@@ -236,10 +236,11 @@ def test_transforms_are_those_of_the_phenotypes() -> None:
     assert set(Transform.__args__) == set(TRANSFORMS)
 
 
-def test_the_reference_page_is_the_model(repository: Path) -> None:
-    page = repository / "docs" / "reference" / "job.md"
-    assert page.read_text(encoding="utf-8") == markdown_reference(), (
-        "write it anew: allscan schema --format markdown > docs/reference/job.md"
+@pytest.mark.parametrize("of", DESCRIBED)
+def test_the_reference_page_is_the_model(repository: Path, of: str) -> None:
+    page = repository / "docs" / "reference" / f"{of}.md"
+    assert page.read_text(encoding="utf-8") == markdown_reference(of), (
+        f"write it anew: allscan schema --of {of} --format markdown > docs/reference/{of}.md"
     )
 
 
