@@ -94,7 +94,8 @@ def _age(records: Records) -> NDArray[np.float64]:
     if records.has("death", "death_date"):
         died = of_people(
             records,
-            f"SELECT person, date_diff('day', DATE '1970-01-01', min(date)) AS value FROM {records.events('death')} GROUP BY person",
+            "SELECT person, date_diff('day', DATE '1970-01-01', min(date)) AS value "
+            f"FROM {records.events('death')} GROUP BY person",
         )
         known = ~np.isnan(died)
         end[known] = died[known].astype(np.int64).astype("datetime64[D]")
@@ -116,8 +117,8 @@ def _record_years(records: Records) -> NDArray[np.float64]:
         f"WITH p AS (SELECT person, {start} AS a, {end} AS b FROM {periods} WHERE {end} >= {start}), "
         "m AS (SELECT person, a, b, max(b) OVER (PARTITION BY person ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING "
         "AND 1 PRECEDING) AS reached FROM p) "
-        "SELECT person, sum(greatest(0, date_diff('day', CASE WHEN reached IS NULL OR reached < a THEN a - INTERVAL 1 DAY "
-        "ELSE reached END, b))) AS value FROM m GROUP BY person",
+        "SELECT person, sum(greatest(0, date_diff('day', CASE WHEN reached IS NULL OR reached < a "
+        "THEN a - INTERVAL 1 DAY ELSE reached END, b))) AS value FROM m GROUP BY person",
     )
     return years / DAYS_PER_YEAR
 
