@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from allscan.documents.validation import locate, validate
+from allscan.documents.validation import Problem, locate, refusal, validate
 from allscan.documents.yaml_source import read_yaml
 from allscan.errors import InputError, JobError
 from allscan.phenotypes.definitions.spec import Header, sections
 from allscan.phenotypes.names import did_you_mean, listed
+from allscan.phenotypes.records.codes import CodeEntry, known_vocabulary
 from allscan.storage.places import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from allscan.documents.yaml_source import KeyPath, YamlDocument
     from allscan.phenotypes.phenotype import Phenotype
@@ -34,6 +35,8 @@ KINDS = {
 }
 """Module of each kind of definition (see :class:`KindModule`), imported when there is one of that kind."""
 
+_FIX = "the page 'Definition file' of the documentation describes every key"
+
 FORMAT = 1
 """Of what is hashed; a change of what a key means is a new one."""
 
@@ -45,6 +48,9 @@ class KindModule(Protocol):
 
     def derive(self, records: Records, definition: Definition) -> Iterator[Phenotype]:
         """The traits of a definition; label, category, sex and recipe are completed by :func:`derive`."""
+
+    def problems(self, spec: Any) -> Iterable[tuple[KeyPath, str, str]]:
+        """What keys say against each other: key, what, what to do. A kind may do without."""
 
     def cohort(self, records: Records, definition: Definition) -> str:
         """Local relation of the cases, ``person`` and ``date`` (their index dates), for definitions that build on this.
@@ -183,8 +189,11 @@ def _made(data: dict[str, Any], document: YamlDocument | None, folder: Path, abo
         raise JobError(
             told, where=locate(("kind",), document), fix=did_you_mean(str(kind or ""), KINDS, otherwise=known)
         )
-    fix = "the page 'Definition file' of the documentation describes every key"
-    spec = validate(kind_module(kind).SPEC, data, document, subject="the definition", fix=fix)
+    module = kind_module(kind)
+    spec = validate(module.SPEC, data, document, subject="the definition", fix=_FIX)
+    refused = _problems(module, spec)
+    if refused:
+        raise refusal(refused, document, subject="the definition", fix=_FIX)
     files: dict[str, str] = {}
     others: dict[str, Definition] = {}
     for key_path, section in sections(spec):
@@ -206,6 +215,20 @@ def _made(data: dict[str, Any], document: YamlDocument | None, folder: Path, abo
     digest = hashlib.sha256(text.encode()).hexdigest()
     source = str(document.path) if document is not None else f"definition {spec.id}"
     return Definition(spec, source, folder, digest, files, others, document)
+
+
+def _problems(module: KindModule, spec: Header) -> list[Problem]:
+    """What is wrong between keys, which the model of one section does not see."""
+    found: list[tuple[KeyPath, str, str]] = []
+    for key_path, section in sections(spec):
+        if isinstance(section, CodeEntry) and section.vocabulary is not None:
+            try:
+                known_vocabulary(section.vocabulary)
+            except InputError as error:
+                found.append(((*key_path, "vocabulary"), error.what, error.fix or ""))
+    if hasattr(module, "problems"):
+        found += module.problems(spec)
+    return [Problem(what, key_path, fix) for key_path, what, fix in found]
 
 
 def _other(path: Path, key_path: KeyPath, document: YamlDocument | None, above: tuple[Path, ...]) -> Definition:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from allscan.errors import AllscanError, JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -61,7 +61,8 @@ def validate(
     if document is not None:
         found.sort(key=lambda details: _order(document, _key_path(details["loc"])))
     # A damaged file has problems by the ten thousand, and each takes a search for what was meant.
-    raise _refusal([_problem(model, details) for details in found[:MAX_PROBLEMS]], len(found), document, subject, fix)
+    problems = [_problem(model, details) for details in found[:MAX_PROBLEMS]]
+    raise refusal(problems, document, subject=subject, fix=fix, count=len(found))
 
 
 def locate(key_path: KeyPath, document: YamlDocument | None) -> str:
@@ -87,7 +88,21 @@ def _order(document: YamlDocument, key_path: KeyPath) -> tuple[int, int]:
     return position.line, position.column
 
 
-def _refusal(problems: list[Problem], count: int, document: YamlDocument | None, subject: str, fix: str) -> JobError:
+def refusal(
+    problems: Sequence[Problem], document: YamlDocument | None, *, subject: str, fix: str, count: int | None = None
+) -> JobError:
+    """The error that tells of problems, each with its place.
+
+    Parameters
+    ----------
+    problems
+        At least one.
+    document, subject, fix
+        See :func:`validate`.
+    count
+        How many there are, if that are more than are told.
+    """
+    count = len(problems) if count is None else count
     if count == 1:
         problem = problems[0]
         return JobError(problem.what, where=locate(problem.key_path, document), fix=problem.fix)
@@ -203,7 +218,10 @@ def _section(model: type[BaseModel], key_path: KeyPath) -> type[BaseModel] | Non
     """The model of the section at a key path, stepping through mappings from names to sections."""
     parts = list(key_path)
     while parts:
-        info = model.model_fields.get(str(parts.pop(0)))
+        part = parts.pop(0)
+        if isinstance(part, int):
+            continue  # an item of a list
+        info = model.model_fields.get(part)
         if info is None:
             return None
         found = next(_models(info.annotation), None)
@@ -215,12 +233,15 @@ def _section(model: type[BaseModel], key_path: KeyPath) -> type[BaseModel] | Non
     return model
 
 
-def _all_keys(model: type[BaseModel], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def _all_keys(
+    model: type[BaseModel], path: KeyPath, above: tuple[type[BaseModel], ...] = ()
+) -> Iterator[tuple[KeyPath, str]]:
     for name, info in model.model_fields.items():
         yield path, name
         if not _is_mapping(info.annotation):
             for child in _models(info.annotation):
-                yield from _all_keys(child, (*path, name))
+                if child not in (*above, model):
+                    yield from _all_keys(child, (*path, name), (*above, model))
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
