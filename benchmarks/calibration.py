@@ -21,7 +21,8 @@ from scipy import stats
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.design import Design
 from allscan.engine.plan import ScanSpec, plan_scan
-from allscan.engine.results import ResultsCube, open_results
+from allscan.engine.result_dataset import open_results
+from allscan.engine.results import ResultsCube
 from allscan.engine.scan import run_scan
 from allscan.engine.store import open_store
 from allscan.kernels.association import Missing

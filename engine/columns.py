@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from allscan.engine.association_tests import find_test
+from allscan.errors import InputError
 from allscan.kernels.association import OutputColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from allscan.engine.plan import ScanSpec
     from allscan.kernels.association import AssociationTest
 
@@ -29,7 +35,9 @@ STATUS_COLUMN = OutputColumn("status", "Code of allscan.kernels.association.Stat
 
 
 def cube_columns(spec: ScanSpec) -> tuple[OutputColumn, ...]:
-    """Every (stratum, trait, variant) array of a scan's cube."""
+    """Every (stratum, trait, variant) array that a test makes; of a scan of several kinds, all of them."""
+    if spec.tests:
+        return joined_columns({kind: cube_columns(spec.of_kind(kind)) for kind in spec.tests})
     test = find_test(spec.test)
     of_cases = CASE_COLUMNS if counts_cases(test) else ()
     return (*test.columns(spec.options), *COUNT_COLUMNS, *of_cases, STATUS_COLUMN)
@@ -38,3 +46,39 @@ def cube_columns(spec: ScanSpec) -> tuple[OutputColumn, ...]:
 def counts_cases(test: AssociationTest) -> bool:
     """Whether cases and controls are counted apart: the test is for binary traits and no others."""
     return test.trait_kinds == {"binary"}
+
+
+def joined_columns(of_kinds: Mapping[str, Iterable[OutputColumn]]) -> tuple[OutputColumn, ...]:
+    """Columns of several kinds of traits: each once, and told of each kind where it means something else there.
+
+    Raises
+    ------
+    InputError
+        If tests of two kinds have a column of one name in two types.
+    """
+    found: dict[str, OutputColumn] = {}
+    for kind, columns in of_kinds.items():
+        for column in columns:
+            known = found.setdefault(column.name, column)
+            if known.dtype != column.dtype:
+                raise InputError(
+                    f"the tests of the job's kinds of traits have a column {column.name!r} of two types",
+                    fix="make a job for each kind",
+                )
+            found[column.name] = replace(
+                known,
+                description=_also(known.description, column.description, kind),
+                unit=_also(known.unit, column.unit, kind),
+            )
+    bookkeeping = {column.name: place for place, column in enumerate((*COUNT_COLUMNS, *CASE_COLUMNS, STATUS_COLUMN))}
+    # The tests' own come first, in their order.
+    return tuple(sorted(found.values(), key=lambda column: bookkeeping.get(column.name, -1)))
+
+
+def _also(known: str, other: str, kind: str) -> str:
+    return known if known == other else f"{known}; of {kind} traits: {other}"
+
+
+def blank(column: OutputColumn) -> float | int:
+    """What stands where a trait has no such column: NaN, or no people."""
+    return float("nan") if np.dtype(column.dtype).kind == "f" else 0

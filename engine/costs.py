@@ -59,20 +59,21 @@ class Batches(NamedTuple):
     single: bool = False  # whether the panel of such a test is in float32; that of another is held in both precisions
 
 
-def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
-    """The largest batches whose null models stay within their bound.
+def trait_batches(n_samples: int, design: Design, spec: ScanSpec, traits: NDArray[np.int64] | None = None) -> Batches:
+    """The largest batches of some traits (None: of all) whose null models stay within their bound.
 
     A test of one predictor has one basis of the covariates for all patterns of missing samples, and a list of the
     samples that each pattern lacks; one of two predictors needs a basis for each pattern. A test with relatives has a
     basis for each of the matrices that the covariances of a pattern's traits are combinations of.
     """
-    n_traits, n_covariates = len(design.trait_names), design.covariates.shape[1]
+    values = design.traits if traits is None or len(traits) == len(design.trait_names) else design.traits[:, traits]
+    n_traits, n_covariates = values.shape[1], design.covariates.shape[1]
     general = spec.model == Model.GENOTYPIC
     of_strata = []
     for g in range(len(design.strata)):
         members = design.members(g)
-        of_trait, first = trait_patterns(design.traits, members)
-        present = (~np.isnan(design.traits[:, first]) & members[:, None]).sum(axis=0)
+        of_trait, first = trait_patterns(values, members)
+        present = (~np.isnan(values[:, first]) & members[:, None]).sum(axis=0)
         lacking = int(members.sum()) - present
         of_strata.append((of_trait, np.minimum(lacking, present)))
 
@@ -80,7 +81,7 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
     # A test that only heeds relatives has a number for each trait.
     mixed = design.relatedness is not None and test.needs_relatedness
     n_relatives, n_pairs = _relatives(design) if mixed else (0, 0)
-    cases = _cases(design) if counts_cases(test) else None
+    cases = _cases(design, values) if counts_cases(test) else None
     fewest = min(int(design.members(g).sum()) for g in range(len(design.strata)))
     single = single_precision(spec.options, fewest)
 
@@ -94,21 +95,20 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
                 patterns = max(patterns, len(used))
                 listed = max(listed, int(few[used].sum()))
                 modes = max(modes, int(np.minimum(n_of, MODES).sum()))
-        traits = min(size, n_traits)
+        in_batch = min(size, n_traits)
         if cases is not None:
             most = max(int(cases[:, start : start + size].sum(axis=1).max()) for start in range(0, n_traits, size))
             # Of each trait the residuals, the weights, and the covariates times the weights.
             return Batches(
-                traits, traits * (2 + n_covariates), patterns, 0, cases=most, seconds_per_person=cost, single=single
+                in_batch, in_batch * (2 + n_covariates), patterns, 0, cases=most, seconds_per_person=cost, single=single
             )
         if mixed:
             # While it is made, each pattern has the eigenvectors of its families: two numbers for each pair.
             weights = n_pairs * (modes + 2 * patterns)
-            return Batches(
-                traits, modes * n_covariates + traits, patterns, 0, modes, weights, n_relatives, seconds_per_person=cost
-            )
-        columns = (patterns if general else 1) * n_covariates + traits
-        return Batches(traits, columns, patterns, 0 if general else listed, seconds_per_person=cost)
+            columns = modes * n_covariates + in_batch
+            return Batches(in_batch, columns, patterns, 0, modes, weights, n_relatives, seconds_per_person=cost)
+        columns = (patterns if general else 1) * n_covariates + in_batch
+        return Batches(in_batch, columns, patterns, 0 if general else listed, seconds_per_person=cost)
 
     size = MAX_BATCH_TRAITS  # a power of two: batches end where chunks of the cube do
     while True:
@@ -118,9 +118,9 @@ def trait_batches(n_samples: int, design: Design, spec: ScanSpec) -> Batches:
         size //= 2
 
 
-def _cases(design: Design) -> NDArray[np.int64]:
-    """Cases of each trait, (strata, traits)."""
-    case = design.traits == 1.0
+def _cases(design: Design, traits: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Cases of each trait, (strata, traits), of values (samples, traits)."""
+    case = traits == 1.0
     return np.array([case[design.members(g)].sum(axis=0) for g in range(len(design.strata))])
 
 

@@ -38,7 +38,7 @@ class Design:
     stratum_members: NDArray[np.bool_] | None = None  # (strata, samples); None: everybody in the only stratum
     offsets: Offsets | None = None  # what the rest of the genome predicts of each trait: of these samples and traits
     relatedness: Relatedness | None = None  # of these samples; None where nobody asks
-    binary: bool = False  # all traits are 0 (control) and 1 (case)
+    binary: bool | NDArray[np.bool_] = False  # (traits,) or of all: whether they are 0 (control) and 1 (case)
 
     def __post_init__(self) -> None:
         n = len(self.store_rows)
@@ -52,8 +52,15 @@ class Design:
             raise ValueError("store_rows must be strictly increasing")
         if not np.isfinite(self.covariates).all():
             raise ValueError("covariates must be finite")
-        if self.binary and not np.isin(self.traits[~np.isnan(self.traits)], (0.0, 1.0)).all():
-            raise ValueError("binary traits must be 0 and 1")
+        for trait in np.flatnonzero(self.is_binary):
+            values = self.traits[:, trait]
+            if not ((values == 0.0) | (values == 1.0) | np.isnan(values)).all():
+                raise ValueError("binary traits must be 0 and 1")
+
+    @property
+    def is_binary(self) -> NDArray[np.bool_]:
+        """Whether each trait is binary, shape (traits,)."""
+        return np.broadcast_to(np.asarray(self.binary), len(self.trait_names))
 
     @property
     def n_samples(self) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from allscan.engine.columns import blank
 from allscan.kernels.association import Status
 from allscan.storage import ObjectPlace, each, flush, write_atomically, write_files
 
@@ -51,7 +52,7 @@ def write_hits(output: Place, plan: ScanPlan, task: ScanTask, values: Mapping[st
     trait, variant = np.unravel_index(found, shape)
     hits = np.empty(len(found), _layout({name: rows.dtype for name, rows in values.items()}))
     hits["stratum"] = task.stratum
-    hits["trait"] = plan.batch_traits(task.batch).start + trait
+    hits["trait"] = plan.batch_traits(task.batch)[trait]
     hits["variant"] = task.index * plan.variants_per_task + variant
     for name in hits.dtype.names[len(_PLACE) :]:
         hits[name] = values[name][trait, variant]
@@ -66,6 +67,22 @@ def _layout(dtypes: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
 
 def _part(output: Place, name: str) -> Place:
     return output / HIT_PARTS / f"{name}.bin"
+
+
+def _read_part(content: bytes, cube: ResultsCube, layout: np.dtype[Any]) -> NDArray[Any]:
+    """Rows of a part, with every column of the cube; the part has those of the kind that its traits are of."""
+    if len(cube.kinds) == 1:
+        return np.frombuffer(content, layout)
+    trait = np.frombuffer(content, np.dtype(_PLACE), count=1)["trait"][0]
+    kind = next(kind for kind in cube.kinds if trait in kind.of_cube)
+    own_types = {column.name: np.dtype(column.dtype) for column in kind.columns}
+    own = np.frombuffer(content, _layout(own_types))
+    rows = np.empty(len(own), layout)
+    for column in cube.columns:
+        rows[column.name] = own[column.name] if column.name in own_types else blank(column)
+    for name, _ in _PLACE:
+        rows[name] = own[name]
+    return rows
 
 
 def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
@@ -92,7 +109,7 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
     dtypes = {column.name: np.dtype(column.dtype) for column in cube.columns}
     layout = _layout(dtypes)
     files = [_part(output, name) for name in names]
-    parts = [np.frombuffer(content, layout) for content in each(lambda file: file.read_bytes(), files)]
+    parts = [_read_part(content, cube, layout) for content in each(lambda file: file.read_bytes(), files)]
     hits = np.concatenate(parts) if parts else np.empty(0, layout)
     hits = hits[np.lexsort([hits["variant"], hits["trait"], hits["stratum"]])]
     variants, of_hit = np.unique(hits["variant"], return_inverse=True)

@@ -1,9 +1,9 @@
 """What each task of a scan is made of, as hashes: who asks whether a result still holds compares these.
 
-A result (stratum, trait, variant) follows from the program, the parameters, the trait's values in the people of the
-stratum who have one, with their covariates and sex, and the variant's genotypes; not from the names of any of them,
-from where they stand, or from people and traits beside them. Each of these has a hash here, and the hash of a task is
-that of its parts. What differs between two manifests is therefore what has to be computed again, and no more.
+A result (stratum, trait, variant) follows from the program, the parameters, the trait's test, its values in the people
+of the stratum who have one, with their covariates and sex, and the variant's genotypes; not from the names of any of
+them, from where they stand, or from people and traits beside them. Each of these has a hash here, and the hash of a
+task is that of its parts. What differs between two manifests is therefore what has to be computed again, and no more.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import allscan.kernels
 from allscan.engine.hashing import content_hash
 from allscan.engine.ploidy import CLASSES, chromosome_of_code, null_codes, offset_chromosomes
+from allscan.engine.trait_parts import TraitLayout, TraitPart, one_part, traits_by_kind
 from allscan.errors import FileFormatError
 from allscan.kernels.missingness import trait_patterns
 
@@ -47,11 +48,24 @@ class Manifest:
     runs: tuple[str, ...]  # of variants
     traits_per_task: int
     variants_per_task: int
+    kinds: tuple[tuple[str, tuple[int, ...], int], ...] = ()  # as ScanPlan.kinds
 
     @cached_property
     def digest(self) -> str:
         """Hash of the whole scan."""
-        return content_hash(json.dumps(asdict(self), sort_keys=True))
+        return content_hash(json.dumps(self._fields(), sort_keys=True))
+
+    def _fields(self) -> dict[str, Any]:
+        fields = asdict(self)
+        if not self.kinds:
+            del fields["kinds"]
+        return fields
+
+    @cached_property
+    def layout(self) -> TraitLayout:
+        """The traits, cut into batches."""
+        parts = tuple(TraitPart(kind, np.array(traits, np.int64), size) for kind, traits, size in self.kinds)
+        return TraitLayout(parts or one_part(len(self.traits[0]), self.traits_per_task))
 
     @property
     def all_traits(self) -> set[str]:
@@ -70,15 +84,14 @@ class Manifest:
     @cached_property
     def _batches(self) -> list[list[str]]:
         """Hash of all that the tasks of a stratum and batch share."""
-        size = self.traits_per_task
         return [
-            [content_hash(self.everything, *traits[first : first + size]) for first in range(0, len(traits), size)]
+            [content_hash(self.everything, *(traits[k] for k in batch.traits)) for batch in self.layout.batches]
             for traits in self.traits
         ]
 
     def to_json(self) -> str:
         """The manifest as a file of the run folder."""
-        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, separators=(",", ":"))
+        return json.dumps({"format_version": FORMAT_VERSION, **self._fields()}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
@@ -95,6 +108,7 @@ class Manifest:
                 raise ValueError("it is of another version")
             fields["traits"] = tuple(tuple(map(str, of_stratum)) for of_stratum in fields["traits"])
             fields["runs"] = tuple(map(str, fields["runs"]))
+            fields["kinds"] = tuple((kind, tuple(traits), size) for kind, traits, size in fields.get("kinds", ()))
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FileFormatError(
@@ -107,32 +121,48 @@ class Manifest:
 def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: ScanPlan) -> Manifest:
     """Hash the parts of a planned scan."""
     parameters = asdict(spec) | {name: int(getattr(spec, name)) for name in ("model", "missing", "precision")}
+    # Which test it is belongs to the trait: another kind of traits beside it changes nothing.
+    for name in ("test", "test_options", "tests"):
+        del parameters[name]
     # Regions and rows say which variants there are, and the hashes of the runs say that.
     selecting = ("regions", "rows")
-    parameters["filter"] = {name: value for name, value in parameters["filter"].items() if name not in selecting}
     common = {
         "program": content_hash(program_digest(), str(RESULTS_VERSION)),
         "parameters": content_hash(json.dumps(parameters, sort_keys=True, default=str)),
     }
-    rows = _row_hashes(design)
+    rows, tests = _row_hashes(design), _tests(design, spec)
     return Manifest(
         common=common,
-        traits=tuple(_of_traits(design, design.members(g), rows) for g in range(len(design.strata))),
+        traits=tuple(_of_traits(design, design.members(g), rows, tests) for g in range(len(design.strata))),
         runs=_runs(store, plan, offset_chromosomes(design)),
         traits_per_task=plan.traits_per_task,
         variants_per_task=plan.variants_per_task,
+        kinds=tuple((part.kind, tuple(part.traits.tolist()), part.per_task) for part in plan.kinds),
     )
 
 
-def _of_traits(design: Design, members: NDArray[np.bool_], rows: NDArray[np.uint64]) -> tuple[str, ...]:
-    """Hash of each trait: its values and offsets, and the people who have one, with all that is known of them."""
+def _tests(design: Design, spec: ScanSpec) -> list[str]:
+    """The test of each trait, with its options."""
+    tests = [""] * len(design.trait_names)
+    for kind, traits in traits_by_kind(design.is_binary).items():
+        of_kind = spec.of_kind(kind)
+        told = json.dumps([of_kind.test, dict(of_kind.test_options)], sort_keys=True, default=str)
+        for trait in traits:
+            tests[trait] = told
+    return tests
+
+
+def _of_traits(
+    design: Design, members: NDArray[np.bool_], rows: NDArray[np.uint64], tests: list[str]
+) -> tuple[str, ...]:
+    """Hash of each trait: its test, values and offsets, and the people who have one, with all that is known of them."""
     of_trait, first = trait_patterns(design.traits, members)
     present = [members & ~np.isnan(design.traits[:, trait]) for trait in first]
     people = [content_hash(rows[who], *_relations(design, who)) for who in present]
     hashes = []
     for trait, pattern in enumerate(of_trait):
         offset = () if design.offsets is None else (design.offsets.digest(trait),)
-        hashes.append(content_hash(people[pattern], design.traits[present[pattern], trait], *offset))
+        hashes.append(content_hash(people[pattern], design.traits[present[pattern], trait], *offset, tests[trait]))
     return tuple(hashes)
 
 
@@ -195,7 +225,7 @@ def changes(before: Manifest, now: Manifest) -> list[str]:
     if told:
         return [f"{words} changed: everything is computed again" for words in told]
     for plural, of_before, of_now in (
-        ("traits (values, people, their covariates, null models)", before.all_traits, now.all_traits),
+        ("traits (values, people, their covariates, null models, tests)", before.all_traits, now.all_traits),
         ("runs of variants", set(before.runs), set(now.runs)),
     ):
         kept = len(of_before & of_now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from allscan.engine.costs import (
 from allscan.engine.manifest import Manifest, manifest_of
 from allscan.engine.null_groups import NullGroup, null_groups
 from allscan.engine.ploidy import offset_chromosomes
+from allscan.engine.trait_parts import TraitBatch, TraitLayout, TraitPart, one_part, traits_by_kind
 from allscan.errors import InputError
 from allscan.kernels.association import Missing, Model, Precision, ScanOptions
 
@@ -60,6 +62,8 @@ class ScanSpec:
 
     test: str = "linear"
     test_options: Mapping[str, Any] = field(default_factory=dict)
+    # Test and options by kind of trait, in place of these two where the scan has several kinds.
+    tests: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     model: Model = Model.ADDITIVE
     missing: Missing = Missing.IMPUTE_MEAN
     precision: Precision = Precision.AUTO
@@ -72,6 +76,13 @@ class ScanSpec:
     def options(self) -> ScanOptions:
         """What every test is told."""
         return ScanOptions(int(self.model), int(self.missing), int(self.precision))
+
+    def of_kind(self, kind: str) -> ScanSpec:
+        """The same for the traits of one kind."""
+        if not self.tests:
+            return self
+        test, options = self.tests[kind]
+        return replace(self, test=test, test_options=options, tests={})
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class ScanPlan:
     n_traits: int
     strata: tuple[str, ...]
     variants_per_task: int
-    traits_per_task: int
+    traits_per_task: int  # at most
     task_memory_bytes: int  # of one task in flight
     shared_memory_bytes: int  # null models and the interpreter, once
     workers: int
@@ -112,6 +123,7 @@ class ScanPlan:
     rows: NDArray[np.int64] | None  # store rows to test; None: all
     groups: tuple[NullGroup, ...] = ()  # of variant runs: their null models are held at the same time
     manifest: Manifest | None = None  # what the tasks are made of; a plan that is to run has one
+    kinds: tuple[TraitPart, ...] = ()  # of a scan of several kinds of traits
 
     @property
     def made_of(self) -> Manifest:
@@ -119,10 +131,15 @@ class ScanPlan:
         assert self.manifest is not None
         return self.manifest
 
+    @cached_property
+    def layout(self) -> TraitLayout:
+        """The traits, cut into batches."""
+        return TraitLayout(self.kinds or one_part(self.n_traits, self.traits_per_task))
+
     @property
     def n_batches(self) -> int:
         """Trait batches."""
-        return -(-self.n_traits // self.traits_per_task)
+        return len(self.layout.batches)
 
     @property
     def n_runs(self) -> int:
@@ -144,9 +161,13 @@ class ScanPlan:
         """Planned peak of the process."""
         return self.shared_memory_bytes + self.workers * self.task_memory_bytes
 
-    def batch_traits(self, batch: int) -> slice:
-        """Traits of a batch."""
-        return slice(batch * self.traits_per_task, min((batch + 1) * self.traits_per_task, self.n_traits))
+    def batch(self, number: int) -> TraitBatch:
+        """A batch of traits."""
+        return self.layout.batches[number]
+
+    def batch_traits(self, batch: int) -> NDArray[np.int64]:
+        """Traits of a batch, as indices in the design."""
+        return self.batch(batch).traits
 
     def run_rows(self, index: int) -> NDArray[np.int64]:
         """Store rows of variant run ``index``."""
@@ -228,12 +249,17 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     """
     rows = select_rows(store, spec.filter)
     n_variants = store.n_variants if rows is None else len(rows)
-    batches = trait_batches(store.n_samples, design, spec)
-    variants = _task_variants(store, n_variants, batches)
-    task = task_memory(store, design, spec, batches, variants)
-    most_held = HELD_NULL_BYTES // max(1, null_bytes(store.n_samples, batches))
+    n_traits, n_strata = len(design.trait_names), len(design.strata)
+    kinds = traits_by_kind(design.is_binary) if spec.tests else {"": np.arange(n_traits)}
+    # Batches of traits, each of one kind, are scanned one after the other: what the largest of any needs is planned.
+    specs = [spec.of_kind(kind) for kind in kinds]
+    batches = [trait_batches(store.n_samples, design, *part) for part in zip(specs, kinds.values(), strict=True)]
+    variants = min(_task_variants(store, n_variants, part) for part in batches)
+    task = max(task_memory(store, design, *part, variants) for part in zip(specs, batches, strict=True))
+    most_held = HELD_NULL_BYTES // max(1, *(null_bytes(store.n_samples, part) for part in batches))
     groups = null_groups(store, rows, variants, offset_chromosomes(design), most_held)
-    shared = shared_memory(store, design, batches, rows, max(len(group.codes) for group in groups))
+    held = max(len(group.codes) for group in groups)
+    shared = max(shared_memory(store, design, part, rows, held) for part in batches)
     fitting = (memory_bytes - shared) // task
     if fitting < 1:
         need = (shared + task) / 2**30
@@ -242,22 +268,27 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
             fix="allow more with --memory, or scan fewer traits in one job",
         )
     workers = int(min(workers, fitting))
-    n_traits, n_strata = len(design.trait_names), len(design.strata)
-    cells = n_variants * n_traits * n_strata
-    repeats = -(-n_traits // batches.traits) * n_strata
+    seconds, output_bytes = 0.0, n_variants * 30
+    for part, traits in zip(batches, kinds.values(), strict=True):
+        cells = n_variants * len(traits) * n_strata
+        repeats = -(-len(traits) // part.traits) * n_strata
+        seconds += core_seconds(store, part, n_variants, repeats, cells)
+        output_bytes += cells * (RESULT_BYTES + (0 if part.cases is None else CASE_BYTES))
+    parts = (TraitPart(kind, kinds[kind], part.traits) for kind, part in zip(kinds, batches, strict=True))
     plan = ScanPlan(
         n_variants=n_variants,
         n_samples=design.n_samples,
         n_traits=n_traits,
         strata=design.strata,
         variants_per_task=variants,
-        traits_per_task=batches.traits,
+        traits_per_task=max(part.traits for part in batches),
         task_memory_bytes=task,
         shared_memory_bytes=shared,
         workers=workers,
-        expected_seconds=core_seconds(store, batches, n_variants, repeats, cells) / workers,
-        output_bytes=cells * (RESULT_BYTES + (0 if batches.cases is None else CASE_BYTES)) + n_variants * 30,
+        expected_seconds=seconds / workers,
+        output_bytes=output_bytes,
         rows=rows,
         groups=groups,
+        kinds=tuple(parts) if spec.tests else (),
     )
     return replace(plan, manifest=manifest_of(store, design, spec, plan))

@@ -1,50 +1,46 @@
-"""The results cube: one Zarr group, (stratum, trait, variant), written by tasks and opened lazily."""
+"""The results cube: one Zarr group, (stratum, trait, variant), written by tasks and opened lazily.
+
+Of a scan of several kinds of traits it has a group for each, with the columns of its test; :class:`ResultsCube` shows
+them as one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from allscan import arrow
-from allscan.engine.arrays import (
-    StoredArray,
-    encode_numbers_chunk,
-    read_group_attributes,
-    write_array,
-    write_group,
-)
-from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec
-from allscan.engine.columns import COUNT_COLUMNS, STATUS_COLUMN, cube_columns
+from allscan.engine.arrays import encode_numbers_chunk, read_group_attributes, write_array, write_group
+from allscan.engine.columns import blank, cube_columns
 from allscan.engine.manifest import RESULTS_VERSION
+from allscan.engine.result_arrays import ResultArrays, column_layout
 from allscan.engine.store import VariantTable
-from allscan.engine.variant_names import VariantNames, encode_strings_chunk, read_strings, take_strings
-from allscan.errors import AllscanError, CorruptChunkError, FileFormatError, InputError
+from allscan.engine.variant_names import VariantNames, encode_strings_chunk, take_strings
+from allscan.errors import FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
-from allscan.storage import is_remote, place_of, write_files, zarr_store
+from allscan.storage import is_remote, place_of, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    import pyarrow as pa
-    import xarray as xr
     from numpy.typing import NDArray
 
+    from allscan.engine.chunk_files import ChunkLayout
     from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
+    from allscan.engine.trait_parts import TraitPart
     from allscan.storage import Place
 
-R = TypeVar("R")
-
 FORMAT = "allscan-results"
+SEVERAL_KINDS_VERSION = 3
+"""Of a cube with a group for each kind of traits."""
 CUBE = "results.zarr"
 CUBE_TRAITS = 32
 """Traits of a file: one trait of all variants and all traits of one variant both stay quick to read."""
-COUNT_TRAITS = 8
-"""Traits of a shard's inner chunks of counts: as many as Blosc compresses together."""
 NAME_ROWS = 1 << 16
 """Variants of a chunk of names, about."""
 
@@ -58,48 +54,19 @@ _NUMBERS = {
 }
 """The variants' columns of the store that the cube repeats, beside names."""
 
-# A few distinct values, or one: zstd finds what repeats along variants and traits.
-_REPETITIVE = frozenset({"missing_rate", "status"})
-_COUNTED = frozenset(column.name for column in (*COUNT_COLUMNS, STATUS_COLUMN))
 
-
-def column_layout(name: str, dtype: np.dtype[Any], traits: int, variants: int) -> ChunkLayout:
-    """How a column is held, in files of so many traits and variants.
-
-    The test's own columns are shards, of which one trait can be read alone. Counts are the same for all traits of one
-    pattern of missing samples: their shards hold a few traits together, so that what repeats is compressed.
-    """
-    inner, least = 1, COUNT_TRAITS if name in _COUNTED else 1
-    while (inner < least or inner * variants < INNER_VALUES) and traits % (2 * inner) == 0:
-        inner *= 2
-    # In one trait nothing repeats that would pay for zstd's search.
-    repetitive = dtype.itemsize < 4 or (traits > 1 and name in _REPETITIVE)
-    return ChunkLayout(dtype, traits, variants, inner, Codec.ZSTD if repetitive else Codec.BITSHUFFLE)
-
-
-def _plan_layout(name: str, dtype: np.dtype[Any], plan: ScanPlan) -> ChunkLayout:
-    traits = max(1, min(CUBE_TRAITS, plan.traits_per_task))
-    return column_layout(name, dtype, traits, max(1, min(plan.variants_per_task, plan.n_variants)))
+def _part_layout(column: OutputColumn, part: TraitPart, plan: ScanPlan) -> ChunkLayout:
+    traits = max(1, min(CUBE_TRAITS, part.per_task))
+    variants = max(1, min(plan.variants_per_task, plan.n_variants))
+    return column_layout(column.name, np.dtype(column.dtype), traits, variants)
 
 
 def create_cube(path: Place, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
     """Lay out an empty cube, with the variants' names copied from the store."""
     path.mkdir()
-    columns = cube_columns(spec)
-    for column in columns:
-        layout = _plan_layout(column.name, np.dtype(column.dtype), plan)
-        write_array(
-            path / column.name,
-            dtype=layout.dtype,
-            shape=(len(design.strata), plan.n_traits, plan.n_variants),
-            chunks=(1, layout.traits, layout.variants),
-            dimensions=("stratum", "trait", "variant"),
-            codecs=layout.codecs,
-            attributes={"description": column.description, "unit": column.unit},
-        )
-        folders = [f"c/{g}/{t}" for g in range(len(design.strata)) for t in range(-(-plan.n_traits // layout.traits))]
-        for folder in () if is_remote(path) else folders:
-            (path / column.name / folder).mkdir(parents=True)
+    parts = plan.layout.parts
+    for part in parts:
+        _create_part(part_folder(path, part.kind), part, plan, design, spec.of_kind(part.kind))
     _describe_names(path, plan, store, design)
     write_files(_name_files(path, plan, store, design))
     # Written last: a cube without these attributes is one whose creation was interrupted.
@@ -107,26 +74,72 @@ def create_cube(path: Place, plan: ScanPlan, store: GenotypeStore, design: Desig
         path,
         {
             "format": FORMAT,
-            "format_version": RESULTS_VERSION,
+            "format_version": SEVERAL_KINDS_VERSION if plan.kinds else RESULTS_VERSION,
             "digest": plan.made_of.digest,
-            "test": spec.test,
+            **({"kinds": [part.kind for part in parts]} if plan.kinds else {"test": spec.test}),
             "model": spec.model.name.lower(),
             "missing_genotypes": spec.missing.name.lower(),
             "precision": spec.precision.name.lower(),
             "effect_allele": "ALT (second column of variant_allele)",
             "reference_build": store.reference_build,
-            "columns": [asdict(column) for column in columns],
+            "columns": [asdict(column) for column in cube_columns(spec)],
         },
     )
 
 
-def _name_lists(store: GenotypeStore, design: Design) -> dict[str, tuple[str, Sequence[str]]]:
+def _create_part(path: Place, part: TraitPart, plan: ScanPlan, design: Design, spec: ScanSpec) -> None:
+    """Lay out the results of one kind of traits: those of the whole cube, or a group of their own."""
+    columns = cube_columns(spec)
+    if part.kind:
+        path.mkdir()
+        names = [design.trait_names[trait] for trait in part.traits]
+        write_group(path, {"test": spec.test, "columns": [asdict(column) for column in columns]})
+        _describe_name_list(path, "trait", "trait", names)
+        write_files([_name_list_file(path, "trait", names)])
+    n_traits, n_strata = len(part.traits), len(design.strata)
+    for column in columns:
+        layout = _part_layout(column, part, plan)
+        write_array(
+            path / column.name,
+            dtype=layout.dtype,
+            shape=(n_strata, n_traits, plan.n_variants),
+            chunks=(1, layout.traits, layout.variants),
+            dimensions=("stratum", "trait", "variant"),
+            codecs=layout.codecs,
+            attributes={"description": column.description, "unit": column.unit},
+        )
+        folders = [f"c/{g}/{t}" for g in range(n_strata) for t in range(-(-n_traits // layout.traits))]
+        for folder in () if is_remote(path) else folders:
+            (path / column.name / folder).mkdir(parents=True)
+
+
+def _name_lists(plan: ScanPlan, store: GenotypeStore, design: Design) -> dict[str, tuple[str, Sequence[str]]]:
     """Arrays of names that are not the variants': dimension, and names."""
-    return {
+    lists: dict[str, tuple[str, Sequence[str]]] = {
         "stratum": ("stratum", design.strata),
         "trait": ("trait", design.trait_names),
         "contig_id": ("contig", store.contigs),
     }
+    if plan.kinds:
+        kind = np.empty(plan.n_traits, object)
+        for part in plan.kinds:
+            kind[part.traits] = part.kind
+        lists["trait_kind"] = ("trait", kind.tolist())
+    return lists
+
+
+def _describe_name_list(path: Place, name: str, dimension: str, texts: Sequence[str]) -> None:
+    write_array(path / name, dtype=None, shape=(len(texts),), chunks=(max(1, len(texts)),), dimensions=(dimension,))
+
+
+def _name_list_file(path: Place, name: str, texts: Sequence[str]) -> tuple[Place, list[bytes]]:
+    return _chunk_file(path, name, "0", encode_strings_chunk(arrow.string_array(texts), max(1, len(texts))))
+
+
+def _chunk_file(path: Place, name: str, chunk: str, content: list[bytes]) -> tuple[Place, list[bytes]]:
+    place = path / f"{name}/c/{chunk}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place, content
 
 
 def _name_rows(plan: ScanPlan) -> int:
@@ -136,8 +149,8 @@ def _name_rows(plan: ScanPlan) -> int:
 
 def _describe_names(path: Place, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
     """Arrays of the names of strata, traits and contigs, and of the tested variants' columns of the store."""
-    for name, (dimension, texts) in _name_lists(store, design).items():
-        write_array(path / name, dtype=None, shape=(len(texts),), chunks=(max(1, len(texts)),), dimensions=(dimension,))
+    for name, (dimension, texts) in _name_lists(plan, store, design).items():
+        _describe_name_list(path, name, dimension, texts)
     chunk = min(_name_rows(plan), plan.n_variants)
     for name, dtype in _NUMBERS.items():
         write_array(path / name, dtype=dtype, shape=(plan.n_variants,), chunks=(chunk,), dimensions=("variant",))
@@ -155,14 +168,8 @@ def _name_files(
     path: Place, plan: ScanPlan, store: GenotypeStore, design: Design
 ) -> Iterator[tuple[Place, list[bytes]]]:
     """The files of these arrays."""
-
-    def file(name: str, chunk: str, content: list[bytes]) -> tuple[Place, list[bytes]]:
-        place = path / f"{name}/c/{chunk}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return place, content
-
-    for name, (_, texts) in _name_lists(store, design).items():
-        yield file(name, "0", encode_strings_chunk(arrow.string_array(texts), max(1, len(texts))))
+    for name, (_, texts) in _name_lists(plan, store, design).items():
+        yield _name_list_file(path, name, texts)
     rows = _name_rows(plan)
     chunk = min(rows, plan.n_variants)
     for index, start in enumerate(range(0, plan.n_variants, rows)):
@@ -171,14 +178,14 @@ def _name_files(
         first, last = int(selected[0]), int(selected[-1]) + 1
         for name, dtype in _NUMBERS.items():
             values = store.column(name, first, last)[selected - first].astype(dtype, copy=False)
-            yield file(name, str(index), encode_numbers_chunk(values, chunk))
+            yield _chunk_file(path, name, str(index), encode_numbers_chunk(values, chunk))
         for name, width in (("variant_id", 1), ("variant_allele", 2)):
             strings = store.strings(name, first, last)
             if last - first > len(selected):
                 of_selected = ((selected - first)[:, None] * width + np.arange(width)).ravel()
                 strings = strings.take(arrow.number_array(of_selected))
             place = str(index) if width == 1 else f"{index}/0"
-            yield file(name, place, encode_strings_chunk(strings, chunk * width))
+            yield _chunk_file(path, name, place, encode_strings_chunk(strings, chunk * width))
 
 
 def write_block(path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]) -> None:
@@ -191,7 +198,7 @@ def write_block(path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str
     plan, task
         Which part of it.
     values
-        Every column of the cube, each of shape (traits, variants) and the column's dtype; best in C order.
+        Every column of the task's traits, each of shape (traits, variants) and the column's dtype; best in C order.
     """
     write_files(_task_files(path, plan, task, values))
 
@@ -199,13 +206,13 @@ def write_block(path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str
 def _task_files(
     path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[Place, list[bytes]]]:
-    first = plan.batch_traits(task.batch).start
+    part, first, _ = plan.batch(task.batch)
     for name, rows in values.items():
-        layout = _plan_layout(name, rows.dtype, plan)
+        layout = _part_layout(OutputColumn(name, "", dtype=rows.dtype.name), part, plan)
         for start in range(0, len(rows), layout.traits):
             chunk = (first + start) // layout.traits
             yield (
-                path / f"{name}/c/{task.stratum}/{chunk}/{task.index}",
+                part_folder(path, part.kind) / f"{name}/c/{task.stratum}/{chunk}/{task.index}",
                 layout.encode(rows[start : start + layout.traits]),
             )
 
@@ -231,19 +238,32 @@ class ResultsCube:
                 "this is not a results cube of allscan", where=str(self.path), fix="give the output folder of a run"
             )
         version = self.attrs.get("format_version")
-        if version != RESULTS_VERSION:
+        if version not in (RESULTS_VERSION, SEVERAL_KINDS_VERSION):
             raise FileFormatError(
-                f"the results have format version {version}; this program reads {RESULTS_VERSION}",
+                f"the results have format version {version}; this program reads {RESULTS_VERSION} and "
+                f"{SEVERAL_KINDS_VERSION}",
                 where=str(self.path),
                 fix="run the job again into another folder, or use the version of allscan that wrote them",
             )
-        self._arrays: dict[str, StoredArray] = {}
+        self._arrays = ResultArrays(self.path)
         self.columns = tuple(OutputColumn(**column) for column in self.attrs["columns"])
-        self.traits = tuple(str(name) for name in self._read("trait"))
-        self.strata = tuple(str(name) for name in self._read("stratum"))
-        self.n_variants = self._array("variant_position").shape[0]
-        self.chunk_variants = self._array("status").chunks[2]
-        self._layouts: dict[str, ChunkLayout] = {}
+        self.traits = tuple(str(name) for name in self._arrays.read("trait"))
+        self.strata = tuple(str(name) for name in self._arrays.read("stratum"))
+        self.n_variants = self._arrays.array("variant_position").shape[0]
+
+    @cached_property
+    def kinds(self) -> tuple[KindResults, ...]:
+        """The results by kind of trait: one, where all traits have the same test."""
+        names = self.attrs.get("kinds")
+        if names is None:
+            return (KindResults(self, "", np.arange(len(self.traits))),)
+        kind = self._arrays.read("trait_kind")
+        return tuple(KindResults(self, name, np.flatnonzero(kind == name)) for name in names)
+
+    @property
+    def chunk_variants(self) -> int:
+        """Variants of a chunk of results: what is read at a multiple of it is read once."""
+        return self.kinds[0].chunk_variants
 
     def __reduce__(self) -> tuple[type[ResultsCube], tuple[Place]]:
         return (ResultsCube, (self.path,))
@@ -255,27 +275,6 @@ class ResultsCube:
 
     def __repr__(self) -> str:
         return f"ResultsCube({str(self.path)!r}: {len(self.traits)} traits × {self.n_variants:,} variants)"
-
-    def _array(self, name: str) -> StoredArray:
-        if name not in self._arrays:
-            self._arrays[name] = self._checked(name, lambda: StoredArray(self.path / name))
-        return self._arrays[name]
-
-    def _read(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
-        array = self._array(name)
-        return self._checked(name, lambda: array.read(rows.start or 0, rows.stop))
-
-    def _checked(self, name: str, read: Callable[[], R]) -> R:
-        try:
-            return read()
-        except AllscanError:
-            raise
-        except Exception as error:
-            raise CorruptChunkError(
-                f"a chunk of the results cannot be read: {error}",
-                where=f"{self.path}, {name}",
-                fix="delete the run's commits/ folder and run the job again: it recomputes its blocks",
-            ) from error
 
     def _index(self, kind: str, known: tuple[str, ...], name: str) -> int:
         if name not in known:
@@ -292,27 +291,21 @@ class ResultsCube:
     @cached_property
     def contigs(self) -> tuple[str, ...]:
         """Contig names."""
-        return tuple(str(name) for name in self._read("contig_id"))
+        return tuple(str(name) for name in self._arrays.read("contig_id"))
 
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         """Names and places of variants ``start:stop``."""
         rows = slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
-        ids, alleles = (self._strings(name, rows) for name in ("variant_id", "variant_allele"))
+        ids, alleles = (self._arrays.strings(name, rows) for name in ("variant_id", "variant_allele"))
         ref = np.arange(0, len(alleles), 2)
         return VariantNames(
             self.contigs,
-            self._read("variant_contig", rows),
-            self._read("variant_position", rows),
+            self._arrays.read("variant_contig", rows),
+            self._arrays.read("variant_position", rows),
             ids,
             take_strings(alleles, ref),
             take_strings(alleles, ref + 1),
-            self._read("variant_info", rows),
-        )
-
-    def _strings(self, name: str, rows: slice) -> pa.StringArray:
-        array = self._array(name)
-        return self._checked(
-            name, lambda: read_strings(self.path / name, array.shape, array.chunks[0], rows.start, rows.stop)
+            self._arrays.read("variant_info", rows),
         )
 
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
@@ -328,37 +321,37 @@ class ResultsCube:
         )
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
-        """One result column of some traits and variants, shape (traits, variants)."""
-        layout = self._layout(column)
-        out = np.empty((traits.stop - traits.start, variants.stop - variants.start), layout.dtype)
-        for t in range(traits.start // layout.traits, -(-traits.stop // layout.traits)):
-            inside, target = _overlap(traits, t * layout.traits, layout.traits)
-            for v in range(variants.start // layout.variants, -(-variants.stop // layout.variants)):
-                part, columns = _overlap(variants, v * layout.variants, layout.variants)
-                path = self.path / f"{column}/c/{stratum}/{t}/{v}"
-                self._checked(column, partial(layout.read, path, inside, part, out[target, columns]))
-        return out
+        """One result column of some traits and variants, shape (traits, variants).
 
-    def _layout(self, column: str) -> ChunkLayout:
-        if column not in self._layouts:
-            array = self._array(column)
-            _, traits, variants = array.chunks
-            self._layouts[column] = column_layout(column, np.dtype(array.data_type), traits, variants)
-        return self._layouts[column]
+        Traits whose kind has no such column are NaN in it, or 0 where it counts people.
+        """
+        if len(self.kinds) == 1:
+            return self.kinds[0].block(column, stratum, traits, variants)
+        known = next(known for known in self.columns if known.name == column)
+        shape = (traits.stop - traits.start, variants.stop - variants.start)
+        out = np.full(shape, blank(known), known.dtype)
+        for kind in self.kinds:
+            first, last = (int(place) for place in np.searchsorted(kind.of_cube, (traits.start, traits.stop)))
+            if first < last and known.name in {own.name for own in kind.columns}:
+                rows = kind.of_cube[first:last] - traits.start
+                out[rows] = kind.block(column, stratum, slice(first, last), variants)
+        return out
 
     def trait_columns(
         self, trait: str, stratum: str = "all", start: int = 0, stop: int | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Every result column of one trait, without the variants' names; each of shape (variants,)."""
+        """Every result column of one trait's kind, without the variants' names; each of shape (variants,)."""
         t = self._index("trait", self.traits, trait)
         g = self._index("stratum", self.strata, stratum)
         variants = slice(*slice(start, stop).indices(self.n_variants)[:2])
-        return {column.name: self.block(column.name, g, slice(t, t + 1), variants)[0] for column in self.columns}
+        kind = next(kind for kind in self.kinds if t in kind.of_cube)
+        here = int(np.searchsorted(kind.of_cube, t))
+        return {column.name: kind.block(column.name, g, slice(here, here + 1), variants)[0] for column in kind.columns}
 
     def trait_table(
         self, trait: str, stratum: str = "all", start: int = 0, stop: int | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Variants and every result column of one trait; each array has shape (variants,)."""
+        """Variants and every result column of one trait's kind; each array has shape (variants,)."""
         table = self.variant_table(start, stop)
         return {
             "contig": table.contig,
@@ -371,50 +364,40 @@ class ResultsCube:
         }
 
 
-def _overlap(wanted: slice, first: int, size: int) -> tuple[slice, slice]:
-    """The part of a chunk that is wanted, and where in the result it goes."""
-    low, high = max(wanted.start, first), min(wanted.stop, first + size)
-    return slice(low - first, high - first), slice(low - wanted.start, high - wanted.start)
-
-
-def open_results(path: str | Place) -> xr.Dataset:
-    """Open the results of a run as a lazy ``xarray.Dataset``.
+class KindResults:
+    """The part of a cube whose traits have one test: it can be read like a cube of these traits alone.
 
     Parameters
     ----------
-    path
-        Output folder of a run.
-
-    Returns
-    -------
-    Dimensions (stratum, trait, variant), with ``beta``, ``standard_error``, ``neg_log10_p`` … on dask arrays,
-    coordinates ``trait``, ``stratum``, ``variant_contig`` (names), ``variant_position``, ``variant_id``,
-    ``variant_ref``, ``effect_allele``.
+    cube
+        The whole.
+    kind
+        Name of the group that holds it; empty: the cube itself.
+    of_cube : (traits,)
+        Its traits, as indices in the cube.
     """
-    import dask.array as da
-    import xarray as xr
-    import zarr
 
-    cube = ResultsCube(path)
-    group = zarr.open_group(zarr_store(cube.path), mode="r")
-    dims = ("stratum", "trait", "variant")
-    data = {
-        column.name: xr.Variable(
-            dims,
-            da.from_zarr(group[column.name]),
-            {"description": column.description, "unit": column.unit},
-        )
-        for column in cube.columns
-    }
-    table = cube.variant_table()
-    data["info"] = xr.Variable(("variant",), table.info, {"description": "Imputation quality"})
-    coords = {
-        "stratum": ("stratum", np.array(cube.strata, object)),
-        "trait": ("trait", np.array(cube.traits, object)),
-        "variant_contig": ("variant", table.contig),
-        "variant_position": ("variant", table.position),
-        "variant_id": ("variant", table.variant_id),
-        "variant_ref": ("variant", table.ref),
-        "effect_allele": ("variant", table.alt),
-    }
-    return xr.Dataset(data, coords, attrs=cube.attrs)
+    def __init__(self, cube: ResultsCube, kind: str, of_cube: NDArray[np.int64]) -> None:
+        self._cube, self.kind, self.of_cube = cube, kind, of_cube
+        self._arrays = ResultArrays(part_folder(cube.path, kind))
+        own = read_group_attributes(self._arrays.path) if kind else {}
+        self.attrs: Mapping[str, Any] = {name: value for name, value in cube.attrs.items() if name != "kinds"} | own
+        self.columns = tuple(OutputColumn(**column) for column in self.attrs["columns"])
+        self.traits = tuple(cube.traits[trait] for trait in of_cube)
+        self.strata, self.n_variants = cube.strata, cube.n_variants
+        self.chunk_variants = self._arrays.array("status").chunks[2]
+        self.variant_names, self.variant_table = cube.variant_names, cube.variant_table
+
+    @property
+    def kinds(self) -> tuple[KindResults, ...]:
+        """Itself."""
+        return (self,)
+
+    def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
+        """One result column of some of its traits and of variants, shape (traits, variants)."""
+        return self._arrays.block(column, stratum, traits, variants)
+
+
+def part_folder(cube: Place, kind: str) -> Place:
+    """The group of a cube that holds the traits of a kind."""
+    return cube / kind if kind else cube

@@ -138,15 +138,20 @@ class Earlier:
 
     def _place(self, task: ScanTask, trait: int) -> tuple[int, int] | None:
         """Stratum and trait in the earlier cube of a trait (counted from the batch's first), if its result is there."""
-        before, first = self._before, task.batch * self._now.traits_per_task
+        before, batch = self._before, self._now.layout.batches[task.batch]
         if before is None:
             return None
         run = self._runs.get(self._now.runs[task.index])
-        found = self._traits.get(self._now.traits[task.stratum][first + trait])
+        found = self._traits.get(self._now.traits[task.stratum][batch.traits[trait]])
         if run is None or found is None:
             return None
-        name = ScanTask(found[0], found[1] // before.traits_per_task, run).name
-        return found if name in self._commits else None
+        return found if self._task(before, found, run).name in self._commits else None
+
+    @staticmethod
+    def _task(before: Manifest, place: tuple[int, int], run: int) -> ScanTask:
+        """The earlier task that computed a stratum's trait."""
+        stratum, trait = place
+        return ScanTask(stratum, int(before.layout.batch_of_trait[trait]), run)
 
     def kept(self, task: ScanTask, n_traits: int) -> tuple[int, ...]:
         """Traits of a task's batch, counted from its first, whose results still hold."""
@@ -184,8 +189,7 @@ class Earlier:
                 stratum, trait = places[low]
                 block = self._cube.block(name, stratum, slice(trait, trait + high - low), variants)
                 rows[list(kept[low:high])] = block
-        stratum, trait = places[0]
-        commit = self._commits[ScanTask(stratum, trait // self._before.traits_per_task, run).name]
+        commit = self._commits[self._task(self._before, places[0], run).name]
         return int(commit["hidden_heterozygotes"])
 
 

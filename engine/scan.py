@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.store import GenotypeStore
-    from allscan.kernels.association import AssociationTest, TraitNote
+    from allscan.kernels.association import TraitNote
     from allscan.storage import Place
 
 S = TypeVar("S")
@@ -239,10 +239,9 @@ def _cube_digest(cube: Place) -> str | None:
 class _BatchNulls:
     """Null models of a stratum's trait batch: those that a group of tasks needs, made when it comes to them."""
 
-    test: AssociationTest
     store: GenotypeStore
     design: Design
-    spec: ScanSpec
+    spec: ScanSpec  # of the batch's kind of traits
     stratum: int
     traits: NDArray[np.int64]  # indices in the design
     held: dict[int, ClassNull | None] = field(default_factory=dict)
@@ -251,11 +250,12 @@ class _BatchNulls:
 
     def hold(self, codes: Iterable[int]) -> dict[int, ClassNull | None]:
         """Make the null models of some variants (codes of ``null_codes``), and forget the others."""
+        test = find_test(self.spec.test)
         self.held = {code: self.held[code] for code in codes if code in self.held}
         for code in codes:
             if code in self.held:
                 continue
-            made = fit_class_null(code, self.test, self.store, self.design, self.spec, self.stratum, self.traits)
+            made = fit_class_null(code, test, self.store, self.design, self.spec, self.stratum, self.traits)
             self.held[code], notes = made
             # Remarks differ in digits from chromosome to chromosome: those of the first stand for all of its class.
             again = code % CLASSES in self.classes
@@ -302,7 +302,6 @@ def run_scan(
     for name, commit in read_commits(output, plan.made_of).items():
         tally.add(ScanTask.of_name(name), TaskReport(**commit))
     resumed = tally.tasks
-    test = find_test(spec.test)
     chromosomes = offset_chromosomes(design)
     total = plan.n_variants * len(plan.strata) * plan.n_batches
     notes: list[tuple[str, str, str]] = []
@@ -311,19 +310,15 @@ def run_scan(
         if on_progress:
             on_progress(ScanProgress(tally.tasks, plan.n_tasks, resumed, tally.variants, total, stage, task))
 
-    def run_tasks(
-        batch: int, nulls: _BatchNulls, codes: tuple[int, ...], kept: tuple[int, ...], tasks: Iterable[ScanTask]
-    ) -> None:
-        names = design.trait_names[plan.batch_traits(batch)]
-        computed = tuple(name for k, name in enumerate(names) if k not in kept)
+    def run_tasks(nulls: _BatchNulls, codes: tuple[int, ...], kept: tuple[int, ...], tasks: Iterable[ScanTask]) -> None:
         if kept:
-            some = np.array([trait for k, trait in enumerate(nulls.traits) if k not in kept], np.int64)
             nulls.held = {}
-            nulls = replace(nulls, traits=some, held={}, notes={}, classes=set())
+            nulls = replace(nulls, traits=np.delete(nulls.traits, kept), held={}, notes={}, classes=set())
+        computed = tuple(design.trait_names[trait] for trait in nulls.traits)
         tell(Stage.NULL_MODELS)
         held = nulls.hold(codes) if computed else {}
         tell(Stage.SCAN)
-        shared = ScanShared(store, plan, spec, held, chromosomes, output, plan.strata, computed, kept, earlier)
+        shared = ScanShared(store, plan, nulls.spec, held, chromosomes, output, plan.strata, computed, kept, earlier)
         for task, timed in executor.run(run_timed_task, shared, tasks, memory_bytes=plan.task_memory_bytes):
             report = timed.report
             tally.add(task, report)
@@ -331,8 +326,8 @@ def run_scan(
 
     for stratum, stratum_name in enumerate(plan.strata):
         for batch in range(plan.n_batches):
-            traits = plan.batch_traits(batch)
-            nulls = _BatchNulls(test, store, design, spec, stratum, np.arange(plan.n_traits)[traits])
+            of_batch = plan.batch(batch)
+            nulls = _BatchNulls(store, design, spec.of_kind(of_batch.part.kind), stratum, of_batch.traits)
             for group in plan.groups:
                 if tally.is_done(stratum, batch, group.runs):
                     nulls.note(group.codes)
@@ -340,10 +335,10 @@ def run_scan(
                 waiting = tally.waiting(stratum, batch, group.runs)
                 for kept, tasks in _by_kept(waiting, earlier, len(nulls.traits)).items():
                     if tasks:
-                        run_tasks(batch, nulls, group.codes, kept, tasks)
+                        run_tasks(nulls, group.codes, kept, tasks)
                     else:
                         nulls.note(group.codes)
-            notes += [(design.trait_names[traits][n.trait], stratum_name, n.message) for n in nulls.notes]
+            notes += [(design.trait_names[nulls.traits[n.trait]], stratum_name, n.message) for n in nulls.notes]
     tell(Stage.HITS)
     try:
         n_hits = compact_hits(output, ResultsCube(output), tally.with_hits())

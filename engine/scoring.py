@@ -9,7 +9,7 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.columns import cube_columns
+from allscan.engine.columns import blank, cube_columns
 from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
 from allscan.kernels.block import Encoding, concatenate, take
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.reuse import Earlier
     from allscan.engine.store import GenotypeStore
-    from allscan.kernels.association import AssociationTest, OutputColumn
+    from allscan.kernels.association import AssociationTest
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.case_counts import CaseCounts
     from allscan.kernels.counts import GenotypeCounts
@@ -65,7 +65,9 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     test = find_test(shared.spec.test)
     names = tuple(column.name for column in test.columns(shared.spec.options))
     shape = (len(shared.traits), len(rows))
-    columns: dict[str, NDArray[Any]] = {column.name: _blank(column, shape) for column in cube_columns(shared.spec)}
+    columns: dict[str, NDArray[Any]] = {
+        column.name: np.full(shape, blank(column), column.dtype) for column in cube_columns(shared.spec)
+    }
     result = BlockResult(names, columns)
     codes = null_codes(shared.store, rows, shared.chromosomes)
     size = shared.store.block_variants
@@ -90,11 +92,6 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
             columns[name][:, low] = np.nan
         columns["status"][:, low] = Status.FILTERED
     return result
-
-
-def _blank(column: OutputColumn, shape: tuple[int, int]) -> NDArray[Any]:
-    dtype = np.dtype(column.dtype)
-    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)
 
 
 def _read_together(

@@ -79,7 +79,7 @@ class Run:
 
     def results(self) -> xr.Dataset:
         """The results, opened lazily; dimensions (stratum, trait, variant)."""
-        from allscan.engine.results import open_results
+        from allscan.engine.result_dataset import open_results
 
         return open_results(self.folder.path)
 
