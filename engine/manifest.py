@@ -126,6 +126,7 @@ def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: Scan
         del parameters[name]
     # Regions and rows say which variants there are, and the hashes of the runs say that.
     selecting = ("regions", "rows")
+    parameters["filter"] = {name: value for name, value in parameters["filter"].items() if name not in selecting}
     common = {
         "program": content_hash(program_digest(), str(RESULTS_VERSION)),
         "parameters": content_hash(json.dumps(parameters, sort_keys=True, default=str)),

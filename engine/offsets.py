@@ -156,7 +156,7 @@ class StoredOffsets:
 
     def _unit(self, trait: int) -> float:
         """What a stored prediction is multiplied by."""
-        if not self._stored.standardised or self._design.binary:  # log odds have no other unit
+        if not self._stored.standardised or self._design.is_binary[trait]:  # log odds have no other unit
             return 1.0
         if trait not in self._units:
             present = self._present(trait)

@@ -17,21 +17,22 @@ from allscan.engine.named_variants import find_variants
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.ploidy import count_classes
 from allscan.engine.store import GenotypeStore, open_store
+from allscan.engine.trait_parts import traits_by_kind
 from allscan.errors import FileFormatError, InputError, JobError, quoting_people
 from allscan.jobs.check_report import CheckReport, TraitLine
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
+from allscan.jobs.methods import job_tests
 from allscan.jobs.null_model import ROLE as NULL_MODEL
 from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
 from allscan.jobs.null_model_spec import WHOLE_GENOME
 from allscan.jobs.relatedness import RelatednessModel, read_relatives, refuse_other_test, refuse_relatives_of_cases
-from allscan.jobs.spec import DEFAULT_TESTS
 from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.alignment import align
 from allscan.phenotypes.model import TraitSpec
-from allscan.phenotypes.names import did_you_mean, listed
+from allscan.phenotypes.names import listed
 from allscan.phenotypes.tables import merged_covariates, read_covariate_table, read_sample_list, read_trait_table
 
 if TYPE_CHECKING:
@@ -119,20 +120,24 @@ def check_job(job: Job) -> CheckedJob:
         covariates=table.covariates,
         covariate_names=table.covariate_names,
         sex=sex,
-        binary=job.spec.traits.kind == "binary",
+        binary=np.array([trait.kind == "binary" for trait in traits.specs]),
     )
-    test = find_test(spec.test)
-    refuse_other_test(job, test)
-    design = align_null_model(job, loaded, store, design, traits.specs, test)
+    kinds = traits_by_kind(design.is_binary)
+    if len(kinds) == 1:
+        spec = spec.of_kind(*kinds)  # a pattern may have found no trait of the other
+    tests = tuple(find_test(spec.of_kind(kind).test) for kind in kinds)
+    for test in tests:
+        refuse_other_test(job, test)
+    design = align_null_model(job, loaded, store, design, traits.specs, tests)
     predictions: LoadedNullModel | FittedNullModel | None = loaded
     section_ = job.spec.null_model
     relatives = None if section_ is None else read_relatives(job, section_, store)
     if section_ is not None and section_.method == WHOLE_GENOME:
-        predictions, design = whole_genome_model(job, section_, store, table, design, traits.specs, test, relatives)
+        predictions, design = whole_genome_model(job, section_, store, table, design, traits.specs, tests, relatives)
     null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = predictions
     relatives_warnings: tuple[str, ...] = ()
     if relatives is not None:
-        of_analysed, design = relatives.model(design, test)
+        of_analysed, design = relatives.model(design, tests)
         inputs += of_analysed.inputs
         relatives_warnings = of_analysed.warnings
         null_model = of_analysed if predictions is None else replace(predictions, relatives=of_analysed)
@@ -254,7 +259,7 @@ def read_traits(job: Job) -> TraitTable:
     """The job's traits, as they stand in their table."""
     section = job.spec.traits
     specs = {
-        name: TraitSpec(name, kind=section.kind_of(options), transform=options.transform or section.transform)
+        name: TraitSpec(name, kind=section.kind_of(options), transform=section.transform_of(options))
         for name, options in section.columns.items()
     }
     return read_trait_table(
@@ -362,48 +367,8 @@ def _told_filters(job: Job) -> tuple[str, ...]:
 
 def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
     spec = job.spec
-    if ":" in spec.test.name and job.document is not None:
-        # To import a module is to run it, and whoever runs a job file did not write the module's name.
-        raise JobError(
-            f"the test {spec.test.name!r} names a module: a job file may name installed tests only",
-            where=job.locate("test"),
-            fix="install the test's package (entry point group allscan.association_tests) and write the test's name, "
-            "or run the job from Python: Job.from_dict",
-        )
-    try:
-        test = find_test(spec.test.name)
-    except InputError as error:
-        raise JobError(error.what, where=job.locate("test"), fix=error.fix) from error
-    known = dict(test.options or {})
-    for name in spec.test.options:
-        if name not in known:
-            raise JobError(
-                f"the test {spec.test.name!r} has no option {name!r}",
-                where=job.locate("test", "options", name),
-                fix=did_you_mean(name, known, otherwise=f"its options: {', '.join(known) or 'none'}"),
-            )
-    kind = spec.traits.kind
-    if kind not in test.trait_kinds:
-        of_kind = " or ".join(sorted(test.trait_kinds))
-        raise JobError(
-            f"the test {spec.test.name!r} is for {of_kind} traits, and those of the job are {kind}",
-            where=job.locate("test") if "test" in spec.model_fields_set else job.locate("traits"),
-            fix=f"remove `test` (the default is {DEFAULT_TESTS[kind]!r}), or write `type: {of_kind}` under `traits`",
-        )
-    if test.check_options is not None:
-        try:
-            test.check_options({**known, **spec.test.options})
-        except ValueError as error:
-            raise JobError(str(error), where=job.locate("test", "options"), fix="change the option") from error
-    if Model[spec.model.upper()] not in test.models:
-        raise JobError(
-            f"the test {spec.test.name!r} has no {spec.model} model",
-            where=job.locate("model"),
-            fix=f"its models: {', '.join(model.name.lower() for model in sorted(test.models))}",
-        )
-    return ScanSpec(
-        test=spec.test.name,
-        test_options={**known, **spec.test.options},
+    of_kinds = ScanSpec(
+        tests=job_tests(job),
         model=Model[spec.model.upper()],
         missing=Missing[spec.missing_genotypes.upper()],
         precision=Precision[spec.precision.upper()],
@@ -412,6 +377,7 @@ def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
         x_male_dosage=spec.chromosome_x.male_dosage,
         x_sex_covariate=spec.chromosome_x.sex_covariate,
     )
+    return of_kinds if len(of_kinds.tests) > 1 else of_kinds.of_kind(*of_kinds.tests)
 
 
 def dropped_covariates(covariates: NDArray[np.float64], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -447,9 +413,11 @@ def science_of(job: Job, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
     for presentation in ("name", "mode", "output", "report", "runtime"):
         del keys[presentation]
     del keys["traits"]["descriptions"]
-    of_all = {key: keys["traits"].pop(key) for key in ("type", "transform")}
-    for options in keys["traits"]["columns"].values():
-        options.update({key: options[key] or default for key, default in of_all.items()})
+    for of_all in ("type", "transform"):
+        del keys["traits"][of_all]
+    for name, options in job.spec.traits.columns.items():
+        kind, transform = job.spec.traits.kind_of(options), job.spec.traits.transform_of(options)
+        keys["traits"]["columns"][name].update(type=kind, transform=transform)
     science = _flat(keys, ())
     for file in inputs:
         if file.role != key_name(DESCRIPTIONS):

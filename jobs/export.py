@@ -149,7 +149,8 @@ def _select(cube: ResultSource, trait: str, stratum: str) -> Selection:
                 where=f"--{kind}",
                 fix=f"they have {', '.join(known[:20])}" + (" …" if len(known) > 20 else ""),
             )
-    return Selection(cube, cube.strata.index(stratum), cube.traits.index(trait))
+    of_kind = next(kind for kind in cube.kinds if trait in kind.traits)
+    return Selection(of_kind, cube.strata.index(stratum), of_kind.traits.index(trait))
 
 
 def companions(target: Path) -> tuple[Path, ...]:

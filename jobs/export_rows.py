@@ -26,7 +26,7 @@ REFINED = HAS_RESULT - {Status.OK}
 
 @dataclass(frozen=True)
 class Selection:
-    """One trait in one stratum of a results cube."""
+    """One trait in one stratum of the results of its kind."""
 
     source: ResultSource
     stratum: int

@@ -149,7 +149,7 @@ def align_null_model(
     store: GenotypeStore,
     design: Design,
     traits: Sequence[TraitSpec],
-    test: AssociationTest,
+    tests: Sequence[AssociationTest],
 ) -> Design:
     """The design with the predictions of the null model, if there is one.
 
@@ -157,28 +157,43 @@ def align_null_model(
     ----------
     traits
         Those of the design.
+    tests
+        Those of the job: one for each kind of traits.
 
     Raises
     ------
     InputError
-        If the test does not use predictions, or the model does not fit the job's traits and people.
+        If a test does not use predictions, or the model does not fit the job's traits and people.
     """
     if loaded is None:
         return design
     where = job.locate("null_model", "load")
-    if not test.uses_offset:
-        raise JobError(
-            f"the test {test.name!r} does not use predictions of the rest of the genome",
-            where=where,
-            fix="remove null_model, or choose another test",
-        )
+    refuse_tests_without_offset(tests, where)
     _refuse_other_traits(loaded, traits, where)
-    _refuse_other_relatives(job, loaded, test, where)
+    for test in tests:
+        _refuse_other_relatives(job, loaded, test, where)
     ids = store.sample_ids[design.store_rows]
     try:
         return replace(design, offsets=StoredOffsets(loaded.stored, design, ids))
     except InputError as error:
         raise type(error)(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+
+
+def refuse_tests_without_offset(tests: Sequence[AssociationTest], where: str) -> None:
+    """Predictions are of use to a test that heeds them.
+
+    Raises
+    ------
+    JobError
+        One of the tests does not.
+    """
+    for test in tests:
+        if not test.uses_offset:
+            raise JobError(
+                f"the test {test.name!r} does not use predictions of the rest of the genome",
+                where=where,
+                fix="remove null_model, or choose another test",
+            )
 
 
 def _refuse_other_relatives(job: Job, loaded: LoadedNullModel, test: AssociationTest, where: str) -> None:

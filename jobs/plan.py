@@ -196,7 +196,9 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
 def task_objects(store: GenotypeStore, spec: ScanSpec, scan: ScanPlan) -> tuple[int, int]:
     """Chunks that a task reads and writes: each is a request where they lie on object storage."""
     read = -(-scan.variants_per_task // int(store.block_variants))
-    chunks = len(cube_columns(spec)) * -(-scan.traits_per_task // CUBE_TRAITS)
+    chunks = max(
+        len(cube_columns(spec.of_kind(part.kind))) * -(-part.per_task // CUBE_TRAITS) for part in scan.layout.parts
+    )
     return read, chunks + 2  # and its hits, and its commit
 
 

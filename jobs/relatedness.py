@@ -14,6 +14,8 @@ from allscan.kernels.relatedness import Relatedness, family_numbers, make_relate
 from allscan.phenotypes.relatedness import AlignedPairs, align_relatedness, ids_of_sparse, read_relatedness
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from allscan.engine.design import Design
@@ -30,7 +32,7 @@ class RelatednessModel:
 
     path: str  # as the job spells it
     unit: str  # what the file gives
-    test: str
+    tests: tuple[str, ...]
     inputs: tuple[InputFile, ...]  # beside the file itself
     cutoff: float
     n_listed: int  # pairs of analysed people in the file
@@ -43,9 +45,12 @@ class RelatednessModel:
 
     def lines(self) -> list[str]:
         """What a check tells of it."""
-        what = "mixed model with a sparse relationship matrix" if self.test == MIXED else "variances among relatives"
+        what = {
+            test: "mixed model with a sparse relationship matrix" if test == MIXED else "variances among relatives"
+            for test in self.tests
+        }
         told = [
-            f"{self.path}: {what} from {self.unit} (test `{self.test}`)",
+            *(f"{self.path}: {use} from {self.unit} (test `{test}`)" for test, use in what.items()),
             f"{self.n_related:,} of {self.n_listed:,} pairs of analysed people have a relatedness of at least "
             f"{self.cutoff:g}",
             f"{self.n_families:,} families of {self.n_in_families:,} people, the largest of {self.largest_family:,}",
@@ -87,7 +92,7 @@ class Relatives:
         """A number for each of some people (rows of the store, ascending) that relatives among them share."""
         return family_numbers(self._among(rows)[1])
 
-    def model(self, design: Design, test: AssociationTest) -> tuple[RelatednessModel, Design]:
+    def model(self, design: Design, tests: Sequence[AssociationTest]) -> tuple[RelatednessModel, Design]:
         """The relationship matrix of the people who are analysed, and the design with it.
 
         Raises
@@ -104,7 +109,7 @@ class Relatives:
         model = RelatednessModel(
             path=self.path,
             unit=self.table.unit,
-            test=test.name,
+            tests=tuple(test.name for test in tests),
             inputs=self.inputs,
             cutoff=self.cutoff,
             n_listed=len(pairs.first),
@@ -157,9 +162,10 @@ def refuse_relatives_of_cases(job: Job) -> None:
         Binary traits are to be tested with it.
     """
     section = job.spec.null_model
-    if section is not None and section.method == SPARSE_GRM and job.spec.traits.kind == "binary":
+    if section is not None and section.method == SPARSE_GRM and "binary" in job.spec.traits.kinds:
+        which = "those of the job are" if len(job.spec.traits.kinds) == 1 else "some of the job's are"
         raise JobError(
-            f"`method: {SPARSE_GRM}` is for quantitative traits, and those of the job are binary",
+            f"`method: {SPARSE_GRM}` is for quantitative traits, and {which} binary",
             where=job.locate("null_model"),
             fix=f"write null_model: {WHOLE_GENOME}, or remove null_model",
         )

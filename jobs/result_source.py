@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allscan.engine.columns import CASE_COLUMNS, COUNT_COLUMNS, STATUS_COLUMN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,6 +51,11 @@ class ResultSource(Protocol):
         ...
 
     @property
+    def kinds(self) -> Sequence[ResultSource]:
+        """Results by kind of trait, each of one test: this alone where there is one kind; traits as ordered here."""
+        ...
+
+    @property
     def attrs(self) -> Mapping[str, Any]:
         """What the scan recorded of itself."""
         ...
@@ -74,7 +79,7 @@ def own_columns(source: ResultSource) -> tuple[OutputColumn, ...]:
 
 
 def of_binary_traits(source: ResultSource) -> bool:
-    """Whether cases and controls were counted apart: betas are log odds ratios."""
+    """Whether cases and controls were counted apart, of some traits at least: their betas are log odds ratios."""
     return any(column.name == "cases" for column in source.columns)
 
 

@@ -13,7 +13,8 @@ from allscan.documents.sections import FilePath, Section, Text
 from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
-from allscan.jobs.null_model_spec import AVERAGE, MIXED, SPARSE_GRM, WHOLE_GENOME, NullModelSection, null_model_of
+from allscan.jobs.method_spec import TRAIT_TYPES, MethodsSection, TraitType, chosen_methods, method_of
+from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
 
@@ -28,14 +29,9 @@ Transform = Literal[
     "residualise_rank_inverse_normal",
     "residualise_standardise",
 ]
-TraitType = Literal["quantitative", "binary"]
 ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 PrecisionName = Literal["auto", "float32", "float64"]
-
-
-DEFAULT_TESTS = {"quantitative": "linear", "binary": "logistic"}
-"""The test of a kind of trait, where the job names none."""
 
 
 def _listed(value: Any) -> Any:
@@ -44,10 +40,6 @@ def _listed(value: Any) -> Any:
 
 def _all_of(value: Any) -> Any:
     return {"file": value, "columns": ["*"]} if isinstance(value, str) else value
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
 
 
 def _mapped_columns(value: Any) -> Any:
@@ -98,9 +90,7 @@ MissingValues = Annotated[
 class TraitOptions(Section):
     """What is done with one trait before the scan."""
 
-    type: TraitType | None = Field(
-        default=None, description="Kind of trait, the same for all of a job. Left out: the section's `type`."
-    )
+    type: TraitType | None = Field(default=None, description="Kind of trait. Left out: the section's `type`.")
     transform: Transform | None = Field(
         default=None,
         description="Transform, among the trait's analysed samples. Left out: the section's `transform`.",
@@ -130,15 +120,15 @@ class TraitsSection(Section):
     type: TraitType = Field(
         default="quantitative",
         description=(
-            "Kind of all traits: `quantitative`, or `binary`: cases and controls, as 1 and 0, 2 and 1 (PLINK), true "
-            "and false, yes and no, or case and control."
+            "Kind of every trait that names none: `quantitative`, or `binary`: cases and controls, as 1 and 0, 2 and 1 "
+            "(PLINK), true and false, yes and no, or case and control."
         ),
     )
     transform: Transform = Field(
         default="none",
         description=(
-            "Transform of every trait that names none: `rank_inverse_normal`, `log` (natural), `standardise` "
-            "(mean 0, sd 1), or `residualise_…` (first regressed on the covariates)."
+            "Transform of every quantitative trait that names none: `rank_inverse_normal`, `log` (natural), "
+            "`standardise` (mean 0, sd 1), or `residualise_…` (first regressed on the covariates)."
         ),
     )
     descriptions: FilePath | None = Field(
@@ -165,28 +155,30 @@ class TraitsSection(Section):
     )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        kinds = {self.kind_of(options) for options in self.columns.values()}
-        if len(kinds) > 1:
-            raise InputError(
-                "some traits are quantitative and others binary", fix="make a job for each kind: they have other tests"
-            )
+    def _transforms_fit(self) -> Self:
+        of_all = self.transform if self.kinds == ("binary",) else "none"
         for name, options in self.columns.items():
-            if kinds == {"binary"} and (options.transform or self.transform) != "none":
+            transform = options.transform or of_all
+            if self.kind_of(options) == "binary" and transform != "none":
                 raise InputError(
                     f"the trait {name!r} is binary, and there is a transform",
                     fix="remove `transform`, or write `type: quantitative`",
                 )
         return self
 
-    def kind_of(self, options: TraitOptions) -> str:
+    def kind_of(self, options: TraitOptions) -> TraitType:
         """Kind of one of the traits."""
         return options.type or self.type
 
+    def transform_of(self, options: TraitOptions) -> Transform:
+        """Transform of one of the traits."""
+        return options.transform or ("none" if self.kind_of(options) == "binary" else self.transform)
+
     @property
-    def kind(self) -> str:
-        """Kind of all traits."""
-        return self.kind_of(next(iter(self.columns.values())))
+    def kinds(self) -> tuple[TraitType, ...]:
+        """Kinds that the traits have."""
+        found = {self.kind_of(options) for options in self.columns.values()}
+        return tuple(kind for kind in TRAIT_TYPES if kind in found)
 
 
 class CovariatesSection(Section):
@@ -299,13 +291,6 @@ class VariantsSection(Section):
     )
 
 
-class MethodSection(Section):
-    """Which association test."""
-
-    name: Text = Field(default="linear", description="Name of an installed association test.")
-    options: dict[str, Any] = Field(default={}, description="The test's own options.")
-
-
 class ChromosomeXSection(Section):
     """How chromosome X is tested outside the pseudo-autosomal regions."""
 
@@ -404,10 +389,11 @@ class JobSpec(Section):
             "float32 from 10,000 samples on."
         ),
     )
-    test: Annotated[MethodSection, BeforeValidator(_named, json_schema_input_type=str | MethodSection)] = Field(
-        default=MethodSection(),
+    test: Annotated[MethodsSection, BeforeValidator(method_of, json_schema_input_type=str | MethodsSection)] = Field(
+        default=MethodsSection(),
         description=(
-            "Association test: its name, or a section with `name` and `options`. The default is `logistic` for binary "
+            "Association test: its name, a section with `name` and `options`, or one for each kind of traits: "
+            "`{quantitative: linear, binary: firth}`. The default is `logistic` for binary "
             "traits; for quantitative ones `linear`, `mixed` with `null_model: {method: sparse_grm}`, and `mixed` with "
             "its option `variance: average` with `null_model: {method: whole_genome, relatedness: FILE}`."
         ),
@@ -431,19 +417,9 @@ class JobSpec(Section):
 
     @model_validator(mode="after")
     def _default_test(self) -> Self:
-        """The test that goes with the job's traits and relatives, where it names none."""
-        if "name" in self.test.model_fields_set:
-            return self
-        update: dict[str, Any] = {"name": DEFAULT_TESTS[self.traits.kind]}
-        section = self.null_model
-        # Cases and two predictors are not for the mixed model.
-        possible = self.traits.kind == "quantitative" and self.model != "genotypic"
-        if section is not None and section.method == SPARSE_GRM:
-            update["name"] = MIXED
-        elif possible and section is not None and section.method == WHOLE_GENOME and section.relatedness is not None:
-            update = {"name": MIXED, "options": {"variance": AVERAGE, **self.test.options}}
+        """The tests that go with the job's traits and relatives, where it names none."""
         # The section is frozen for everybody else.
-        object.__setattr__(self, "test", self.test.model_copy(update=update))
+        object.__setattr__(self, "test", chosen_methods(self.test, self.traits.kinds, self.null_model, self.model))
         return self
 
 

@@ -24,7 +24,7 @@ from allscan.engine.whole_genome.model import (
 )
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.errors import FileFormatError, InputError, JobError
-from allscan.jobs.null_model import described, relatives_json, relatives_lines
+from allscan.jobs.null_model import described, refuse_tests_without_offset, relatives_json, relatives_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ def whole_genome_model(
     table: AnalysisTable,
     design: Design,
     traits: Sequence[TraitSpec],
-    test: AssociationTest,
+    tests: Sequence[AssociationTest],
     relatives: Relatives | None,
 ) -> tuple[FittedNullModel, Design]:
     """The model that a job asks for, and the design with what it will predict.
@@ -127,16 +127,10 @@ def whole_genome_model(
     Raises
     ------
     InputError
-        The markers' store is not there, or holds too few of the people who are analysed; the test does not use
+        The markers' store is not there, or holds too few of the people who are analysed; a test does not use
         predictions.
     """
-    where = job.locate("null_model")
-    if not test.uses_offset:
-        raise JobError(
-            f"the test {test.name!r} does not use predictions of the rest of the genome",
-            where=where,
-            fix="remove null_model, or choose another test",
-        )
+    refuse_tests_without_offset(tests, job.locate("null_model"))
     markers, spelled = _marker_store(job, section, store)
     ids = store.sample_ids[table.eligible_rows]
     rows = _rows_of(markers, store, ids, table.eligible_rows)

@@ -102,7 +102,6 @@ def render(
             for column in own_columns(source)
         ],
         "status": {code.name: text for code, text in STATUS_TEXT.items()},
-        "binary": binary,
         "methods": {code.name: text for code, text in METHODS.items()},
     }
     notes = _trait_notes(provenance)
@@ -153,7 +152,7 @@ def _p_text(p: float) -> str:
 
 
 def _subtitle(source: ResultSource, provenance: Mapping[str, Any]) -> str:
-    parts = [f"{source.attrs.get('test', 'association')} test"]
+    parts = [_tests_told(source)]
     if "model" in source.attrs:
         parts.append(f"{source.attrs['model']} model")
     if "missing_genotypes" in source.attrs:
@@ -167,6 +166,18 @@ def _subtitle(source: ResultSource, provenance: Mapping[str, Any]) -> str:
         parts.append(f"finished {str(finished).replace('T', ' ').replace('Z', ' UTC')}")
     text = " · ".join(parts)
     return text[:1].upper() + text[1:]
+
+
+def _tests_told(source: ResultSource) -> str:
+    tests = [str(kind.attrs.get("test", "association")) for kind in source.kinds]
+    if len(tests) == 1:
+        return f"{tests[0]} test"
+    whose = ["binary" if of_binary_traits(kind) else "quantitative" for kind in source.kinds]
+    told = [
+        f"{test} test of {len(kind.traits):,} {of} trait{'' if len(kind.traits) == 1 else 's'}"
+        for test, of, kind in zip(tests, whose, source.kinds, strict=True)
+    ]
+    return ", ".join(told)
 
 
 def _tiles(source: ResultSource, panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -103,8 +103,9 @@ class Budget:
 class PanelTask(NamedTuple):
     """Traits whose panels are made together."""
 
+    kind: int  # of ResultSource.kinds
     stratum: int
-    first: int  # trait
+    first: int  # trait of this kind
 
 
 class PanelInputs(NamedTuple):
@@ -132,19 +133,27 @@ def make_panels(
         What runs the batches; left out, one after the other here.
     """
     # As wide as the cube's chunks, so that each is read once.
-    firsts = range(0, len(source.traits), CUBE_TRAITS)
-    tasks = [PanelTask(stratum, first) for stratum in range(len(source.strata)) for first in firsts]
+    tasks = [
+        PanelTask(number, stratum, first)
+        for number, kind in enumerate(source.kinds)
+        for stratum in range(len(source.strata))
+        for first in range(0, len(kind.traits), CUBE_TRAITS)
+    ]
     inputs = PanelInputs(source, genome, options)
-    if executor is None:
-        return [panel for task in tasks for panel in panels_of(inputs, task)]
-    made = dict(executor.run(panels_of, inputs, tasks))
-    return [panel for task in tasks for panel in made[task]]
+    made = (
+        ((task, panels_of(inputs, task)) for task in tasks)
+        if executor is None
+        else executor.run(panels_of, inputs, tasks)
+    )
+    panels = {(panel.stratum, panel.trait): panel for _, some in made for panel in some}
+    return [panels[stratum, trait] for stratum in source.strata for trait in source.traits]
 
 
 def panels_of(inputs: PanelInputs, task: PanelTask) -> list[Panel]:
     """Panels of one batch of traits."""
-    source, genome, options = inputs
-    budget = Budget.of(len(source.traits) * len(source.strata))
+    whole, genome, options = inputs
+    source = whole.kinds[task.kind]
+    budget = Budget.of(len(whole.traits) * len(whole.strata))
     resolution = Resolution(
         budget.columns,
         budget.rows_per_unit,

@@ -385,7 +385,7 @@
     const lines = [`${contig}:${whole(arrays.position[i])}${alleles(arrays.allele[i])}`];
     if (row >= 0) {
       lines.unshift(shorten(leadName(table, row), 40));
-      if (axis.binary && table.beta && table.beta[row] !== null) lines.push(`odds ratio ${oddsRatio(table.beta[row], table.standard_error[row])} per ${shorten(table.alt[row], 12)}`);
+      if (data.cases && table.beta && table.beta[row] !== null) lines.push(`odds ratio ${oddsRatio(table.beta[row], table.standard_error[row])} per ${shorten(table.alt[row], 12)}`);
       else if (table.beta && table.beta[row] !== null) lines.push(`beta ${effect(table.beta[row])} (SE ${effect(table.standard_error[row])}) per ${shorten(table.alt[row], 12)}`);
     }
     lines.push(`−log10 p ${arrays.value[i].toFixed(2)}   p ${pText(arrays.value[i])}`);
@@ -483,7 +483,7 @@
     const effects = own.map((c) => c.label);
     const p = ["−log10 p", "p"];
     // What is wider than the page is scrolled to: the effect and p come first where there is more to tell.
-    if (axis.binary) heads.push("Odds ratio (95 % CI)", ...p, "Method", "Effect freq.", "In cases", "In controls", "N", "Cases", ...effects);
+    if (data.cases) heads.push("Odds ratio (95 % CI)", ...p, "Method", "Effect freq.", "In cases", "In controls", "N", "Cases", ...effects);
     else heads.push("Effect freq.", ...effects, ...p, "N");
     if (withInfo) heads.push("Info");
     heads.push("Clumped");
@@ -500,7 +500,7 @@
         cell(leadName(table, i), "name"),
         cell(`${table.contig[i]}:${whole(position)}`, "number", axis.names.indexOf(table.contig[i]) * 1e10 + position),
         cell(table.alt[i], "allele"), cell(table.ref[i], "allele"),
-        ...(axis.binary
+        ...(data.cases
           ? [ofOdds(), ...ofP(), cell(axis.methods[table.status[i]] || "", ""), frequency,
             share("effect_allele_frequency_cases"), share("effect_allele_frequency_controls"), n,
             cell(whole(table.cases[i]), "number", table.cases[i]), ...ofEffects()]

@@ -238,8 +238,9 @@ def test_a_scan_of_one_kind_has_one_part_whatever_it_may_have(cohort: Cohort, tm
 
 
 def test_tests_whose_columns_do_not_agree_are_refused(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
-    logistic = find_test("logistic")
-    other = replace(logistic, columns=lambda options: (OutputColumn("beta", "Beta", dtype="float64"),))
-    monkeypatch.setattr("allscan.engine.columns.find_test", lambda name: other if name == "logistic" else find_test(name))
+    other = replace(find_test("logistic"), columns=lambda _options: (OutputColumn("beta", "Beta", dtype="float64"),))
+    monkeypatch.setattr(
+        "allscan.engine.columns.find_test", lambda name: other if name == "logistic" else find_test(name)
+    )
     with pytest.raises(InputError, match="a column 'beta' of two types"):
         cube_columns(BOTH)

@@ -671,5 +671,5 @@ def test_the_job_of_the_diseases_is_a_job(diseased: Path) -> None:
     from allscan.jobs.job import Job
 
     spec = Job.from_yaml(diseased / "binary_job.yaml").spec
-    assert (spec.traits.kind, spec.test.name) == ("binary", "logistic")
+    assert (spec.traits.kinds, spec.test.name) == (("binary",), "logistic")
     assert list(spec.traits.columns) == ["disease_1", "disease_2", "disease_3"]

@@ -64,6 +64,10 @@ class ArrayResults:
         return (*self.own_columns, *COUNTS[:-1], *of_cases, COUNTS[-1])
 
     @property
+    def kinds(self) -> tuple[ArrayResults, ...]:
+        return (self,)
+
+    @property
     def n_variants(self) -> int:
         return len(self.table)
 

@@ -153,7 +153,6 @@ def test_a_mistake_is_told_with_its_place_and_the_way_out(more: str, where: str,
         ("{ldl: {transfrm: log}}", "unknown key 'transfrm'"),
         ("{ldl: {transform: logg}}", "none of its values"),
         ("{ldl: {type: ordinal}}", "none of its values"),
-        ("{ldl: {type: binary}, hdl: {type: quantitative}}", "some traits are quantitative and others binary"),
         ("[ldl, hdl], type: binary, transform: log", "the trait 'ldl' is binary, and there is a transform"),
         ("{dm: {type: binary, transform: log}}", "the trait 'dm' is binary, and there is a transform"),
         ("{ldl: log}", "not a section of keys"),
@@ -183,7 +182,7 @@ def test_the_test_follows_the_traits_where_the_job_names_none(traits: str, more:
     text = SMALLEST.replace("columns: [ldl, hdl]", traits) + more + "\n"
     spec = job(text)
     assert spec.test.name == test
-    assert spec.traits.kind == ("quantitative" if test in ("linear", "mixed") else "binary")
+    assert spec.traits.kinds == (("quantitative",) if test in ("linear", "mixed") else ("binary",))
     # Written out and read again, it is the same job.
     assert validate_job(json.loads(json.dumps(spec.model_dump(exclude_unset=True)))) == spec
     other = Job(spec, Path(), None).with_runtime(workers=3).spec
