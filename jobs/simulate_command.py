@@ -93,5 +93,7 @@ def _simulate(out: Path, workers: int | None, overwrite: bool, **given: Any) -> 
     click.echo(f"job         {report.job}")
     if report.binary_job is not None:
         click.echo(f"            {report.binary_job}")
+    if report.records is not None:
+        click.echo(f"records     {report.records}")
     store = report.folder / "genotypes.zarr"
     click.echo(f"next        allscan ingest {report.genotypes} {store} && allscan run {report.job}")

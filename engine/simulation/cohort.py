@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from allscan.engine.simulation.genome import plan_regions
 from allscan.engine.simulation.genotype_files import FILES, open_writers
 from allscan.engine.simulation.inheritance import inherit
 from allscan.engine.simulation.options import SimulationOptions
+from allscan.engine.simulation.ordered import in_order
 from allscan.engine.simulation.pedigree import draw_pedigree
 from allscan.engine.simulation.regions import RegionTask, simulate_region
 from allscan.engine.simulation.summary import AncestryShares, CohortSummary, write_record
@@ -42,22 +41,21 @@ if TYPE_CHECKING:
     from allscan.engine.simulation.genome import Region
     from allscan.engine.simulation.genotype_files import GenotypeWriter
     from allscan.engine.simulation.pedigree import Pedigree
-    from allscan.engine.simulation.regions import RegionCalls
-    from allscan.engine.simulation.traits import CausalPlan
+    from allscan.engine.simulation.traits import CausalPlan, CohortTraits
 
 RECORD = "simulation.json"
 TABLES = ("traits.tsv", "covariates.tsv", "truth.tsv", "samples.tsv", "job.yaml", RECORD)
+RECORD_TABLES = ("records_truth.tsv", "records_people.parquet", "records.yaml", "phecode_map.csv")
 BINARY_TABLES = ("binary_traits.tsv", "binary_truth.tsv", "binary_job.yaml")
 
 _COMPONENT_VARIANTS = 5000
-_WAITING_PER_WORKER = 1  # regions that are finished and wait to be written, beside those being made
 
 
 @dataclass(frozen=True)
 class SimulationProgress:
     """How far a simulation is."""
 
-    stage: str  # "genotypes", "components", "traits", "tables"
+    stage: str  # "genotypes", "components", "traits", "tables", "records"
     variants_done: int
     variants_total: int
 
@@ -79,6 +77,7 @@ class SimulationReport:
     traits: tuple[str, ...]
     heritability: tuple[float, ...]  # (traits,) as it came out
     binary_job: Path | None  # of the binary traits, where there are some
+    records: Path | None  # folder of the health records, where they were asked for
     rare_share: float  # variants whose minor allele count is at most 0.1 % of the number of samples
     f_st: dict[str, float]  # "EUR-AFR": Hudson's, over autosomal variants
     elapsed_seconds: float
@@ -139,6 +138,8 @@ def simulate_cohort(
             report = _simulate_into(partial, options, workers, on_progress or (lambda _progress: None))
         for path in report.files:
             os.replace(path, out / path.name)
+        if report.records is not None:
+            _replace_records(report.records, out / report.records.name)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -162,6 +163,10 @@ def _simulate_into(
 ) -> SimulationReport:
     seeds = _Seeds(options.seed)
     pedigree = draw_pedigree(seeds.generator("pedigree"), options.samples, options.groups, options.relatedness)
+    if options.records:
+        from allscan.engine.simulation.records.people import with_person_ids
+
+        pedigree = with_person_ids(seeds.generator("person ids"), pedigree)
     n_founder_haplotypes = min(2 * pedigree.n_founders, options.haplotype_limit)
     regions = plan_regions(
         seeds.generator("genome"),
@@ -210,10 +215,18 @@ def _simulate_into(
         write_binary_truth(folder / "binary_truth.tsv", options, traits)
         write_binary_job(folder / "binary_job.yaml", options)
 
+    if options.records:
+        report_stage("records")
+        _write_records(folder, options, pedigree, traits, seeds, workers)
+
     names = [name for kind in options.formats for name in FILES[kind]]
+    if options.binary_traits:
+        names += BINARY_TABLES
+    if options.records:
+        names += RECORD_TABLES
     report = SimulationReport(
         folder=folder,
-        files=tuple(folder / name for name in (*names, *TABLES, *(BINARY_TABLES if options.binary_traits else ()))),
+        files=tuple(folder / name for name in (*names, *TABLES)),
         genotypes=folder / names[0],
         job=folder / "job.yaml",
         n_samples=pedigree.n_samples,
@@ -224,6 +237,7 @@ def _simulate_into(
         n_unrelated=len(pedigree.unrelated_members()),
         traits=(*options.names, *options.binary_names),
         binary_job=folder / "binary_job.yaml" if options.binary_traits else None,
+        records=folder / "records" if options.records else None,
         heritability=tuple(float(value) for value in traits.heritability),
         rare_share=summary.rare_share(),
         f_st=summary.f_st(),
@@ -263,7 +277,7 @@ def _write_genotypes(
     done = 0
     on_progress(SimulationProgress("genotypes", 0, options.variants))
     try:
-        for region in _in_order(tasks, pedigree, options, workers):
+        for region in in_order(lambda task: simulate_region(task, pedigree, options), tasks, workers):
             for writer in writers:
                 writer.append(region)
             genetic.add(region, causal.large[region.region.index])
@@ -278,26 +292,6 @@ def _write_genotypes(
             writer.abandon()
         raise
     return np.concatenate(component_calls)
-
-
-def _in_order(
-    tasks: Iterator[RegionTask], pedigree: Pedigree, options: SimulationOptions, workers: int
-) -> Iterator[RegionCalls]:
-    """Simulate regions side by side and yield them in order, with few of them in memory.
-
-    Threads: the coalescent and the compiled kernels release the interpreter lock.
-    """
-    waiting: deque[Any] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="allscan-simulate")
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(simulate_region, task, pedigree, options))
-            if len(waiting) >= workers * (1 + _WAITING_PER_WORKER):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _region_tasks(
@@ -325,10 +319,42 @@ def _region_tasks(
         )
 
 
+def _write_records(
+    folder: Path, options: SimulationOptions, pedigree: Pedigree, traits: CohortTraits, seeds: _Seeds, workers: int
+) -> None:
+    """The health records and what is known of them. Their modules are imported by who asks for them only."""
+    from allscan.engine.simulation.records.truth import write_records_file, write_records_truth
+    from allscan.engine.simulation.records.vocabulary import write_phecode_map
+    from allscan.engine.simulation.records.writing import write_records
+
+    counts = write_records(folder, pedigree, traits, lambda chunk: seeds.generator("records", chunk), workers)
+    write_records_truth(folder / "records_truth.tsv", options, counts)
+    write_records_file(folder / "records.yaml")
+    write_phecode_map(folder / "phecode_map.csv")
+
+
+def _replace_records(made: Path, target: Path) -> None:
+    """Put the new tables in the place of those of an earlier simulation; other files there are left alone."""
+    from allscan.engine.simulation.records.tables import TABLES as RECORDS
+
+    target.mkdir(exist_ok=True)
+    for name in RECORDS:
+        for old in (target / f"{name}.parquet", *(target / name).glob("part-*.parquet")):
+            old.unlink(missing_ok=True)
+    for new in sorted(made.rglob("*.parquet")):
+        path = target / new.relative_to(made)
+        path.parent.mkdir(exist_ok=True)
+        os.replace(new, path)
+
+
 class _Seeds:
     """An independent stream of random numbers for every purpose."""
 
-    _PURPOSES = ("pedigree", "genome", "causal", "effects", "components", "traits", "inheritance", "region")
+    # The order decides the streams: what is new stands at the end.
+    _PURPOSES = (
+        *("pedigree", "genome", "causal", "effects", "components", "traits", "inheritance", "region"),
+        *("person ids", "records"),
+    )
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -381,5 +407,6 @@ def _moved(report: SimulationReport, out: Path, seconds: float) -> SimulationRep
         genotypes=out / report.genotypes.name,
         job=out / report.job.name,
         binary_job=None if report.binary_job is None else out / report.binary_job.name,
+        records=None if report.records is None else out / report.records.name,
         elapsed_seconds=seconds,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from allscan.engine.simulation.demography import GROUPS
 from allscan.engine.simulation.genome import CHROMOSOMES
+from allscan.engine.simulation.records.catalogue import N_GENETIC
 from allscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class SimulationOptions:
     missing_calls: float = _option(0.002, "mean share of missing genotypes of a variant")
     components: int = _option(10, "principal components in the covariate table")
     formats: tuple[str, ...] = _option(("pgen",), "genotype files to write: pgen, bed, or both")
+    records: bool = _option(
+        False,
+        "write health records too, as OMOP tables: binary traits become diseases, the first six quantitative ones "
+        "measurements; people then have whole numbers as ids",
+    )
     founder_haplotypes: int | None = _option(
         None,
         "most haplotypes that the coalescent makes per region; founders beyond it carry copies of them; "
@@ -189,6 +195,8 @@ def _check_counts(options: SimulationOptions) -> None:
             raise _refuse(name, value, f"at least {minimum}")
     if options.binary_traits < 0:
         raise _refuse("binary_traits", options.binary_traits, "at least 0")
+    if options.records and options.binary_traits > N_GENETIC:
+        raise _refuse("binary_traits", options.binary_traits, f"at most {N_GENETIC} with records")
     if options.components > 20:
         raise _refuse("components", options.components, "at most 20")
     if options.founder_haplotypes is not None and options.founder_haplotypes < 100:

@@ -112,6 +112,8 @@ def write_record(
     if not options.binary_traits:
         for name in ("binary_traits", "prevalence"):
             del given[name]
+    if not options.records:
+        del given["records"]
     n_traits = len(names)
     n_large = np.bincount(np.array(large, dtype=np.int64), minlength=n_traits)
     n_small = np.bincount(np.array(small, dtype=np.int64), minlength=n_traits)

@@ -65,6 +65,9 @@ class CohortTraits:
     heritability: NDArray[np.float64]  # (traits,) share of the variance within groups that came out genetic
     patterns: tuple[str, ...]  # (traits,) of missing values
     group_shift: NDArray[np.float64]  # (traits, groups)
+    complete: NDArray[np.float64]  # (samples, quantitative traits) before values went missing
+    liability: NDArray[np.float64]  # (samples, binary traits)
+    case: NDArray[np.bool_]  # (samples, binary traits) before values went missing
 
 
 def plan_causal(rng: np.random.Generator, regions: Sequence[Region], options: SimulationOptions) -> CausalPlan:
@@ -204,18 +207,22 @@ def draw_traits(
     shift = options.group_shift * rng.standard_normal((options.n_drawn, n_groups))
     values = values - values.mean(axis=0) + residual + shift.T[group]
     values += _covariate_part(rng, options, age, sex)
-    of_liability = values[:, options.traits :].var(axis=0)
+    liability = values[:, options.traits :].copy()
     for binary in range(options.binary_traits):
         column = values[:, options.traits + binary]
         column[:] = _cases(column, options.prevalence_of(binary))
+    complete = values.copy()
     patterns = _remove_values(rng, values, options.missing_traits, group, n_groups, age)
     return CohortTraits(
         values=values,
-        variance=np.concatenate([np.nanvar(values[:, : options.traits], axis=0), of_liability]),
+        variance=np.concatenate([np.nanvar(values[:, : options.traits], axis=0), liability.var(axis=0)]),
         truth=truth,
         heritability=genetic_part / within,
         patterns=patterns,
         group_shift=shift,
+        complete=complete[:, : options.traits],
+        liability=liability,
+        case=complete[:, options.traits :] == 1,
     )
 
 

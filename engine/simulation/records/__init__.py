@@ -1,0 +1,1 @@
+"""Health records of a simulated cohort, as OMOP tables whose truth is known."""
