@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from ruamel.yaml import YAML
 
 from allscan.engine.simulation.cohort import SimulationReport, simulate_cohort
 from allscan.engine.simulation.options import SimulationOptions
@@ -477,8 +478,10 @@ def test_the_cohorts_files_have_the_records_ids_and_nothing_else_changes(
     case = pd.read_parquet(report.folder / "records_people.parquet")["case_type_2_diabetes"]
     seen = traits["disease_1"].notna()
     assert (traits["disease_1"][seen] == case[seen]).all()
-    text = (report.folder / "records.yaml").read_text()
-    assert "records: records" in text.splitlines()
+    asked = YAML(typ="safe").load(report.folder / "records.yaml")
+    assert (report.folder / asked["records"]) == report.records
+    assert (report.folder / asked["phecodes"]["files"]).exists()
+    assert (report.folder / asked["groups"]["file"]).exists()
 
 
 def test_records_need_no_binary_traits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

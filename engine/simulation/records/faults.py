@@ -68,7 +68,7 @@ def with_faults(
     early = some(BEFORE_BIRTH)
     order = np.argsort(histories.people.person_id)
     row = order[np.searchsorted(histories.people.person_id, early.columns["person_id"], sorter=order)]
-    before = rng.integers(1, 3650, early.n)
+    before = rng.integers(366, 3650, early.n)  # a reader may know the year of birth alone
     parts["before_birth"] = early.but(**{date: (histories.birth[row] - before).astype(np.int32)})
     late = some(IN_FUTURE)
     after = rng.integers(30, round(20 * DAYS_PER_YEAR), late.n)

@@ -138,11 +138,13 @@ def _others(counts: RecordCounts) -> Iterator[dict[str, object]]:
 
 
 def write_records_file(path: Path) -> None:
-    """A phenotype file of the records, to be filled in."""
+    """A phenotype file that makes traits of the records."""
     lines = [
-        "# Phenotypes of the simulated records.",
+        "# Traits from the simulated records: allscan phenotypes build records.yaml",
         "name: simulated",
         "records: records",
+        "phecodes: {files: phecode_map.csv, min_cases: 50}",
+        "groups: {file: covariates.tsv, column: group}",
         "covariates: [age, sex, record_years, visits]",
         "output: phenotypes",
     ]
