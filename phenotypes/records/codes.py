@@ -44,6 +44,9 @@ SPELLINGS = {
 }
 """What people call the vocabularies of OMOP, in small letters without blanks and dashes."""
 
+MOST_WRITTEN = 5_000
+"""Codes that are written out in a query; more are looked up in a relation."""
+
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
@@ -181,18 +184,31 @@ def matching_events(records: Records, table: str, codes: ResolvedCodes, columns:
     value = f"{domain}_source_value"
     has_value = records.has(table, value)
     wanted = list(dict.fromkeys([*have, *([value] if has_value else []), *columns]))
-    events = records.events(table, wanted)
-    found = [f"{column} IN (SELECT concept_id FROM {codes.relation})" for column in have]
-    if has_value:
+    concepts, values = _written(records, codes)
+    few = len(concepts) + len(values) <= MOST_WRITTEN
+    if not few:
+        concepts, values = [f"SELECT concept_id FROM {codes.relation}"], [f"SELECT code FROM {codes.values}"]
+    found = [f"{column} IN ({', '.join(concepts)})" for column in have if concepts]
+    if has_value and values:
         source = f"{domain}_source_concept_id"
         unknown = f"coalesce({source}, 0) = 0" if source in have else "TRUE"
-        found.append(f"({unknown} AND {_plain(value)} IN (SELECT code FROM {codes.values}))")
+        found.append(f"({unknown} AND {_plain(value)} IN ({', '.join(values)}))")
+    condition = " OR ".join(found) or "FALSE"
+    # Sought where the table stands, if the codes fit into the question: of a billion rows only these are fetched.
+    events = records.events(table, wanted, condition if few else "")
     name = records.fresh_name("matching")
     shown = "".join(f", {column}" for column in columns)
-    records.connection.execute(
-        f"CREATE TEMP VIEW {name} AS SELECT person, date{shown} FROM {events} WHERE {' OR '.join(found)}"
-    )
+    kept = "" if few else f" WHERE {condition}"
+    records.connection.execute(f"CREATE TEMP VIEW {name} AS SELECT person, date{shown} FROM {events}{kept}")
     return name
+
+
+def _written(records: Records, codes: ResolvedCodes) -> tuple[list[str], list[str]]:
+    """Concepts and source values as SQL."""
+    read = records.connection.execute
+    concepts = read(f"SELECT concept_id FROM {codes.relation} ORDER BY ALL").fetchall()
+    values = read(f"SELECT code FROM {codes.values} ORDER BY ALL").fetchall()
+    return [str(concept) for (concept,) in concepts], [literal(code) for (code,) in values]
 
 
 def _plain(column: str) -> str:

@@ -62,7 +62,8 @@ class Records:
     _lines: list[QualityLine] = field(default_factory=list)
     _relations: dict[tuple[str, ...], str] = field(default_factory=dict)
     _used: dict[str, None] = field(default_factory=dict)  # tables, in order of use
-    _checks: dict[str, list[str]] = field(default_factory=dict)  # table: raw relations of its events
+    # table: raw relations of its events, and what their rows count
+    _checks: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether there is such a table, with these columns."""
@@ -101,7 +102,7 @@ class Records:
         self._named += 1
         return f"{prefix}_{self._named}"
 
-    def events(self, table: str, columns: Sequence[str] = (), where: str = "") -> str:
+    def events(self, table: str, columns: Sequence[str] = (), where: str = "", *, counted: bool = False) -> str:
         """A relation of what happened to people: ``person``, ``date``, and the columns.
 
         Left out, and counted in :meth:`quality`, are rows of people who are not in :attr:`people`, and rows whose date
@@ -115,6 +116,8 @@ class Records:
             Columns of the CDM.
         where
             SQL condition on columns of the table, in DuckDB's dialect, applied where the table stands.
+        counted
+            Rows that are equal in person, day and columns are one, and ``n`` of them: done where the table stands.
 
         Returns
         -------
@@ -127,25 +130,30 @@ class Records:
         """
         day = DATE_OF[table]
         self.require(table, "person_id", day, *columns)
-        key = ("events", table, where, *columns)
+        key = ("counted" if counted else "events", table, where, *columns)
         if key not in self._relations:
             self._used[table] = None
             name = self.fresh_name("events")
             picked = "".join(f", {quoted(column)}" for column in columns if column != day)
             condition = f" WHERE {where}" if where else ""
             unread = self.source.unread(table, day)
-            self.source.extract(
-                f"{name}_raw",
-                f"SELECT person_id, {quoted(day)} AS date, {unread} AS unread{picked} FROM {table}{condition}",
-            )
+            query = f"SELECT person_id, {quoted(day)} AS date, {unread} AS unread{picked} FROM {table}{condition}"
+            if counted:
+                query = (
+                    f"SELECT person_id, CAST({quoted(day)} AS DATE) AS date, {unread} AS unread{picked}, count(*) AS n "
+                    f"FROM {table}{condition} GROUP BY ALL"
+                )
+            self.source.extract(f"{name}_raw", query)
             same_day = f", e.date AS {quoted(day)}" if day in columns and day != "date" else ""
-            shown = "".join(f", e.{quoted(column)}" for column in columns if column != day)
+            shown = "".join(
+                f", e.{quoted(column)}" for column in [*columns, *(["n"] if counted else [])] if column != day
+            )
             self.connection.execute(
                 f"CREATE TEMP VIEW {name} AS SELECT p.person, CAST(e.date AS DATE) AS date{same_day}{shown} "
                 f"FROM {name}_raw AS e JOIN people AS p USING (person_id) "
                 f"WHERE e.date >= p.first_day AND e.date <= DATE '{self.until}'"
             )
-            self._checks.setdefault(table, []).append(f"{name}_raw")
+            self._checks.setdefault(table, []).append((f"{name}_raw", "n" if counted else "1"))
             self._relations[key] = name
         return self._relations[key]
 
@@ -191,21 +199,26 @@ class Records:
         lines = []
         for table, relations in self._checks.items():
             # One is enough where it has every row; conditions of several may overlap.
-            counts = np.max([self._counts(relation) for relation in relations], axis=0)
+            counts = np.max([self._counts(*relation) for relation in relations], axis=0)
             lines += [QualityLine(table, what, int(n)) for what, n in zip(_WRONG, counts[1:], strict=True) if n]
             if not counts[0]:
                 lines.append(QualityLine(table, "no row at all of what was asked for", 0))
         return (*lines, *self._lines)
 
-    def _counts(self, relation: str) -> list[int]:
+    def _counts(self, relation: str, weight: str) -> list[int]:
         dated = "e.date IS NOT NULL AND p.person IS NOT NULL"
+        wrong = (
+            "TRUE",
+            "p.person IS NULL AND x.person_id IS NULL",
+            "e.unread",
+            "e.date IS NULL AND NOT e.unread",
+            f"{dated} AND e.date < p.first_day",
+            f"{dated} AND e.date > DATE '{self.until}'",
+        )
         return [
             int(count)
             for count in self.connection.execute(
-                "SELECT count(*), count(*) FILTER (p.person IS NULL AND x.person_id IS NULL), "
-                "count(*) FILTER (e.unread), count(*) FILTER (e.date IS NULL AND NOT e.unread), "
-                f"count(*) FILTER ({dated} AND e.date < p.first_day), "
-                f"count(*) FILTER ({dated} AND e.date > DATE '{self.until}') "
+                f"SELECT {', '.join(f'coalesce(sum({weight}) FILTER ({condition}), 0)' for condition in wrong)} "
                 f"FROM {relation} AS e LEFT JOIN people AS p USING (person_id) "
                 "LEFT JOIN withdrawn AS x USING (person_id)"
             ).fetchall()[0]

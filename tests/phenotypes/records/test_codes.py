@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from allscan.errors import InputError
-from allscan.phenotypes.records.codes import CodeSet, known_vocabulary, matching_events, resolve
+from allscan.phenotypes.records.codes import MOST_WRITTEN, CodeSet, known_vocabulary, matching_events, resolve
 from allscan.phenotypes.records.opening import open_records
 from tests.phenotypes.cdr import Cdr
 
@@ -59,7 +59,9 @@ def people_with(tmp_path, cdr: Cdr, codes: object) -> tuple[list[int], object]:
         ({"concepts": [31337, 200]}, [1, 4, 5]),
     ],
 )
-def test_which_events_have_a_code(tmp_path, codes, people):
+@pytest.mark.parametrize("most_written", [MOST_WRITTEN, 0])
+def test_which_events_have_a_code(tmp_path, monkeypatch, codes, people, most_written):
+    monkeypatch.setattr("allscan.phenotypes.records.codes.MOST_WRITTEN", most_written)
     assert people_with(tmp_path, diabetics(), codes)[0] == people
 
 

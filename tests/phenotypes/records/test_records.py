@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ import sqlglot
 
 from allscan.errors import AllscanError, InputError
 from allscan.phenotypes.model import SampleList
+from allscan.phenotypes.records.codes import CodeEntry, matching_events, resolve
 from allscan.phenotypes.records.opening import open_records
 from tests.phenotypes.cdr import Cdr
 
@@ -228,6 +230,26 @@ def test_bigquery_is_asked_in_its_own_words(tmp_path):
         "SELECT person_id, `condition_start_date` AS date, FALSE AS unread, `condition_source_value` FROM "
         "`my-project`.cdr.condition_occurrence AS condition_occurrence WHERE condition_source_value IN ('E11.9', 'X')"
     )
+
+
+def test_bigquery_finds_the_codes_and_counts_what_is_equal(tmp_path):
+    cdr = cohort()
+    for day in ("2015-01-01", "2015-01-01", "2015-01-02", "2031-01-01"):
+        cdr.add("heart_rate_minute_level", person_id=10, datetime=day, heart_rate_value=60)
+    client = BigQuery(cdr)
+    with open_records("bigquery://my-project.cdr", client=client) as records:
+        codes = resolve(records, [CodeEntry(vocabulary="ICD10CM", codes=["E11.9"])], Path)
+        events = matching_events(records, "condition_occurrence", codes)
+        assert records.connection.execute(f"SELECT count(*) FROM {events}").fetchall() == [(1,)]
+        assert client.asked[-1].endswith("UPPER(REPLACE(TRIM(condition_source_value), '.', '')) IN ('E119'))")
+        minutes = records.events("heart_rate_minute_level", ["heart_rate_value"], counted=True)
+        rows = records.connection.execute(f"SELECT * FROM {minutes} ORDER BY ALL").fetchall()
+        assert rows == [(0, dt.date(2015, 1, 1), 60.0, 2), (0, dt.date(2015, 1, 2), 60.0, 1)]
+        assert client.asked[-1] == (
+            "SELECT person_id, CAST(`datetime` AS DATE) AS date, FALSE AS unread, `heart_rate_value`, COUNT(*) AS n "
+            "FROM `my-project`.cdr.heart_rate_minute_level AS heart_rate_minute_level GROUP BY ALL"
+        )
+        assert [(line.table, line.rows) for line in records.quality()] == [("heart_rate_minute_level", 1)]
 
 
 def test_bigquery_needs_its_package(monkeypatch):
