@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import pairwise
-from pathlib import Path
-from types import SimpleNamespace
-from typing import NamedTuple
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from ruamel.yaml import YAML
 
-from allscan.engine.simulation.cohort import SimulationReport, simulate_cohort
-from allscan.engine.simulation.options import SimulationOptions
-from allscan.engine.simulation.pedigree import draw_pedigree
-from allscan.engine.simulation.records import writing
 from allscan.engine.simulation.records.catalogue import DISEASES, MEASURES, N_GENETIC, codes
-from allscan.engine.simulation.records.people import RELEASE, with_person_ids
-from allscan.engine.simulation.records.tables import IN_PARTS, TABLES
-from allscan.engine.simulation.records.truth import write_records_truth
-from allscan.engine.simulation.records.vocabulary import write_phecode_map
+from allscan.engine.simulation.records.people import RELEASE
+from allscan.engine.simulation.records.tables import TABLES
 from allscan.engine.simulation.traits import of_cases
-from allscan.errors import InputError
+from tests.engine.simulated_records import EFFECT, OPTIONS, Records, make_records
 
 N = 12_000
-EFFECT = 0.3  # standard deviations of every liability per copy of the allele
-OPTIONS = SimulationOptions(samples=N, traits=6, binary_traits=N_GENETIC, prevalence=(0.15, 0.08))
-
-SMALL = SimulationOptions(
-    samples=150, variants=60, chromosomes=("21", "22"), traits=2, binary_traits=2, components=2, records=True
-)
 
 EVENTS = {
     "visit_occurrence": "visit_start_date",
@@ -55,58 +38,9 @@ FAULTY = {
 }
 
 
-class Records(NamedTuple):
-    db: duckdb.DuckDBPyConnection
-    folder: Path
-    truth: pd.DataFrame
-    people: pd.DataFrame  # truth of each person, in the order of the cohort
-    allele: np.ndarray
-    case: np.ndarray  # (people, N_GENETIC)
-    score: np.ndarray  # (people, 6)
-    sex: np.ndarray
-
-    def of(self, kind: str) -> pd.DataFrame:
-        return self.truth[self.truth["kind"] == kind].set_index("name")
-
-    def count(self, fault: str) -> int:
-        return int(self.of("fault").loc[fault, "count"])
-
-    def number(self, query: str) -> int:
-        row = self.db.execute(query).fetchone()
-        assert row is not None
-        return int(row[0])
-
-
-def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
-    db = duckdb.connect()
-    for name in TABLES:
-        files = folder / "records" / (f"{name}/*.parquet" if name in IN_PARTS else f"{name}.parquet")
-        db.execute(f"CREATE VIEW {name} AS FROM '{files}'")
-    db.execute(f"CREATE VIEW truth_of_people AS FROM '{folder / 'records_people.parquet'}'")
-    return db
-
-
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """Records of people whose liabilities one allele raises, and no genotypes."""
-    folder = tmp_path_factory.mktemp("records")
-    rng = np.random.default_rng(5)
-    pedigree = with_person_ids(rng, draw_pedigree(rng, N, OPTIONS.groups, 0.1))
-    allele = rng.binomial(2, 0.3, N)
-    noise = np.sqrt(1 - EFFECT**2 * allele.var())
-    liability = EFFECT * allele[:, None] + noise * rng.standard_normal((N, N_GENETIC))
-    threshold = [np.quantile(liability[:, k], 1 - OPTIONS.prevalence_of(k)) for k in range(N_GENETIC)]
-    case = liability > np.array(threshold)
-    score = rng.standard_normal((N, 6))
-    traits = SimpleNamespace(complete=100 + 7 * score, liability=liability, case=case)
-    counts = writing.write_records(folder, pedigree, traits, lambda chunk: np.random.default_rng([9, chunk]), 2)  # type: ignore[arg-type]
-    write_records_truth(folder / "truth.tsv", OPTIONS, counts)
-    db = _opened(folder)
-    people = pd.read_parquet(folder / "records_people.parquet")
-    assert people["person_id"].tolist() == [int(iid) for iid in pedigree.member_id]
-    truth = pd.read_csv(folder / "truth.tsv", sep="\t", keep_default_na=False, na_values=["NA"])
-    score = (traits.complete - traits.complete.mean(axis=0)) / traits.complete.std(axis=0)
-    return Records(db, folder, truth, people, allele, case, score, pedigree.sex[pedigree.member])
+    return make_records(tmp_path_factory.mktemp("records"), N)
 
 
 def test_tables_have_omop_types_and_as_many_rows_as_the_truth_says(records: Records) -> None:
@@ -336,6 +270,7 @@ def _canonical(records: Records, name: str) -> pd.DataFrame:
 def test_measurements_show_their_trait(records: Records, name: str, trait: int) -> None:
     measure = next(measure for measure in MEASURES if measure.name == name)
     assert records.of("measure").loc[name, "simulated_as"] == f"trait_{trait}"
+    assert records.of("measure").loc[name, "per_trait_unit"] == pytest.approx(measure.sd / 7, rel=0.03)
     rows = _canonical(records, name)
     rows["value"] -= measure.per_decade * (rows["age"] - 50) / 10
     seen = rows.groupby("person_id")["value"].median().reindex(records.people["person_id"]).to_numpy()
@@ -413,107 +348,6 @@ def test_every_concept_that_is_used_is_in_the_vocabulary(records: Records) -> No
             assert missing == 0, (table, column)
 
 
-def test_the_map_has_every_code_with_a_phecode(tmp_path: Path) -> None:
-    write_phecode_map(tmp_path / "map.csv")
-    rows = pd.read_csv(tmp_path / "map.csv", dtype=str)
-    mapped = {(row.ICD, int(row.flag)) for row in rows.itertuples()}
-    assert mapped == {(code.text, code.version) for code in codes() if DISEASES[code.disease].phecode}
-    of_v = rows[rows["ICD"] == "V10.3"].set_index("flag")["phecode"]
-    assert of_v["9"] == "930"
-    assert of_v["10"] == "982"
-    assert set(rows[rows["ICD"] == "E11.9"]["phecode"]) == {"900.2", "900"}
-    assert set(rows[rows["phecode"] == "930"]["sex"]) == {"Female"}
-    assert (
-        rows.groupby("phecode")[["phecode_string", "phecode_category", "sex", "exclude_range"]]
-        .nunique()
-        .eq(1)
-        .to_numpy()
-        .all()
-    )
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def _small(folder: Path, monkeypatch: pytest.MonkeyPatch, **change: object) -> SimulationReport:
-    monkeypatch.setattr(writing, "_PEOPLE_PER_CHUNK", 40)
-    workers = change.pop("workers", 2)
-    return simulate_cohort(folder, SimulationOptions(**{**vars(SMALL), **change}), workers=workers)  # type: ignore[arg-type]
-
-
-def test_equal_seeds_give_equal_bytes_on_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _small(tmp_path / "one", monkeypatch, workers=1)
-    _small(tmp_path / "three", monkeypatch, workers=3)
-    _small(tmp_path / "other", monkeypatch, seed=2)
-    one, three, other = (_hashes(tmp_path / name) for name in ("one", "three", "other"))
-    assert one == three
-    assert "records/condition_occurrence/part-1.parquet" in one
-    assert one["records/person.parquet"] != other["records/person.parquet"]
-
-
-def test_the_cohorts_files_have_the_records_ids_and_nothing_else_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    report = _small(tmp_path / "with", monkeypatch)
-    without = _small(tmp_path / "without", monkeypatch, records=False)
-    assert report.records == tmp_path / "with" / "records"
-    assert without.records is None
-    assert not (tmp_path / "without" / "records").exists()
-    person = _opened(report.folder).execute("SELECT person_id FROM person").df()["person_id"].astype(str).tolist()
-    for name in ("traits.tsv", "covariates.tsv", "binary_traits.tsv", "samples.tsv"):
-        table = pd.read_csv(report.folder / name, sep="\t", dtype=str, keep_default_na=False)
-        plain = pd.read_csv(without.folder / name, sep="\t", dtype=str, keep_default_na=False)
-        assert table["IID"].tolist() == person
-        kept = [column for column in table if column not in ("IID", "father", "mother")]
-        assert table[kept].equals(plain[kept])
-    psam = pd.read_csv(report.folder / "genotypes.psam", sep="\t", dtype=str)
-    assert psam.filter(like="IID").iloc[:, 0].tolist() == person
-    assert (report.folder / "genotypes.pgen").read_bytes() == (without.folder / "genotypes.pgen").read_bytes()
-    traits = pd.read_csv(report.folder / "binary_traits.tsv", sep="\t")
-    case = pd.read_parquet(report.folder / "records_people.parquet")["case_type_2_diabetes"]
-    seen = traits["disease_1"].notna()
-    assert (traits["disease_1"][seen] == case[seen]).all()
-    asked = YAML(typ="safe").load(report.folder / "records.yaml")
-    assert (report.folder / asked["records"]) == report.records
-    assert (report.folder / asked["phecodes"]["files"]).exists()
-    assert (report.folder / asked["groups"]["file"]).exists()
-
-
-def test_records_need_no_binary_traits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = _small(tmp_path / "out", monkeypatch, binary_traits=0, traits=1)
-    truth = pd.read_csv(report.folder / "records_truth.tsv", sep="\t")
-    assert truth["simulated_as"].dropna().tolist() == ["trait_1"]
-    assert (truth[truth["kind"] == "disease"]["count"] > 0).sum() > 30
-
-
-def test_overwriting_replaces_all_tables_and_leaves_other_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    _small(out, monkeypatch)
-    (out / "records" / "measurement" / "part-2.parquet").write_bytes(b"of an earlier, larger one")
-    (out / "records" / "mine.txt").write_text("kept")
-    simulate_cohort(out, SimulationOptions(**{**vars(SMALL), "seed": 7}), overwrite=True)
-    assert sorted(path.name for path in (out / "records" / "measurement").iterdir()) == ["part-1.parquet"]
-    assert (out / "records" / "mine.txt").read_text() == "kept"
-    truth = pd.read_csv(out / "records_truth.tsv", sep="\t")
-    rows = _opened(out).execute("SELECT count(*) FROM measurement").fetchone()
-    assert rows is not None
-    assert rows[0] == truth[truth["name"] == "measurement"]["count"].item()
-
-
-def test_more_diseases_than_there_are_is_refused() -> None:
-    SimulationOptions(binary_traits=N_GENETIC, records=True)
-    SimulationOptions(binary_traits=N_GENETIC + 1)
-    with pytest.raises(InputError, match=f"at most {N_GENETIC} with records"):
-        SimulationOptions(binary_traits=N_GENETIC + 1, records=True)
-
-
 def test_periods_of_a_person_do_not_touch(records: Records) -> None:
     rows = records.db.execute(
         "SELECT person_id, observation_period_start_date AS start, observation_period_end_date AS stop "
@@ -526,20 +360,3 @@ def test_periods_of_a_person_do_not_touch(records: Records) -> None:
     for _, group in list(two.groupby("person_id"))[:50]:
         for one, other in pairwise(group.itertuples()):
             assert (other.start - one.stop).days > 100
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_people_take_less_than_a_minute_and_two_gigabytes(tmp_path: Path) -> None:
-    import resource
-    import time
-
-    rng = np.random.default_rng(1)
-    n = 100_000
-    pedigree = with_person_ids(rng, draw_pedigree(rng, n, OPTIONS.groups, 0.1))
-    liability = rng.standard_normal((n, N_GENETIC))
-    traits = SimpleNamespace(complete=rng.standard_normal((n, 6)), liability=liability, case=liability > 1.2)
-    started = time.perf_counter()
-    counts = writing.write_records(tmp_path, pedigree, traits, lambda chunk: np.random.default_rng([9, chunk]), 2)  # type: ignore[arg-type]
-    assert time.perf_counter() - started < 60
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2e6
-    assert sum(counts.rows.values()) > 10_000_000

@@ -43,9 +43,10 @@ COLUMNS = (
     "cases_on_more",
     "others_on_1_date",
     "others_on_more",
-    "mean",
-    "sd",
-    "noise_sd",
+    "mean",  # at 50 years, untreated
+    "sd",  # between people
+    "per_trait_unit",  # what one unit of the simulated trait makes: effects in truth.tsv times this are those on it
+    "noise_sd",  # from one time to the next
     "per_decade",
     "unit",
     "factor",
@@ -56,7 +57,7 @@ _FACTORS = {"statin": STATIN_FACTOR, "antihypertensive": ANTIHYPERTENSIVE_FACTOR
 
 def write_records_truth(path: Path, options: SimulationOptions, counts: RecordCounts) -> None:
     """One row for each disease, measurement, group of drugs, table, and kind of fault."""
-    rows = [*_diseases(options, counts), *_measures(options), *_others(counts)]
+    rows = [*_diseases(options, counts), *_measures(options, counts), *_others(counts)]
     lines = ["\t".join(COLUMNS)]
     for row in rows:
         assert set(row) <= set(COLUMNS)
@@ -96,16 +97,21 @@ def _diseases(options: SimulationOptions, counts: RecordCounts) -> Iterator[dict
         }
 
 
-def _measures(options: SimulationOptions) -> Iterator[dict[str, object]]:
+def _measures(options: SimulationOptions, counts: RecordCounts) -> Iterator[dict[str, object]]:
+    def spread(trait: int, sd: float) -> dict[str, object]:
+        if not 0 < trait <= options.traits:
+            return {"sd": sd or None}
+        name = options.names[trait - 1]
+        return {"simulated_as": name, "sd": sd, "per_trait_unit": sd / counts.trait_sd[trait - 1]}
+
     for measure in MEASURES:
         yield {
             "kind": "measure",
             "name": measure.name,
-            "simulated_as": _shown(options, measure.trait),
+            **spread(measure.trait, measure.sd),
             "concept_id": measure.concept,
             "codes": measure.loinc,
             "mean": measure.mean or None,
-            "sd": measure.sd or None,
             "noise_sd": measure.noise or None,
             "per_decade": measure.per_decade,
             "unit": measure.unit,
@@ -113,16 +119,11 @@ def _measures(options: SimulationOptions) -> Iterator[dict[str, object]]:
     yield {
         "kind": "measure",
         "name": "steps",
-        "simulated_as": _shown(options, STEPS_TRAIT),
+        **spread(STEPS_TRAIT, STEPS_SD),
         "mean": STEPS_MEAN,
-        "sd": STEPS_SD,
         "noise_sd": STEPS_NOISE,
         "per_decade": 0.0,
     }
-
-
-def _shown(options: SimulationOptions, trait: int) -> str | None:
-    return options.names[trait - 1] if 0 < trait <= options.traits else None
 
 
 def _others(counts: RecordCounts) -> Iterator[dict[str, object]]:

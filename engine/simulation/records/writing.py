@@ -63,6 +63,7 @@ class RecordCounts:
     rows: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)  # "table.kind"
     treated: dict[str, int] = field(default_factory=dict)  # people, by group of drugs
+    trait_sd: tuple[float, ...] = ()  # of the simulated quantitative traits
 
     def add(self, chunk: _Chunk) -> None:
         """Add the counts of a chunk."""
@@ -110,7 +111,7 @@ def write_records(
     concepts = all_concepts()
     writers = {name: TableWriter(target, name, columns, in_parts=name in IN_PARTS) for name, columns in TABLES.items()}
     truth = TableWriter(folder, PEOPLE_TRUTH, _truth_columns(), in_parts=False)
-    counts = RecordCounts()
+    counts = RecordCounts(trait_sd=tuple(traits.complete.std(axis=0).tolist()))
     for name, rows in {**vocabulary_rows(concepts), "cdm_source": _source_rows()}.items():
         writers[name].append(rows)
 
