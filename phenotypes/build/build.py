@@ -29,14 +29,17 @@ from allscan.phenotypes.build.spec import GroupsSection, PhenotypeFile
 from allscan.phenotypes.definitions.loading import derive, load_definition
 from allscan.phenotypes.matching import rows_of
 from allscan.phenotypes.names import did_you_mean, listed
+from allscan.phenotypes.phecodes.traits import phecode_phenotypes, section_map
 from allscan.phenotypes.records.opening import open_records
 from allscan.phenotypes.tables import read_covariate_table, read_sample_list
+from allscan.storage import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from allscan.phenotypes.definitions.loading import Definition
     from allscan.phenotypes.model import SampleList
+    from allscan.phenotypes.phecodes.maps import PhecodeMap
     from allscan.phenotypes.phenotype import Phenotype
     from allscan.phenotypes.records.records import Records
 
@@ -101,6 +104,10 @@ class PhenotypeJob:
         """A path of the file, which is relative to its folder."""
         return self.base / Path(path).expanduser()
 
+    def place(self, path: str) -> Path | str:
+        """The same, of a file that may stand in object storage."""
+        return path if is_url(path) else self.resolve(path)
+
     def locate(self, *keys: str | int) -> str:
         """Where a key stands, for messages."""
         return locate(keys, self.document)
@@ -145,15 +152,17 @@ def build(
     OutputError
         If the table cannot be written.
     """
+    phecode_map = None if job.spec.phecodes is None else section_map(job.spec.phecodes, job.place)
     with _records(job, client) as (records, lists):
-        made_of = _made_of(job, records, lists)
+        made_of = _made_of(job, records, lists, phecode_map)
         digest = hashlib.sha256(_canonical(made_of).encode()).hexdigest()
         if write and is_trait_table(job.output):
             found = open_trait_table(job.output)
             if found.digest == digest:
                 return Built(found.provenance, found, already=True)
         columns = Columns()
-        for trait in _traits(job, records):
+        left_out: list[dict[str, str]] = []
+        for trait in _traits(job, records, phecode_map, left_out):
             columns.add(trait)
             if on_trait is not None:
                 on_trait(trait)
@@ -172,8 +181,8 @@ def build(
             "accounting": [{"what": what, "people": count} for what, count in records.accounting],
             "tables": list(records.used),
             "quality": [{"table": line.table, "what": line.what, "rows": line.rows} for line in records.quality()],
-            "notes": [*records.notes],
-            "left_out": [],
+            "notes": [*records.notes, *(phecode_map.notes if phecode_map is not None else ())],
+            "left_out": left_out,
             "covariates": [{"name": one.name, "description": one.description} for one in covariates],
         }
         if not write:
@@ -209,7 +218,9 @@ def _records(job: PhenotypeJob, client: Any) -> Iterator[tuple[Records, list[Sam
         yield records, lists
 
 
-def _made_of(job: PhenotypeJob, records: Records, lists: list[SampleList]) -> dict[str, Any]:
+def _made_of(
+    job: PhenotypeJob, records: Records, lists: list[SampleList], phecode_map: PhecodeMap | None
+) -> dict[str, Any]:
     """Everything that decides what is in the table."""
     people = sorted({str(person) for one in lists for person in one.sample_ids})
     return {
@@ -225,14 +236,32 @@ def _made_of(job: PhenotypeJob, records: Records, lists: list[SampleList]) -> di
         "definitions": [
             {"id": one.spec.id, "version": one.spec.version, "sha256": one.digest} for one in job.definitions
         ],
+        "phecodes": None if phecode_map is None else _phecodes_made_of(job, phecode_map),
         "covariates": list(job.spec.covariates),
         "groups": None if job.spec.groups is None else _groups_made_of(job, job.spec.groups),
     }
 
 
-def _traits(job: PhenotypeJob, records: Records) -> Iterator[Phenotype]:
+def _phecodes_made_of(job: PhenotypeJob, phecode_map: PhecodeMap) -> dict[str, Any]:
+    assert job.spec.phecodes is not None
+    return {
+        "map": phecode_map.name,
+        "files": [{"name": name, "sha256": digest} for name, digest in phecode_map.sources],
+        **job.spec.phecodes.model_dump(mode="json", exclude={"map", "files"}),
+    }
+
+
+def _traits(
+    job: PhenotypeJob, records: Records, phecode_map: PhecodeMap | None, left_out: list[dict[str, str]]
+) -> Iterator[Phenotype]:
     for definition in job.definitions:
         yield from derive(records, definition)
+    if job.spec.phecodes is not None and phecode_map is not None:
+
+        def leave_out(name: str, why: str) -> None:
+            left_out.append({"name": name, "why": why})
+
+        yield from phecode_phenotypes(records, job.spec.phecodes, phecode_map, on_left_out=leave_out)
 
 
 def _groups_made_of(job: PhenotypeJob, section: GroupsSection) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from allscan.documents.sections import FilePath, Section, Text
 from allscan.phenotypes.build.covariates import DEFAULT, KINDS
+from allscan.phenotypes.phecodes.spec import PhecodesSection  # noqa: TC001 - the model is made of it
 
 
 def _source(value: Any) -> Any:
@@ -85,7 +86,7 @@ class PhenotypeFile(Section):
         description="Where the records stand: a place, or a section."
     )
     people: PeopleSection = Field(default=PeopleSection(), description="Who is left out.")
-    phecodes: dict[str, Any] | None = Field(default=None, description="Diseases of the whole phenome, as phecodes.")
+    phecodes: PhecodesSection | None = Field(default=None, description="Diseases of the whole phenome, as phecodes.")
     definitions: Annotated[list[Definition], BeforeValidator(_listed)] = Field(
         default=[], description="Phenotype definitions: files, or definitions written here."
     )

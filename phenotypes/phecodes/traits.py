@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MEMORY = 1 << 30
 """Bytes that the counting of dates takes beside its result, unless it is told otherwise."""
 
-PREFIX = "phe_"
-"""What the names of traits begin with: phe_250.2, phe_CV_401. So ``phe_*`` is all of them."""
+PREFIX = "phecode_"
+"""What the names of traits begin with where the phecode is a number: phecode_250.2, but CV_401."""
 
 
 def section_map(section: PhecodesSection, locate: Callable[[str], str | Path | Place] = Path) -> PhecodeMap:
@@ -114,7 +114,7 @@ def phecode_phenotypes(
             sex=records.people.sex,
             only_sex=only_sex,
         )
-        name = PREFIX + phecode.code
+        name = phecode.code if phecode.code[0].isalpha() else PREFIX + phecode.code
         why = _too_few(found, section)
         if why:
             if on_left_out is not None:
@@ -174,7 +174,7 @@ def _steps(found: CaseControl, section: PhecodesSection, phecode: Phecode, peopl
     if section.exclusions:
         left -= found.excluded
         steps.append(Step("case, or without a phecode that this one excludes", left))
-    return (*steps, Step("cases", found.cases, "count"), Step("controls", found.controls, "count"))
+    return tuple(steps)
 
 
 def _recipe(section: PhecodesSection, phecode_map: PhecodeMap) -> dict[str, Any]:

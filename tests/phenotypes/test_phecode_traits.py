@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from allscan.documents.validation import validate
 from allscan.errors import InputError, JobError
+from allscan.phenotypes.build.build import PhenotypeJob, build
 from allscan.phenotypes.phecodes.spec import PhecodesSection
 from allscan.phenotypes.phecodes.traits import phecode_phenotypes, section_map
 from allscan.phenotypes.phenotype import Phenotype
@@ -74,29 +76,29 @@ def people(records: Records, trait: Phenotype, value: int) -> list[int]:
 
 def test_cases_and_controls_of_a_cohort(records: Records, map_file: str) -> None:
     traits, left_out = found(records, map_file)
-    assert list(traits) == [f"phe_{p}" for p in ("174.1", "185", "250", "250.1", "250.2", "250.4", "250.41", "401")]
-    assert left_out == {"phe_401.1": "fewer than 1 cases", "phe_495": "fewer than 1 cases"}
-    type_2 = traits["phe_250.2"]
+    assert list(traits) == [f"phecode_{p}" for p in ("174.1", "185", "250", "250.1", "250.2", "250.4", "250.41", "401")]
+    assert left_out == {"phecode_401.1": "fewer than 1 cases", "phecode_495": "fewer than 1 cases"}
+    type_2 = traits["phecode_250.2"]
     assert people(records, type_2, 1) == [100, 101, 202]
     assert people(records, type_2, -1) == [102, 103, 104]
-    assert people(records, traits["phe_250"], 1) == [100, 101, 103, 202]
-    assert people(records, traits["phe_250"], -1) == [102, 104]
+    assert people(records, traits["phecode_250"], 1) == [100, 101, 103, 202]
+    assert people(records, traits["phecode_250"], -1) == [102, 104]
     # What 250.41 excludes does not bar from being a control of 401.
-    assert people(records, traits["phe_401"], -1) == []
+    assert people(records, traits["phecode_401"], -1) == []
     # 401 bars from being a control of 250.4, as its range says.
-    assert people(records, traits["phe_250.4"], -1) == [100, 101, 102, 103, 202]
-    breast = traits["phe_174.1"]
+    assert people(records, traits["phecode_250.4"], -1) == [100, 101, 102, 103, 202]
+    breast = traits["phecode_174.1"]
     assert people(records, breast, 1) == [105, 106]
     assert people(records, breast, -1) == [*MEN, UNKNOWN]
-    assert people(records, traits["phe_185"], 1) == [201]
-    assert people(records, traits["phe_185"], -1) == [*WOMEN, UNKNOWN]
+    assert people(records, traits["phecode_185"], 1) == [201]
+    assert people(records, traits["phecode_185"], -1) == [*WOMEN, UNKNOWN]
 
 
 def test_a_trait_says_what_it_is_and_how_it_was_made(records: Records, map_file: str) -> None:
     traits, _ = found(records, map_file)
-    trait = traits["phe_174.1"]
+    trait = traits["phecode_174.1"]
     assert (trait.kind, trait.label, trait.category) == ("binary", "Breast cancer [female]", "neoplasms")
-    assert (trait.only_sex, traits["phe_250"].only_sex) == (2, 0)
+    assert (trait.only_sex, traits["phecode_250"].only_sex) == (2, 0)
     assert trait.values.dtype == np.int8
     assert trait.recipe["phecode"] == "174.1"
     assert trait.recipe["map"] == "1.2"
@@ -107,35 +109,33 @@ def test_a_trait_says_what_it_is_and_how_it_was_made(records: Records, map_file:
         ("women", 10),
         ("without a code on fewer than 2 days", 10),
         ("case, or without a phecode that this one excludes", 10),
-        ("cases", 2),
-        ("controls", 8),
     ]
-    steps = {step.what: step.people for step in traits["phe_250.2"].steps}
+    steps = {step.what: step.people for step in traits["phecode_250.2"].steps}
     assert steps["without a code on fewer than 2 days"] == 20
     assert steps["case, or without a phecode that this one excludes"] == 18
-    assert (traits["phe_250.2"].cases, traits["phe_250.2"].n) == (3, 18)
+    assert (traits["phecode_250.2"].cases, traits["phecode_250.2"].n) == (3, 18)
 
 
 def test_options_change_who_is_what(records: Records, map_file: str) -> None:
     once, _ = found(records, map_file, min_dates=1)
-    assert people(records, once["phe_250.2"], 1) == [100, 101, 102, 202]
+    assert people(records, once["phecode_250.2"], 1) == [100, 101, 102, 202]
     anyone, _ = found(records, map_file, exclusions=False)
-    assert people(records, anyone["phe_250.2"], -1) == [102]
+    assert people(records, anyone["phecode_250.2"], -1) == [102]
     both, _ = found(records, map_file, sex_restriction=False)
-    assert people(records, both["phe_174.1"], 1) == [105, 106, 200]
-    assert both["phe_174.1"].only_sex == 0
+    assert people(records, both["phecode_174.1"], 1) == [105, 106, 200]
+    assert both["phecode_174.1"].only_sex == 0
     flat, left_out = found(records, map_file, roll_up=False)
-    assert left_out["phe_250"] == "fewer than 1 cases"
-    assert people(records, flat["phe_250.41"], 1) == [104]
+    assert left_out["phecode_250"] == "fewer than 1 cases"
+    assert people(records, flat["phecode_250.41"], 1) == [104]
 
 
 def test_phecodes_with_too_few_people_are_left_out(records: Records, map_file: str) -> None:
     traits, left_out = found(records, map_file, min_cases=3, min_controls=14)
-    assert list(traits) == ["phe_250", "phe_250.2"]
-    assert left_out["phe_174.1"] == "fewer than 3 cases"
+    assert list(traits) == ["phecode_250", "phecode_250.2"]
+    assert left_out["phecode_174.1"] == "fewer than 3 cases"
     traits, left_out = found(records, map_file, min_controls=16)
-    assert left_out["phe_174.1"] == "fewer than 16 controls"
-    assert left_out["phe_250.2"] == "fewer than 16 controls"
+    assert left_out["phecode_174.1"] == "fewer than 16 controls"
+    assert left_out["phecode_250.2"] == "fewer than 16 controls"
     # As many controls as cases, unless it is said.
     assert PhecodesSection(map="X", min_cases=30).least_controls == 30
 
@@ -152,7 +152,7 @@ def test_phecodes_with_too_few_people_are_left_out(records: Records, map_file: s
 )
 def test_phecodes_are_chosen(keys: dict[str, Any], names: list[str], records: Records, map_file: str) -> None:
     traits, _ = found(records, map_file, **keys)
-    assert list(traits) == [f"phe_{name}" for name in names]
+    assert list(traits) == [f"phecode_{name}" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -212,3 +212,43 @@ def test_a_section_that_cannot_be_is_refused(keys: dict[str, Any], message: str)
 
 def test_the_version_may_be_written_as_a_number() -> None:
     assert PhecodesSection.model_validate({"map": 1.2}).map == "1.2"
+
+
+def phenotype_file(folder: Path, **keys: Any) -> PhenotypeJob:
+    section = {"files": "map/phecode_map.csv", "min_cases": 2, **keys}
+    return PhenotypeJob.from_dict(
+        {"name": "phenome", "records": "cdr", "phecodes": section, "covariates": [], "output": "table"}, base=folder
+    )
+
+
+def test_a_phenotype_file_makes_a_table_of_phecodes(tmp_path: Path) -> None:
+    toy.r_package(tmp_path / "map")
+    cohort().write(tmp_path / "cdr")
+    built = build(phenotype_file(tmp_path))
+    table = pq.read_table(tmp_path / "table" / "traits.parquet")
+    assert table.column_names == ["person_id", "phecode_174.1", "phecode_250", "phecode_250.2"]
+    cases = dict(zip(*(table.column(name).to_pylist() for name in ("person_id", "phecode_250.2")), strict=True))
+    assert [person for person, case in cases.items() if case] == [100, 101, 202]
+    assert [person for person, case in cases.items() if case is None] == [102, 103, 104]
+    left_out = {one["name"]: one["why"] for one in built.provenance["left_out"]}
+    assert left_out["phecode_185"] == "fewer than 2 cases"
+    made_of = built.provenance["made_of"]["phecodes"]
+    assert made_of["map"] == "1.2"
+    assert [file["name"] for file in made_of["files"]] == [
+        "phecode_map.csv",
+        "pheinfo.csv",
+        "phecode_exclude.csv",
+        "phecode_rollup_map.csv",
+        "sex_restriction.csv",
+    ]
+    assert "987654321" not in (tmp_path / "table" / "provenance.json").read_text()
+
+
+def test_another_map_or_rule_is_another_table(tmp_path: Path) -> None:
+    path = toy.r_package(tmp_path / "map")
+    cohort().write(tmp_path / "cdr")
+    first = build(phenotype_file(tmp_path)).provenance["digest"]
+    assert build(phenotype_file(tmp_path)).already
+    assert build(phenotype_file(tmp_path, min_dates=1), write=False).provenance["digest"] != first
+    path.write_text(path.read_text().replace("250.9,250\n", "250.9,250.2\n"))
+    assert build(phenotype_file(tmp_path), write=False).provenance["digest"] != first
