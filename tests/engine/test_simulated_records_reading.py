@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from allscan.engine.simulation.records.catalogue import DISEASES
+from allscan.phenotypes.phecodes.map_files import read_map
+from allscan.phenotypes.phecodes.spec import PhecodesSection
+from allscan.phenotypes.phecodes.traits import phecode_phenotypes
 from allscan.phenotypes.records.opening import open_records
 from tests.engine.simulated_records import Records, make_records
 
@@ -38,3 +42,23 @@ def test_people_and_faults_are_those_of_the_truth(simulated: Records) -> None:
     assert found == {(table, kind): simulated.count(f"{table}.{kind}") for table in FAULTY for kind in FOUND.values()}
     for table, number in left.items():
         assert number == rows[table] - sum(found.get((table, kind), 0) for kind in FOUND.values())
+
+
+def test_cases_of_every_phecode_are_who_has_codes_on_two_dates(simulated: Records) -> None:
+    section = PhecodesSection(files=[str(simulated.folder / "phecode_map.csv")], min_cases=1)
+    of_disease = simulated.of("disease")
+    with open_records(simulated.folder / "records") as records:
+        made = list(phecode_phenotypes(records, section, read_map(files=section.files)))
+    cases = {phenotype.label: int((phenotype.values == 1).sum()) for phenotype in made}
+    for disease in DISEASES:
+        row = of_disease.loc[disease.name]
+        # What is ruled out by mistake on two dates is a case all the same.
+        expected = int(row["cases_on_more"] + row["others_on_more"]) if disease.phecode else 0
+        assert cases.get(disease.name, 0) == expected, disease.name
+    assert cases["Diabetes"] > cases["Type 2 diabetes"]
+    by_label = {phenotype.label: phenotype for phenotype in made}
+    men = simulated.sex[np.argsort(simulated.people["person_id"].to_numpy())] == 1
+    assert (by_label["Breast cancer"].values[men] == -1).all()
+    # Who has another kind of diabetes is no control of this one.
+    controls = by_label["Type 1 diabetes"].values == 0
+    assert not (controls & (by_label["Type 2 diabetes"].values == 1)).any()
