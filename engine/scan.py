@@ -250,12 +250,16 @@ class _BatchNulls:
 
     def hold(self, codes: Iterable[int]) -> dict[int, ClassNull | None]:
         """Make the null models of some variants (codes of ``null_codes``), and forget the others."""
+        from threadpoolctl import threadpool_limits
+
         test = find_test(self.spec.test)
         self.held = {code: self.held[code] for code in codes if code in self.held}
         for code in codes:
             if code in self.held:
                 continue
-            made = fit_class_null(code, test, self.store, self.design, self.spec, self.stratum, self.traits)
+            # With several threads of BLAS, the last digits follow the number of CPUs (and small products take longer).
+            with threadpool_limits(limits=1, user_api="blas"):
+                made = fit_class_null(code, test, self.store, self.design, self.spec, self.stratum, self.traits)
             self.held[code], notes = made
             # Remarks differ in digits from chromosome to chromosome: those of the first stand for all of its class.
             again = code % CLASSES in self.classes

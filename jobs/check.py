@@ -90,6 +90,8 @@ def check_job(job: Job) -> CheckedJob:
     InputError
         A file is missing, damaged, or not what the job says; nobody is left to analyse.
     """
+    from threadpoolctl import threadpool_limits
+
     store = _open_genotypes(job)
     inputs = hash_inputs(job)
     loaded = load_null_model(job)
@@ -98,7 +100,8 @@ def check_job(job: Job) -> CheckedJob:
     refuse_relatives_of_cases(job)
     spec = _scan_spec(job, filter_)
     section, codes = job.spec.covariates, job.spec.samples.sex_codes
-    with quoting_people():
+    # Transforms among them: their digits may not follow the number of CPUs.
+    with quoting_people(), threadpool_limits(limits=1, user_api="blas"):
         traits = read_traits(job)
         covariates = read_covariates(job)
         keep, exclude = (read_lists(job, kind) for kind in ("keep", "exclude"))

@@ -101,10 +101,14 @@ class FittedNullModel:
         -------
         (trait, stratum, message) of the traits without a model, which are scanned without predictions.
         """
+        from threadpoolctl import threadpool_limits
+
         if executor.name == "embedded":
             fitting = max(1, (limit - BASE_MEMORY) // self.task_bytes())
             executor = EmbeddedExecutor(min(executor.workers, fitting), "threads")
-        fit_whole_genome(self.store, self.cohort, self.spec, executor, output, on_progress=on_progress)
+        # As in a scan: no digit may follow the number of CPUs.
+        with threadpool_limits(limits=1, user_api="blas"):
+            fit_whole_genome(self.store, self.cohort, self.spec, executor, output, on_progress=on_progress)
         return tuple(
             (model.name, "all", f"scanned without a whole-genome model, which could not be fitted: {model.message}")
             for model in NullModelFiles(output / FOLDER).traits

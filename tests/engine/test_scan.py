@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import allscan
 from allscan.cluster.embedded import EmbeddedExecutor
@@ -443,3 +444,23 @@ def test_batches_change_no_result(cohort: Cohort, tmp_path: Path, monkeypatch: p
                 np.testing.assert_allclose(cut.trait_table(trait)[name], values, rtol=1e-5, atol=1e-6)
             elif name != "info":
                 np.testing.assert_array_equal(cut.trait_table(trait)[name], values)
+
+
+def test_null_models_are_fitted_with_one_thread_of_linear_algebra(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+    whole: Any = scan_module.fit_class_null
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(threads())
+        return whole(*arguments)
+
+    monkeypatch.setattr(scan_module, "fit_class_null", watched)
+    with threadpool_limits(limits=3, user_api="blas"):
+        scan(cohort, make_design(cohort), tmp_path / "run")
+        assert threads() == {3}
+    assert seen == [{1}]
