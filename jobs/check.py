@@ -31,6 +31,7 @@ from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.alignment import align
+from allscan.phenotypes.descriptions import described, read_descriptions
 from allscan.phenotypes.model import TraitSpec
 from allscan.phenotypes.names import listed
 from allscan.phenotypes.tables import merged_covariates, read_covariate_table, read_sample_list, read_trait_table
@@ -63,10 +64,6 @@ RAW_GENOTYPES = (
     ".bcf",
     ".vcz",
 )
-
-
-DESCRIPTIONS = ("traits", "descriptions")
-"""Key of a file that changes no result."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +214,7 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     spec = job.spec
     named: list[tuple[tuple[str | int, ...], str]] = [(("traits", "file"), spec.traits.file)]
     if spec.traits.descriptions is not None:
-        named.append((DESCRIPTIONS, spec.traits.descriptions))
+        named.append((("traits", "descriptions"), spec.traits.descriptions))
     if spec.predictors is not None:
         named.append((("predictors", "file"), spec.predictors.file))
     if isinstance(spec.variants.ids, str):
@@ -265,9 +262,12 @@ def read_traits(job: Job) -> TraitTable:
         name: TraitSpec(name, kind=section.kind_of(options), transform=section.transform_of(options))
         for name, options in section.columns.items()
     }
-    return read_trait_table(
+    table = read_trait_table(
         job.resolve(section.file), specs, missing_values=section.missing_values, id_column=section.id_column
     )
+    if section.descriptions is None:
+        return table
+    return described(table, read_descriptions(job.resolve(section.descriptions)))
 
 
 def read_covariates(job: Job) -> CovariateTable | None:
@@ -407,6 +407,8 @@ def trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
         kind=spec.kind,
         case=spec.case,
         cases=status.cases,
+        label=spec.label,
+        category=spec.category,
     )
 
 
@@ -415,7 +417,6 @@ def science_of(job: Job, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
     keys = job.spec.model_dump()
     for presentation in ("name", "mode", "output", "report", "runtime"):
         del keys[presentation]
-    del keys["traits"]["descriptions"]
     for of_all in ("type", "transform"):
         del keys["traits"][of_all]
     for name, options in job.spec.traits.columns.items():
@@ -423,8 +424,7 @@ def science_of(job: Job, inputs: tuple[InputFile, ...]) -> dict[str, Any]:
         keys["traits"]["columns"][name].update(type=kind, transform=transform)
     science = _flat(keys, ())
     for file in inputs:
-        if file.role != key_name(DESCRIPTIONS):
-            science[file.role] = file.content
+        science[file.role] = file.content
     science["allscan version"] = allscan.__version__
     return science
 

@@ -28,6 +28,8 @@ class TraitLine:
     kind: str = "quantitative"
     case: str = ""  # of a binary trait: the cell that means case
     cases: int | None = None  # and those analysed
+    label: str = ""  # what a reader calls it, and
+    category: str = ""  # the group it stands in
 
     @property
     def told(self) -> str:
@@ -72,10 +74,9 @@ class CheckReport:
         examples
             Show the first few ids of people who were left out. For the eyes of the analyst only.
         """
-        build = f", {self.reference_build}" if self.reference_build else ""
         lines = [
             f"job         {self.name}",
-            f"genotypes   {self.genotypes}: {self.n_variants:,} variants × {self.n_samples:,} samples{build}",
+            *self._subject_lines(),
             *_labelled("samples", self._sample_lines(examples)),
             *_labelled("traits", self._trait_lines()),
             *_labelled("covariates", self._covariate_lines()),
@@ -85,6 +86,10 @@ class CheckReport:
             *_labelled("warnings", list(self.warnings)),
         ]
         return printable("\n".join(lines))
+
+    def _subject_lines(self) -> list[str]:
+        build = f", {self.reference_build}" if self.reference_build else ""
+        return [f"genotypes   {self.genotypes}: {self.n_variants:,} variants × {self.n_samples:,} samples{build}"]
 
     def _sample_lines(self, examples: bool) -> list[str]:
         lines = []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from allscan.cluster.executor import Executor
     from allscan.engine.plan import ScanPlan
+    from allscan.jobs.predictor_scan import PredictorPlan
     from allscan.jobs.runtime_spec import RuntimeSection
 
 ExecutorName = Literal["embedded", "ray"]
@@ -23,7 +24,7 @@ SMALL_INPUT = 4 << 20
 
 
 @contextmanager
-def scan_executor(runtime: RuntimeSection, plan: ScanPlan) -> Iterator[Executor]:
+def scan_executor(runtime: RuntimeSection, plan: ScanPlan | PredictorPlan) -> Iterator[Executor]:
     """What runs the tasks of a scan.
 
     Raises

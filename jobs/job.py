@@ -131,20 +131,20 @@ class Job:
         InputError
             A file is missing, damaged or not what the job says; nobody is left to analyse.
         """
-        from allscan.jobs.check import check_job
+        from allscan.jobs.checks import check
         from allscan.jobs.trait_tables import with_trait_tables
 
         with with_trait_tables(self, write=False) as job:
-            return check_job(job).report
+            return check(job).report
 
     def plan(self) -> PlanReport:
         """Tasks, memory, expected time and output size of the run. Nothing is written."""
-        from allscan.jobs.check import check_job
+        from allscan.jobs.checks import check
         from allscan.jobs.plan import plan_job
         from allscan.jobs.trait_tables import with_trait_tables
 
         with with_trait_tables(self, write=False) as job:
-            return plan_job(job, check_job(job)).report
+            return plan_job(job, check(job)).report
 
     def run(self, on_progress: Callable[[ScanProgress], None] | None = None) -> Run:
         """Run the job, or go on with it where it was stopped.

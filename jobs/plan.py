@@ -11,6 +11,8 @@ from allscan.engine.plan import ScanPlan, plan_scan
 from allscan.engine.results import CUBE_TRAITS
 from allscan.errors import InputError, OutputError, free_space
 from allscan.jobs.machine import available_cpus, available_memory
+from allscan.jobs.predictor_scan import PredictorPlan, plan_predictors
+from allscan.jobs.predictors import CheckedPredictors
 from allscan.jobs.progress import format_bytes, format_cpu_time, format_seconds
 from allscan.jobs.runtime_spec import parse_memory
 from allscan.jobs.whole_genome import FittedNullModel
@@ -58,6 +60,8 @@ class PlanReport:
     nulls_held: int = 1  # null models of a batch that are held at a time
     null_task_bytes: int = 0  # of a task that fits the null model
     null_work_bytes: int = 0  # that fitting it takes on the disk, for a while
+    what: str = "variants"  # that traits are tested against
+    rate: str = "from the rate of one block, measured just now"  # where the CPU time comes from
 
     def __repr__(self) -> str:
         return self.text()
@@ -85,14 +89,13 @@ class PlanReport:
         tests = self.n_variants * self.n_traits
         return "\n".join(
             [
-                f"tests       {tests:,} ({self.n_variants:,} variants × {self.n_traits:,} traits) "
+                f"tests       {tests:,} ({self.n_variants:,} {self.what} × {self.n_traits:,} traits) "
                 f"in {self.n_samples:,} people",
-                f"tasks       {self.n_tasks:,} of up to {self.variants_per_task:,} variants × "
+                f"tasks       {self.n_tasks:,} of up to {self.variants_per_task:,} {self.what} × "
                 f"{self.traits_per_task:,} traits",
                 *self._null_model_lines(),
                 *(self._cluster_lines() if self.on_cluster else self._machine_lines()),
-                f"CPU time    {format_cpu_time(self.cpu_seconds)} on CPUs like this one, from the rate of one block, "
-                "measured just now",
+                f"CPU time    {format_cpu_time(self.cpu_seconds)} on CPUs like this one, {self.rate}",
                 f"disk        {format_bytes(self.output_bytes)} for the results{free}",
                 f"output      {self.output}",
             ]
@@ -139,12 +142,12 @@ class PlanReport:
 class PlannedJob:
     """The engine's plan and its report."""
 
-    scan: ScanPlan
+    scan: ScanPlan | PredictorPlan
     memory_limit_bytes: int
     report: PlanReport
 
 
-def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
+def plan_job(job: Job, checked: CheckedJob | CheckedPredictors) -> PlannedJob:
     """Plan a checked job for this machine.
 
     Raises
@@ -158,6 +161,9 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
     memory = parse_memory(runtime.memory) if runtime.memory else int(MEMORY_SHARE * available_memory())
     bound = UNBOUNDED if on_cluster else memory
     try:
+        if isinstance(checked, CheckedPredictors):
+            of_columns = plan_predictors(checked, workers=workers or 1, memory_bytes=bound)
+            return PlannedJob(of_columns, memory, _predictors_report(job, of_columns, workers, memory))
         scan = plan_scan(checked.store, checked.design, checked.spec, workers=workers or 1, memory_bytes=bound)
     except InputError as error:
         raise type(error)(error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix) from error
@@ -183,7 +189,7 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         output_bytes=scan.output_bytes,
         objects_read=read * scan.n_tasks,
         objects_written=written * scan.n_tasks,
-        free_disk_bytes=None if isinstance(job.output, ObjectPlace) else free_space(job.output),
+        free_disk_bytes=_free_disk(job),
         output=job.spec.output,
         null_model=None if checked.null_model is None else checked.null_model.path,
         nulls_held=scan.nulls_held,
@@ -191,6 +197,38 @@ def plan_job(job: Job, checked: CheckedJob) -> PlannedJob:
         null_work_bytes=fitted.work_bytes() if fitted else 0,
     )
     return PlannedJob(scan, memory, report)
+
+
+def _predictors_report(job: Job, scan: PredictorPlan, workers: int | None, memory: int) -> PlanReport:
+    executor = job.spec.runtime.executor
+    return PlanReport(
+        name=job.spec.name,
+        n_variants=scan.n_predictors,
+        n_traits=scan.n_traits,
+        n_samples=scan.n_samples,
+        n_tasks=scan.n_tasks,
+        variants_per_task=scan.n_predictors,
+        traits_per_task=scan.traits_per_task,
+        executor=executor,
+        workers=scan.workers,
+        workers_asked=workers,
+        task_memory_bytes=scan.task_memory_bytes,
+        shared_memory_bytes=scan.shared_memory_bytes,
+        worker_memory_bytes=scan.task_memory_bytes + (0 if executor == "embedded" else BASE_MEMORY),
+        memory_limit_bytes=memory,
+        cpu_seconds=scan.cpu_seconds,
+        output_bytes=scan.output_bytes,
+        objects_read=0,
+        objects_written=scan.n_tasks,
+        free_disk_bytes=_free_disk(job),
+        output=job.spec.output,
+        what="predictors",
+        rate="from a rate measured once",
+    )
+
+
+def _free_disk(job: Job) -> int | None:
+    return None if isinstance(job.output, ObjectPlace) else free_space(job.output)
 
 
 def task_objects(store: GenotypeStore, spec: ScanSpec, scan: ScanPlan) -> tuple[int, int]:

@@ -20,12 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.engine.columns import cube_columns
+from allscan.engine.plan import ScanPlan
 from allscan.jobs.machine import blas_libraries, describe_system
+from allscan.jobs.predictors import CheckedPredictors
 from allscan.jobs.run_folder import now
 
 if TYPE_CHECKING:
     from allscan.engine.scan import ScanSummary
     from allscan.jobs.check import CheckedJob
+    from allscan.jobs.check_report import CheckReport
+    from allscan.jobs.checks import Checked
     from allscan.jobs.job import Job
     from allscan.jobs.plan import PlannedJob
 
@@ -115,7 +119,7 @@ def _version(package: str) -> str:
 
 
 def provenance_document(
-    *, job: Job, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary, run: dict[str, Any]
+    *, job: Job, checked: Checked, planned: PlannedJob, summary: ScanSummary, run: dict[str, Any]
 ) -> str:
     """The document as JSON text.
 
@@ -136,10 +140,9 @@ def provenance_document(
         "software": software_versions(),
         "system": describe_system(),
         "inputs": [file.to_json() for file in checked.inputs],
-        **_data_described(job, checked),
-        "variants": _variants_described(checked, summary),
-        "strata": list(checked.design.strata),
-        "results": _results_described(checked, planned, summary),
+        **_scanned(job, checked),
+        **_people_described(checked.report),
+        **_tested(checked, planned, summary),
         "trait_notes": [
             {"trait": trait, "stratum": stratum, "message": message} for trait, stratum, message in summary.trait_notes
         ],
@@ -150,8 +153,17 @@ def provenance_document(
     return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _data_described(job: Job, checked: CheckedJob) -> dict[str, Any]:
+def _scanned(job: Job, checked: Checked) -> dict[str, Any]:
+    """What traits are tested against."""
     report = checked.report
+    if isinstance(checked, CheckedPredictors):
+        return {
+            "predictors": {
+                "path": report.genotypes,
+                "n_samples": report.n_samples,
+                "columns": [asdict(predictor) for predictor in checked.predictors],
+            }
+        }
     return {
         "genotypes": {
             "path": job.spec.store,
@@ -161,6 +173,12 @@ def _data_described(job: Job, checked: CheckedJob) -> dict[str, Any]:
             "reference_build": report.reference_build,
             "contigs": list(report.contigs),
         },
+        "null_model": None if checked.null_model is None else checked.null_model.to_json(),
+    }
+
+
+def _people_described(report: CheckReport) -> dict[str, Any]:
+    return {
         "samples": {
             "in_genotypes": report.n_samples,
             "analysed": report.n_analysed,
@@ -175,7 +193,24 @@ def _data_described(job: Job, checked: CheckedJob) -> dict[str, Any]:
             "names": list(report.covariates),
             "dropped": [{"name": name, "reason": reason} for name, reason in report.dropped_covariates],
         },
-        "null_model": None if checked.null_model is None else checked.null_model.to_json(),
+    }
+
+
+def _tested(checked: Checked, planned: PlannedJob, summary: ScanSummary) -> dict[str, Any]:
+    """What was tested, and what came out."""
+    counts = {"n_tests": summary.n_tests, "status_counts": summary.status_counts, "n_hits": summary.n_hits}
+    if isinstance(checked, CheckedPredictors):
+        return {"strata": ["all"], "results": {**counts, "options": checked.options._asdict()}}
+    assert isinstance(planned.scan, ScanPlan)
+    return {
+        "variants": _variants_described(checked, summary),
+        "strata": list(checked.design.strata),
+        "results": {
+            "columns": [asdict(column) for column in cube_columns(checked.spec)],
+            **counts,
+            "hits_neg_log10_p": checked.spec.hits_neg_log10_p,
+            "plan_digest": planned.scan.made_of.digest,
+        },
     }
 
 
@@ -190,17 +225,6 @@ def _variants_described(checked: CheckedJob, summary: ScanSummary) -> dict[str, 
         "tested": summary.n_variants,
         "filters": list(checked.report.filters),
         "accounting": [{"reason": reason, "count": count} for reason, count in accounting.items()],
-    }
-
-
-def _results_described(checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> dict[str, Any]:
-    return {
-        "columns": [asdict(column) for column in cube_columns(checked.spec)],
-        "n_tests": summary.n_tests,
-        "status_counts": summary.status_counts,
-        "n_hits": summary.n_hits,
-        "hits_neg_log10_p": checked.spec.hits_neg_log10_p,
-        "plan_digest": planned.scan.made_of.digest,
     }
 
 

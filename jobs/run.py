@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from allscan.engine.reuse import COMMITS
 from allscan.errors import AllscanError, FileFormatError, InputError, RunStoppedError
-from allscan.jobs.check import CheckedJob, check_job
+from allscan.jobs.checks import Checked, check
 from allscan.jobs.executors import scan_executor
 from allscan.jobs.plan import PlannedJob, plan_job, refuse_full_disk
 from allscan.jobs.progress import format_bytes, format_seconds
@@ -89,7 +89,7 @@ def run_job(
     *,
     update: bool = False,
     submission: str | None = None,
-    on_checked: Callable[[CheckedJob], None] | None = None,
+    on_checked: Callable[[Checked], None] | None = None,
     on_planned: Callable[[PlannedJob], None] | None = None,
     on_progress: Callable[[ScanProgress], None] | None = None,
 ) -> Run:
@@ -149,8 +149,8 @@ def run_job(
         return work.do(checked, wake, on_checked, on_planned, on_progress)
 
 
-def _check(job: Job, on_checked: Callable[[CheckedJob], None] | None) -> CheckedJob:
-    checked = check_job(job)
+def _check(job: Job, on_checked: Callable[[Checked], None] | None) -> Checked:
+    checked = check(job)
     if on_checked is not None:
         on_checked(checked)
     return checked
@@ -247,9 +247,9 @@ class _Work:
 
     def do(
         self,
-        checked: CheckedJob | None,
+        checked: Checked | None,
         wake: Callable[[], None] | None,
-        on_checked: Callable[[CheckedJob], None] | None,
+        on_checked: Callable[[Checked], None] | None,
         on_planned: Callable[[PlannedJob], None] | None,
         on_progress: Callable[[ScanProgress], None] | None,
     ) -> Run:
@@ -291,7 +291,7 @@ class _Work:
             _write_report(self._folder, report_settings(self._job), executor)
         return Run(self._folder, summary.n_tests, summary.n_hits, already_complete=False)
 
-    def _accepts(self, checked: CheckedJob) -> bool:
+    def _accepts(self, checked: Checked) -> bool:
         """Whether there is something to compute; refuses a job that has changed."""
         before, science = self._before, checked.science
         if before is None or before["science"] is None:
@@ -302,7 +302,7 @@ class _Work:
         has_results = before["state"] == COMPLETE and self._folder.provenance.exists()
         return not (same and has_results and _has_all_commits(self._folder, before))
 
-    def _plan(self, checked: CheckedJob) -> PlannedJob:
+    def _plan(self, checked: Checked) -> PlannedJob:
         planned = plan_job(self._job, checked)
         scan = planned.scan
         done = (self._before or {}).get("tasks_done", 0) / max(1, scan.n_tasks)
@@ -343,7 +343,7 @@ class _Work:
             "duplicated": activity.duplicated,
         }
 
-    def _describe(self, checked: CheckedJob, planned: PlannedJob, summary: ScanSummary) -> None:
+    def _describe(self, checked: Checked, planned: PlannedJob, summary: ScanSummary) -> None:
         self._keeper.enter("")
         document = provenance_document(
             job=self._job,

@@ -161,12 +161,14 @@ COMMANDS = (run, submit, status, logs, cancel, resume)
 
 def _run_here(job: Job, *, update: bool, submission: str | None = None) -> None:
     from allscan.engine.scan import Stage
+    from allscan.jobs.phewas_spec import PHEWAS
     from allscan.jobs.progress import Stages, format_seconds
     from allscan.jobs.run import run_job
     from allscan.jobs.run_folder import shown_path
 
     of_scan = {Stage.NULL_MODELS, Stage.SCAN, Stage.HITS}
-    with Stages("variants") as stages_shown:
+    unit = "variants" if job.spec.predictors is None else "tests"
+    with Stages(unit) as stages_shown:
 
         def show(scan: ScanProgress) -> None:
             if scan.stage not in of_scan:
@@ -194,7 +196,10 @@ def _run_here(job: Job, *, update: bool, submission: str | None = None) -> None:
         click.echo("stages      " + ", ".join(f"{name} {format_seconds(took)}" for name, took in stages.items()))
     click.echo(f"tests       {done.n_tests:,}")
     click.echo(f"hits        {done.n_hits:,}")
-    click.echo(f"results     {shown_path(done.folder.results)}")
+    if job.spec.predictors is None:
+        click.echo(f"results     {shown_path(done.folder.results)}")
+    if job.spec.mode == PHEWAS:
+        click.echo(f"table       {shown_path(done.folder.phewas)}")
     click.echo(f"report      {shown_path(done.report_path)}")
 
 

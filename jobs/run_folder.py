@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "hits.parquet"
 
     @property
+    def phewas(self) -> Place:
+        """The table of a phenome-wide scan: predictors × traits."""
+        return self.path / "phewas.parquet"
+
+    @property
     def provenance(self) -> Place:
         """What was done, with which inputs and programs, and what became of every sample and variant."""
         return self.path / "provenance.json"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from allscan.engine.plan import ScanPlan
 from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
+from allscan.jobs.predictor_scan import PredictorPlan, run_predictors
+from allscan.jobs.predictors import CheckedPredictors
 from allscan.jobs.progress import format_seconds
 from allscan.jobs.run_log import log_event
 from allscan.jobs.whole_genome import FittedNullModel
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 class Stages:
     """What computes, on what, and who is told of it."""
 
-    checked: CheckedJob
+    checked: CheckedJob | CheckedPredictors
     planned: PlannedJob
     executor: Executor
     output: Place
@@ -33,7 +36,7 @@ class Stages:
 
     def fit_null_model(self) -> tuple[tuple[str, str, str], ...]:
         """Fit the whole-genome model, if the job asks for one; what is to be said of its traits."""
-        model = self.checked.null_model
+        model = None if isinstance(self.checked, CheckedPredictors) else self.checked.null_model
         if not isinstance(model, FittedNullModel):
             return ()
         tasks = self.planned.scan.n_tasks
@@ -53,9 +56,13 @@ class Stages:
             _log_task(progress)
             self._pass_on(progress)
 
-        checked = self.checked
+        checked, plan = self.checked, self.planned.scan
+        if isinstance(checked, CheckedPredictors):
+            assert isinstance(plan, PredictorPlan)
+            return run_predictors(checked, plan, self.executor, self.output, tell)
+        assert isinstance(plan, ScanPlan)
         return run_scan(
-            self.planned.scan,
+            plan,
             checked.store,
             checked.design,
             checked.spec,

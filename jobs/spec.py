@@ -134,8 +134,8 @@ class TraitsSection(Section):
     descriptions: FilePath | None = Field(
         default=None,
         description=(
-            "Table of what the traits are: columns `trait`, `label` and `category`, as the report of a phenome-wide "
-            "scan shows them. Changes no result."
+            "Table of what the traits are: columns `trait`, `label` and `category`, as a phenome-wide scan tells them. "
+            "It may hold other traits."
         ),
     )
     missing_values: MissingValues = Field(
@@ -329,6 +329,15 @@ class ReportSection(Section):
         gt=0.0,
         allow_inf_nan=False,
         description="Half-width (kb) of the window in which one lead variant is shown.",
+    )
+    phewas_level: float = Field(
+        default=0.05,
+        gt=0.0,
+        lt=1.0,
+        description=(
+            "Of a phenome-wide scan: the chance of any false result (Bonferroni), and the false discovery rate, among "
+            "the traits of one variant or predictor."
+        ),
     )
 
 

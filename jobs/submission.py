@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.cluster.ray_jobs import ClusterJobs
 from allscan.errors import InputError
-from allscan.jobs.check import check_job, named_files
+from allscan.jobs import checks
+from allscan.jobs.check import named_files
 from allscan.jobs.run import job_text
 from allscan.jobs.run_folder import COMPLETE, RUNNING, SUBMITTED, RunFolder, now, refuse_changes, write_text
 from allscan.jobs.run_state import sessions_of
@@ -68,7 +69,7 @@ def submit_job(
     checked = None
     if check and not unseen:
         with with_trait_tables(job, write=False) as resolved:
-            checked = check_job(resolved)
+            checked = checks.check(resolved)
     folder.create()
     submission = f"allscan-{now().replace('-', '').replace(':', '')}-{secrets.token_hex(3)}"
     with folder.locked():

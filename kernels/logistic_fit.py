@@ -85,7 +85,11 @@ def _evaluate(
     b: NDArray[np.float64],
     work: Work,
 ) -> float:
-    """Log likelihood at ``b``, with the score and, in ``work.factor``, the information of the ``k`` predictors."""
+    """Log likelihood at ``b``, with the score and, in ``work.factor``, the information of the ``k`` predictors.
+
+    A loop sums or stores, never both: one that does both is compiled twice, for arrays that may overlap and for others,
+    with sums in another order, and where the arrays happen to lie would decide the last digit.
+    """
     gram, score, tile = work.factor, work.score, work.tile
     for j in range(k):
         score[j] = 0.0
@@ -100,28 +104,32 @@ def _evaluate(
         for j in range(k):
             for i in range(size):
                 eta[i] += b[j] * x[j, begin + i]
-        product = 1.0
         linear = 0.0
         for i in range(size):
-            e = math.exp(-abs(eta[i]))
+            linear += min(eta[i], 0.0) if y[begin + i] > 0.5 else -max(eta[i], 0.0)
+        for i in range(size):
+            eta[i] = math.copysign(math.exp(-abs(eta[i])), eta[i])
+        for i in range(size):
+            e = abs(eta[i])
             larger = 1.0 / (1.0 + e)
             smaller = e * larger
-            positive = eta[i] >= 0.0
-            case = y[begin + i] > 0.5
+            positive = math.copysign(1.0, eta[i]) > 0.0
             work.fitted[begin + i] = larger if positive else smaller
             other = smaller if positive else larger
-            work.residual[begin + i] = other if case else -work.fitted[begin + i]
+            work.residual[begin + i] = other if y[begin + i] > 0.5 else -work.fitted[begin + i]
             work.weight[begin + i] = larger * smaller
-            product *= 1.0 + e
-            linear += min(eta[i], 0.0) if case else -max(eta[i], 0.0)
+        product = 1.0
+        for i in range(size):
+            product *= 1.0 + abs(eta[i])
         value += linear - math.log(product)
         for j in range(k):
-            weighted = eta  # no longer needed
             total = 0.0
             for i in range(size):
                 total += work.residual[begin + i] * x[j, begin + i]
-                weighted[i] = work.weight[begin + i] * x[j, begin + i]
             score[j] += total
+            weighted = eta  # no longer needed
+            for i in range(size):
+                weighted[i] = work.weight[begin + i] * x[j, begin + i]
             for m in range(j + 1):
                 total = 0.0
                 for i in range(size):
@@ -164,8 +172,9 @@ def _penalise(x: NDArray[np.float64], n: int, k: int, free: int, work: Work) -> 
             total = 0.0
             for i in range(size):
                 total += h[i] * (0.5 - work.fitted[begin + i]) * x[j, begin + i]
-                weighted[i] = work.weight[begin + i] * (1.0 + h[i]) * x[j, begin + i]
             score[j] += total
+            for i in range(size):
+                weighted[i] = work.weight[begin + i] * (1.0 + h[i]) * x[j, begin + i]
             for m in range(j + 1):
                 total = 0.0
                 for i in range(size):

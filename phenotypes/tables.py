@@ -37,6 +37,7 @@ def read_trait_table(
     *,
     missing_values: Iterable[object] | None = None,
     id_column: str | None = None,
+    what: str = "trait",
 ) -> TraitTable:
     """Read traits of people from delimited text or Parquet.
 
@@ -52,6 +53,8 @@ def read_trait_table(
         Cells that mean missing beside the usual words (``MISSING_WORDS``), for example ``-9``.
     id_column
         The column of people's ids, when its name is none of the known keys.
+    what
+        What the columns are, in a word, for messages.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def read_trait_table(
     table = open_table(path)
     key = _id_column(table, id_column)
     available = _beside_ids(table, key)
-    specs = _specs(table, columns, available)
+    specs = _specs(table, columns, available, what)
     missing = cells.MissingValues.with_extra(missing_values or ())
 
     names = [spec.name for spec in specs]
@@ -97,13 +100,13 @@ def read_trait_table(
             empty.append(name)
     if len(empty) == len(specs):
         raise InputError(
-            f"every cell of the trait columns is missing: {listed(empty)}",
+            f"every cell of the {what} columns is missing: {listed(empty)}",
             where=table.source,
             fix="check the column names and how the file was written",
         )
     warnings = [_sentinel_warning(code, names, table.source) for code, names in sentinels.items()]
     if empty:
-        warnings.append(f"{table.source}: no value at all in {len(empty)} trait columns: {listed(empty)}")
+        warnings.append(f"{table.source}: no value at all in {len(empty)} {what} columns: {listed(empty)}")
     return TraitTable(
         sample_ids,
         values,
@@ -270,7 +273,7 @@ def _coding_notes(table: RawTable, specs: Sequence[TraitSpec]) -> tuple[str, ...
 
 
 def _specs(
-    table: RawTable, columns: Sequence[str] | Mapping[str, TraitSpec], available: list[str]
+    table: RawTable, columns: Sequence[str] | Mapping[str, TraitSpec], available: list[str], what: str
 ) -> tuple[TraitSpec, ...]:
     wanted = columns if isinstance(columns, Mapping) else {name: TraitSpec(name) for name in _distinct(columns, table)}
     present = set(available)
@@ -284,14 +287,14 @@ def _specs(
             matched = []
         if not matched:
             raise InputError(
-                f"there is no trait column {name!r}",
+                f"there is no {what} column {name!r}",
                 where=f"{table.source}, header: {listed(available)}",
                 fix=did_you_mean(name, available, otherwise="name columns of the table"),
             )
         for column in matched:
-            specs.setdefault(column, TraitSpec(column, kind=spec.kind, transform=spec.transform))
+            specs.setdefault(column, replace(spec, name=column))
     if not specs:
-        raise InputError("no trait is asked for", where=table.source, fix="name at least one trait column")
+        raise InputError(f"no {what} is asked for", where=table.source, fix=f"name at least one {what} column")
     return tuple(specs.values())
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from allscan.errors import FileFormatError, OutputError
+from allscan.jobs.phewas_spec import PHEWAS
 from allscan.storage import place_of, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from allscan.engine.scan import TaskRunner
+    from allscan.jobs.report.panels import ReportOptions
     from allscan.jobs.result_source import ResultSource
     from allscan.storage import Place
 
@@ -26,6 +30,7 @@ def write_report(
     provenance: Mapping[str, Any] | None = None,
     significance: float = 5e-8,
     lead_window_kb: float = 500.0,
+    phewas_level: float = 0.05,
     executor: TaskRunner | None = None,
 ) -> Place:
     """Write ``report.html`` into a run folder: whole, or not at all.
@@ -45,6 +50,8 @@ def write_report(
         p-value at or below which a variant can be a lead.
     lead_window_kb
         Variants at most this far from a lead belong to it.
+    phewas_level
+        Family-wise error and false discovery rate of a phenome-wide scan.
     executor
         What reads the results, batch of traits by batch of traits; left out, this thread does.
 
@@ -61,20 +68,13 @@ def write_report(
     OutputError
         If the report cannot be written.
     """
-    from allscan.engine.results import ResultsCube
-    from allscan.jobs.report.genome import read_genome
-    from allscan.jobs.report.page import render
-    from allscan.jobs.report.panels import ReportOptions, make_panels
+    from allscan.jobs.report.panels import ReportOptions
 
     folder = place_of(run_folder)
-    results: ResultSource = cube or ResultsCube.open(folder)
     if provenance is None:
         provenance = _read_provenance(folder / PROVENANCE)
-    options = ReportOptions(significance, lead_window_kb)
-    genome = read_genome(results)
-    panels = make_panels(results, genome, options, executor)
-    title = str(provenance.get("name") or folder.resolve().name)
-    page = render(results, genome, panels, provenance, options, title)
+    options = ReportOptions(significance, lead_window_kb, phewas_level)
+    page = _page(folder, cube, provenance, options, executor)
     target = folder / REPORT
     try:
         write_atomically(target, page.encode())
@@ -87,6 +87,43 @@ def write_report(
             fix="make room, or make the folder writable, then run `allscan report` on it",
         ) from error
     return target
+
+
+def _page(
+    folder: Place,
+    cube: ResultSource | None,
+    provenance: Mapping[str, Any],
+    options: ReportOptions,
+    executor: TaskRunner | None,
+) -> str:
+    """The page, as text; of a phenome-wide scan its table is written, too."""
+    from allscan.engine.results import ResultsCube
+    from allscan.jobs.phewas_table import PHEWAS_TABLE, rows_of_predictors, rows_of_variants, to_table, write_table
+    from allscan.jobs.report import phewas
+    from allscan.jobs.report.genome import read_genome
+    from allscan.jobs.report.page import render, trait_notes
+    from allscan.jobs.report.panels import make_panels
+
+    title = str(provenance.get("name") or folder.resolve().name)
+    notes = trait_notes(provenance)
+    if "predictors" in provenance:
+        rows = rows_of_predictors(folder, provenance, options.level)
+        write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
+        return phewas.render_phewas(rows, provenance, {}, title)
+    results: ResultSource = cube or ResultsCube.open(folder)
+    is_phewas = provenance.get("job", {}).get("mode") == PHEWAS
+    if is_phewas and results.n_variants <= phewas.MOST_PREDICTORS:
+        rows = rows_of_variants(results, np.arange(results.n_variants), provenance, options.level)
+        write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
+        return phewas.render_phewas(rows, provenance, results.attrs, title)
+    genome = read_genome(results)
+    panels = make_panels(results, genome, options, executor)
+    if not is_phewas:
+        return render(results, genome, panels, provenance, options, title)
+    rows = rows_of_variants(results, phewas.lead_variants(panels, genome, options), provenance, options.level)
+    write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
+    section = phewas.section(rows, notes, with_genome=True)
+    return render(results, genome, panels, provenance, options, title, section)
 
 
 def _read_provenance(path: Place) -> Mapping[str, Any]:

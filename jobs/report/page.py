@@ -79,16 +79,13 @@ def render(
     provenance: Mapping[str, Any],
     options: ReportOptions,
     title: str,
+    phewas: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page, as text.
+    """The page of a scan of the genome, as text.
 
-    Names from the user's files are escaped wherever they stand: by the template in the page itself, as
-    JSON without ``<`` in the data, and as text nodes by the script.
+    ``phewas``: the section about the traits of its lead variants, as :func:`allscan.jobs.report.phewas.section` gives
+    it; None without one.
     """
-    script = (HERE / "report.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
     strata, binary = len(source.strata) > 1, of_binary_traits(source)
     opened = range(len(panels)) if len(panels) <= OPEN_ALL else [_most_significant(panels)]
     axis = {
@@ -104,38 +101,69 @@ def render(
         "status": {code.name: text for code, text in STATUS_TEXT.items()},
         "methods": {code.name: text for code, text in METHODS.items()},
     }
-    notes = _trait_notes(provenance)
-    embedded = [_json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels]
+    notes = trait_notes(provenance)
+    embedded = [as_json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels]
     budget = Budget.of(len(panels))
-    return environment.get_template("report.html.j2").render(
+    return fill(
+        "report.html.j2",
+        ("report.js", *(() if phewas is None else ("phewas.js",))),
+        provenance,
         title=title,
         subtitle=_subtitle(source, provenance),
-        version=metadata.version("allscan"),
-        css=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tiles=_tiles(source, panels, provenance),
-        warnings=[str(warning) for warning in provenance.get("warnings", ())],
         strata=strata,
         binary=binary,
         rows=[_row(panel) for panel in panels],
         hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
         null_model=_null_model_table(provenance),
-        accounting=accounting(panels, provenance),
-        provenance_rows=_provenance_rows(source, provenance),
-        provenance_json=json.dumps(_without_examples(provenance), indent=2) if provenance else "",
+        accounting=accounting(_status_counts(panels), provenance),
+        provenance_rows=provenance_rows(provenance, source.attrs),
         points=budget.points,
         cell=f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
         significance=_p_text(options.significance),
         window=f"{options.window_kb:g}",
         least=LEAST_FOR_INFLATION,
         df=degrees_of_freedom(source),
-        axis=_json(axis),
+        axis=as_json(axis),
         panels=embedded,
+        phewas=phewas,
     )
 
 
-def _json(value: Any) -> str:
+def fill(template: str, scripts: Sequence[str], provenance: Mapping[str, Any], **more: Any) -> str:
+    """A page, as text.
+
+    Names from the user's files are escaped wherever they stand: by the template in the page itself, as
+    JSON without ``<`` in the data, and as text nodes by the scripts.
+
+    Parameters
+    ----------
+    template
+        Its file.
+    scripts
+        Files of the scripts beside the common one.
+    provenance
+        The document that is shown.
+    **more
+        What else the template asks for.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", *scripts))
+    return environment.get_template(template).render(
+        version=metadata.version("allscan"),
+        css=(HERE / "report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        warnings=[str(warning) for warning in provenance.get("warnings", ())],
+        provenance_json=json.dumps(_without_examples(provenance), indent=2) if provenance else "",
+        **more,
+    )
+
+
+def as_json(value: Any) -> str:
+    """JSON that may stand inside a script element."""
     # `<` could end the script element that holds the data; U+2028 and the like are escaped by ensure_ascii.
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -186,23 +214,24 @@ def _tiles(source: ResultSource, panels: Sequence[Panel], provenance: Mapping[st
     with_leads = sum(panel.n_leads > 0 for panel in panels)
     inflation = sorted(panel.inflation for panel in panels if not math.isnan(panel.inflation))
     samples = provenance.get("samples", {}).get("analysed", max((panel.n for panel in panels), default=0))
-    tiles = [_tile("Traits", f"{len(source.traits):,}")]
+    tiles = [tile("Traits", f"{len(source.traits):,}")]
     if len(source.strata) > 1:
-        tiles.append(_tile("Strata", f"{len(source.strata):,}"))
+        tiles.append(tile("Strata", f"{len(source.strata):,}"))
     tiles += [
-        _tile("Samples analysed", f"{samples:,}"),
-        _tile("Variants", f"{source.n_variants:,}"),
-        _tile("Tests with a p-value", f"{tested:,}"),
-        _tile("Lead variants", f"{leads:,}", f"in {with_leads:,} trait{'' if with_leads == 1 else 's'}"),
+        tile("Samples analysed", f"{samples:,}"),
+        tile("Variants", f"{source.n_variants:,}"),
+        tile("Tests with a p-value", f"{tested:,}"),
+        tile("Lead variants", f"{leads:,}", f"in {with_leads:,} trait{'' if with_leads == 1 else 's'}"),
     ]
     if inflation:
         middle = median(inflation)
         spread = "" if len(inflation) == 1 else f"{inflation[0]:.3f} to {inflation[-1]:.3f}"
-        tiles.append(_tile("λ" if len(inflation) == 1 else "Median λ", f"{middle:.3f}", spread))
+        tiles.append(tile("λ" if len(inflation) == 1 else "Median λ", f"{middle:.3f}", spread))
     return tiles
 
 
-def _tile(label: str, value: str, more: str = "") -> dict[str, str]:
+def tile(label: str, value: str, more: str = "") -> dict[str, str]:
+    """A number at the top of the page, and what it is."""
     return {"label": label, "value": value, "more": more}
 
 
@@ -223,7 +252,7 @@ def _row(panel: Panel) -> dict[str, Any]:
     }
 
 
-def _trait_notes(provenance: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
+def trait_notes(provenance: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
     """Remarks by trait and stratum: of the check (for every stratum) and of the scan."""
     notes: dict[tuple[str, str], list[str]] = {}
     strata = provenance.get("strata") or ["all"]
@@ -276,7 +305,20 @@ def _null_model_table(provenance: Mapping[str, Any]) -> Table | None:
     return Table("Whole-genome null model", heads, rows, note)
 
 
-def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[Table]:
+def _status_counts(panels: Sequence[Panel]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for panel in panels:
+        for name, number in panel.status.items():
+            counts[name] = counts.get(name, 0) + number
+    return counts
+
+
+def accounting(
+    tests: Mapping[str, int],
+    provenance: Mapping[str, Any],
+    texts: Mapping[Status, str] = STATUS_TEXT,
+    what: str = "Variant",
+) -> list[Table]:
     """Every exclusion with its count: samples, variants, tests, traits, covariates."""
     tables = []
     rows: list[tuple[str, ...]]
@@ -299,24 +341,24 @@ def accounting(panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[T
     if markers:
         rows = [(str(reason), f"{number:,}") for reason, number in markers.items()]
         tables.append(Table("Markers of the null model", ("Reason", "Variants"), rows))
-    counts: dict[str, int] = {}
-    for panel in panels:
-        for name, number in panel.status.items():
-            counts[name] = counts.get(name, 0) + number
-    rows = [(STATUS_TEXT[Status[name]], f"{number:,}") for name, number in counts.items()]
-    tables.append(Table("Tests by status", ("Status", "Variant × trait"), rows, "Per trait: see its own section."))
+    rows = [(texts[Status[name]], f"{number:,}") for name, number in tests.items()]
+    tables.append(Table("Tests by status", ("Status", f"{what} × trait"), rows, "Of each: see its own section."))
     dropped = provenance.get("covariates", {}).get("dropped", ()) if provenance.get("covariates") else ()
     if dropped:
         rows = [(str(item["name"]), str(item["reason"])) for item in dropped]
         tables.append(Table("Covariates that were dropped", ("Covariate", "Reason"), rows))
     troubled = [t for t in provenance.get("traits", ()) if t.get("status", "ok") != "ok"]
     if troubled:
-        rows = [(str(t["name"]), f"{t['n']:,}", str(t["status"]).replace("_", " ")) for t in troubled]
+        rows = [(str(t["name"]), _count(t["n"]), str(t["status"]).replace("_", " ")) for t in troubled]
         tables.append(Table("Traits with a status", ("Trait", "N", "Status"), rows))
     return tables
 
 
-def _provenance_rows(source: ResultSource, provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _count(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def provenance_rows(provenance: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The few lines that a reader asks for first; the whole document stands below them."""
     software = provenance.get("software", {})
     run = provenance.get("run", {})
@@ -327,8 +369,9 @@ def _provenance_rows(source: ResultSource, provenance: Mapping[str, Any]) -> lis
             "Genotypes",
             ", fingerprint ".join(str(genotypes[k]) for k in ("path", "fingerprint") if k in genotypes),
         ),
+        ("Predictors", str(provenance.get("predictors", {}).get("path", ""))),
         ("Covariates", ", ".join(str(name) for name in covariates.get("names", ()))),
-        ("Effect allele", str(source.attrs.get("effect_allele", "ALT"))),
+        ("Effect allele", str(attrs.get("effect_allele", ""))),
         ("Command", " ".join(str(word) for word in provenance.get("command") or ())),
         *(
             (f"Input: {item['role']}", f"{item['path']} ({item['bytes']:,} bytes, sha256 {item['sha256']})")
@@ -342,7 +385,7 @@ def _provenance_rows(source: ResultSource, provenance: Mapping[str, Any]) -> lis
         ("Started", str(run.get("started", ""))),
         ("Elapsed", f"{run['elapsed_seconds']:,.1f} s" if "elapsed_seconds" in run else ""),
         ("Peak memory", f"{run['peak_memory_bytes'] / 2**20:,.0f} MiB" if "peak_memory_bytes" in run else ""),
-        ("Digest of inputs and parameters", str(source.attrs.get("digest", ""))),
+        ("Digest of inputs and parameters", str(attrs.get("digest", ""))),
     ]
     return [(name, value) for name, value in rows if value]
 

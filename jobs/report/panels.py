@@ -55,6 +55,7 @@ class ReportOptions:
 
     significance: float = 5e-8  # p-value below which a variant can be a lead
     window_kb: float = 500.0  # clumping window to either side of a lead
+    level: float = 0.05  # family-wise error and false discovery rate of a phenome-wide scan
 
     @property
     def neg_log10_significance(self) -> float:
@@ -76,6 +77,8 @@ class Panel:
     top_value: float  # largest −log10 p; NaN without one
     top_variant: str
     status: dict[str, int]  # variants by status
+    leads: NDArray[np.int64]  # significant lead variants that the table shows, the most significant first
+    lead_values: NDArray[np.float64]  # their −log10 p
     data: dict[str, Any]  # the picture and the tables, as the page's script reads them
 
 
@@ -315,6 +318,8 @@ def _panel(
         top_value=top_value,
         top_variant=_name(table) if len(leads.shown) else "",
         status=status,
+        leads=leads.shown if leads.significant else leads.shown[:0],
+        lead_values=np.array(table["neg_log10_p"] if leads.significant else (), np.float64),
         data=data,
     )
 

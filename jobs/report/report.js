@@ -1,174 +1,20 @@
-"use strict";
+// Manhattan and quantile–quantile plots, and tables of lead variants, of each trait.
 (() => {
+  const {
+    scale, redraws, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
+    logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable,
+  } = common;
   const axis = read("axis");
-  const LIMIT = axis.linear_limit;
+  scale.limit = axis.linear_limit;
   const open = new Map();
   const byId = (id) => document.getElementById(id);
   const index = byId("index");
   const places = byId("panels");
-  let linear = false;
-
-  function read(id) {
-    return JSON.parse(document.getElementById(id).textContent);
-  }
-
-  function bytes(text) {
-    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  }
-
-  function typed(text, Kind) {
-    return new Kind(bytes(text).buffer);
-  }
-
-  function element(tag, attributes = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children.filter((child) => child !== null));
-    return made;
-  }
-
-  // ---- numbers ----------------------------------------------------------------------------------------
-
-  const whole = (value) => value.toLocaleString("en-US");
-
-  function pText(y) {
-    if (y < 3) return (10 ** -y).toPrecision(2);
-    let exponent = Math.ceil(y);
-    let mantissa = (10 ** (exponent - y)).toFixed(1);
-    if (mantissa === "10.0") [mantissa, exponent] = ["1.0", exponent - 1];
-    const digits = [...String(exponent)].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
-    return `${mantissa} × 10⁻${digits}`;
-  }
-
-  function effect(value) {
-    if (value === null) return "";
-    const size = Math.abs(value);
-    return (size !== 0 && size < 0.001) || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
-  }
-
-  // Wald's interval. With the test "logistic" it excludes 1 where p is below 0.05: standard errors are those of the p-values.
-  const oddsRatio = (beta, error) => {
-    if (beta === null || error === null) return "";
-    const at = (z) => {
-      const value = Math.exp(beta + z * error);
-      return value >= 1000 || value < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
-    };
-    return `${at(0)} (${at(-1.96)} to ${at(1.96)})`;
-  };
 
   const alleles = (code) => {
     if (code < 16) return ` ${"ACGT"[code >> 2]}>${"ACGT"[code & 3]}`;
     return [" insertion", " deletion", ""][code - 16];
   };
-
-  const scaled = (y) => (linear || y <= LIMIT ? y : LIMIT * (1 + Math.log10(y / LIMIT)));
-  const unscaled = (h) => (h <= LIMIT ? h : LIMIT * 10 ** (h / LIMIT - 1));
-
-  function ticks(top) {
-    const found = [];
-    const straight = linear ? top : Math.min(top, LIMIT);
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((s) => straight / s <= 8) || 5000;
-    for (let k = 0; k * step <= straight + 1e-9; k++) found.push(Number((k * step).toFixed(1)));
-    if (!linear) {
-      for (let decade = LIMIT; decade <= top; decade *= 10) {
-        for (const m of [2, 5, 10]) if (decade * m <= top) found.push(decade * m);
-      }
-    }
-    return found;
-  }
-
-  // ---- drawing ----------------------------------------------------------------------------------------
-
-  function palette() {
-    const style = getComputedStyle(document.documentElement);
-    const names = ["page", "text", "muted", "line", "strong", "even", "odd", "lead", "limit", "suggest", "band",
-      "bin0", "bin1", "bin2", "bin3"];
-    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-  }
-
-  function prepare(canvas, height) {
-    const width = Math.max(canvas.clientWidth, 220);
-    const ratio = Math.max(window.devicePixelRatio || 1, 2);
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    canvas.style.height = `${height}px`;
-    const pen = canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const colours = palette();
-    pen.fillStyle = colours.page;
-    pen.fillRect(0, 0, width, height);
-    pen.font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
-    return { pen, width, height, colours };
-  }
-
-  function verticalAxis(draw, box, top, title) {
-    const { pen, colours } = draw;
-    const place = (y) => box.bottom - (scaled(y) / scaled(top)) * (box.bottom - box.top);
-    pen.textAlign = "right";
-    pen.textBaseline = "middle";
-    for (const tick of ticks(top)) {
-      const y = place(tick);
-      pen.strokeStyle = colours.line;
-      pen.lineWidth = 1;
-      line(pen, box.left, y, box.right, y);
-      pen.fillStyle = colours.muted;
-      pen.fillText(String(tick), box.left - 7, y);
-    }
-    if (!linear && top > LIMIT) {
-      // Where the scale changes, the axis says so.
-      pen.strokeStyle = colours.muted;
-      const y = place(LIMIT);
-      line(pen, box.left - 4, y + 3, box.left + 4, y - 1);
-      line(pen, box.left - 4, y + 6, box.left + 4, y + 2);
-    }
-    pen.save();
-    pen.translate(12, (box.top + box.bottom) / 2);
-    pen.rotate(-Math.PI / 2);
-    pen.textAlign = "center";
-    logLabel(pen, title, 0, 0, colours.text);
-    pen.restore();
-    return place;
-  }
-
-  // Canvas text has no subscripts: the 10 of log10 is drawn smaller and lower.
-  function logLabel(pen, words, x, y, colour) {
-    const font = pen.font;
-    const small = font.replace("12px", "9px");
-    const parts = [[`${words} −log`, font, 0], ["10", small, 3], [" p", font, 0]];
-    let width = 0;
-    for (const [text, face] of parts) {
-      pen.font = face;
-      width += pen.measureText(text).width;
-    }
-    let at = x - width / 2;
-    pen.textAlign = "left";
-    pen.fillStyle = colour;
-    for (const [text, face, drop] of parts) {
-      pen.font = face;
-      pen.fillText(text, at, y + drop);
-      at += pen.measureText(text).width;
-    }
-    pen.font = font;
-  }
-
-  function line(pen, x1, y1, x2, y2) {
-    pen.beginPath();
-    pen.moveTo(x1, y1);
-    pen.lineTo(x2, y2);
-    pen.stroke();
-  }
-
-  function dots(pen, xs, ys, radius) {
-    pen.beginPath();
-    for (let i = 0; i < xs.length; i++) {
-      pen.moveTo(xs[i] + radius, ys[i]);
-      pen.arc(xs[i], ys[i], radius, 0, 2 * Math.PI);
-    }
-    pen.fill();
-  }
-
-  // Shares of the axis become pixels a little inside the frame, so that no dot sits on it.
-  const inside = (box) => (share) => box.left + 5 + share * (box.right - box.left - 10);
 
   function contigLabels(draw, box, across) {
     const { pen, colours } = draw;
@@ -239,7 +85,7 @@
     const draw = prepare(canvas, 350);
     const { pen, width, height, colours } = draw;
     const box = { left: 52, right: width - 8, top: 12, bottom: height - 42 };
-    const top = Math.max(axis.significance * 1.12, data.top * (data.top > LIMIT && !linear ? 1.25 : 1.08));
+    const top = Math.max(axis.significance * 1.12, data.top * (data.top > scale.limit && !scale.linear ? 1.25 : 1.08));
     const place = verticalAxis(draw, box, top, "Observed");
     const across = inside(box);
     contigLabels(draw, box, across);
@@ -301,8 +147,8 @@
       if (near >= 0) return { x: px[near], y: py[near], text: variantText(data, arrays, near) };
       const column = Math.floor(((x - across(0)) / (across(1) - across(0))) * grid.columns);
       const level = ((box.bottom - y) / (box.bottom - box.top)) * scaled(top);
-      const value = linear ? level : unscaled(level);
-      const row = Math.floor((value <= LIMIT ? value : LIMIT * (1 + Math.log10(value / LIMIT))) * grid.per_unit);
+      const value = scale.linear ? level : unscaled(level);
+      const row = Math.floor((value <= scale.limit ? value : scale.limit * (1 + Math.log10(value / scale.limit))) * grid.per_unit);
       const bit = row * grid.columns + column;
       if (row < 0 || row >= grid.rows || column < 0 || column >= grid.columns) return null;
       if (!(arrays.bits[bit >> 3] & (128 >> (bit & 7)))) return null;
@@ -348,8 +194,6 @@
     });
   }
 
-  const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
-
   function contigAt(share) {
     let low = 0;
     let high = axis.names.length - 1;
@@ -359,16 +203,6 @@
       else high = middle - 1;
     }
     return low;
-  }
-
-  function nearest(px, py, x, y, reach) {
-    let best = reach * reach;
-    let found = -1;
-    for (let i = 0; i < px.length; i++) {
-      const d = (px[i] - x) ** 2 + (py[i] - y) ** 2;
-      if (d <= best) [best, found] = [d, i];
-    }
-    return found;
   }
 
   function leadName(table, i) {
@@ -397,7 +231,7 @@
     const { pen, width, height, colours } = draw;
     const box = { left: 52, right: width - 10, top: 12, bottom: height - 42 };
     const right = -Math.log10(1 / (data.tested + 1)) * 1.04;
-    const top = Math.max(right, data.top * (data.top > LIMIT && !linear ? 1.25 : 1.08));
+    const top = Math.max(right, data.top * (data.top > scale.limit && !scale.linear ? 1.25 : 1.08));
     const place = verticalAxis(draw, box, top, "Observed");
     const across = (e) => box.left + (e / right) * (box.right - box.left);
 
@@ -451,30 +285,6 @@
 
   // ---- panels -----------------------------------------------------------------------------------------
 
-  function figure(canvas, caption) {
-    const tip = element("div", { class: "tip screen", hidden: "" });
-    const made = element("figure", {}, canvas, tip, element("figcaption", {}, caption));
-    canvas.addEventListener("mousemove", (event) => {
-      const at = canvas.getBoundingClientRect();
-      const found = canvas.hit ? canvas.hit(event.clientX - at.left, event.clientY - at.top) : null;
-      tip.hidden = !found;
-      if (!found) return;
-      tip.textContent = found.text;
-      const left = Math.min(found.x + 12, canvas.clientWidth - tip.offsetWidth - 2);
-      tip.style.left = `${Math.max(left, 0)}px`;
-      tip.style.top = `${Math.max(found.y - tip.offsetHeight - 10, 0)}px`;
-    });
-    canvas.addEventListener("mouseleave", () => (tip.hidden = true));
-    return made;
-  }
-
-  function cell(value, kind = "number", sortBy = null) {
-    const made = element("td", { class: kind }, String(value));
-    if (sortBy !== null) made.dataset.value = sortBy;
-    if (kind !== "number") made.title = String(value);
-    return made;
-  }
-
   function leadTable(data) {
     const table = data.leads;
     const own = axis.columns.filter((column) => column.name !== "neg_log10_p" && table[column.name]);
@@ -514,11 +324,6 @@
     const made = element("table", { class: "sortable" }, element("thead", {}, headRow), body);
     sortable(made);
     return element("div", { class: table.position.length > 10 ? "scroll long" : "scroll" }, made);
-  }
-
-  function plainTable(heads, rows) {
-    const head = element("tr", {}, ...heads.map((text, k) => element("th", { scope: "col", class: k ? "number" : "" }, text)));
-    return element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
   }
 
   function side(data) {
@@ -605,42 +410,9 @@
     byId("hint").hidden = open.size > 0;
   }
 
-  function redraw() {
+  redraws.push(() => {
     for (const entry of open.values()) entry.redraw();
-  }
-
-  // ---- tables -----------------------------------------------------------------------------------------
-
-  function sortable(table) {
-    table.querySelectorAll("thead th").forEach((head, column) => {
-      const button = element("button", { type: "button" });
-      button.append(...head.childNodes);
-      head.append(button);
-      button.addEventListener("click", () => sortBy(table, head, column));
-    });
-  }
-
-  function sortBy(table, head, column) {
-    const numeric = head.classList.contains("number");
-    const before = head.getAttribute("aria-sort");
-    const down = before ? before === "ascending" : numeric;
-    table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const body = table.tBodies[0];
-    const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
-    const number = (row) => (key(row) === "" || key(row) === "null" ? NaN : Number(key(row)));
-    const rows = [...body.rows].map((row, place) => ({ row, place, value: numeric ? number(row) : key(row) }));
-    rows.sort((a, b) => {
-      if (numeric) {
-        // Rows without a number stay at the end either way.
-        if (Number.isNaN(a.value) || Number.isNaN(b.value)) return Number.isNaN(a.value) - Number.isNaN(b.value) || a.place - b.place;
-        return (down ? b.value - a.value : a.value - b.value) || a.place - b.place;
-      }
-      const order = a.value.localeCompare(b.value, "en", { numeric: true });
-      return (down ? -order : order) || a.place - b.place;
-    });
-    body.append(...rows.map((item) => item.row));
-  }
+  });
 
   function filter() {
     const wanted = byId("filter").value.trim().toLowerCase();
@@ -662,25 +434,6 @@
   });
   if (byId("filter")) byId("filter").addEventListener("input", filter);
   byId("closeall").addEventListener("click", () => [...open.keys()].forEach(hide));
-  byId("scale").addEventListener("change", (event) => {
-    linear = event.target.value === "linear";
-    redraw();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  let width = window.innerWidth;
-  window.addEventListener("resize", () => {
-    if (window.innerWidth !== width) {
-      width = window.innerWidth;
-      redraw();
-    }
-  });
-  // Paper is light; the class changes the colours before the medium does.
-  const printing = (on) => {
-    document.documentElement.classList.toggle("printing", on);
-    redraw();
-  };
-  window.addEventListener("beforeprint", () => printing(true));
-  window.addEventListener("afterprint", () => printing(false));
   for (const number of axis.opened) show(number, false);
   const asked = /^#trait-(\d+)$/.exec(location.hash);
   if (asked && byId(`panel-${asked[1]}`)) show(Number(asked[1]), true);
