@@ -183,7 +183,8 @@ def rows_of_variants(
     what = {"dominant": "carriers of {} against others", "recessive": "two copies of {} against fewer"}
     per = [what.get(model, "copy of {}").format(alt) for alt in alleles[1]]
     predictors = Predictors(ids, contigs, named.position.tolist(), *alleles, per)
-    tests = (str(source.attrs.get("test", "")),) * len(traits)
+    test_of = {trait: str(kind.attrs.get("test", "")) for kind in source.kinds for trait in kind.traits}
+    tests = tuple(test_of[name] for name in source.traits)
     return PhewasRows(predictors, tuple(source.strata), traits, tests, numbers, level)
 
 

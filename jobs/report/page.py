@@ -116,7 +116,7 @@ def render(
         rows=[_row(panel) for panel in panels],
         hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
         null_model=_null_model_table(provenance),
-        accounting=accounting(_status_counts(panels), provenance),
+        accounting=accounting(status_counts(panels), provenance),
         provenance_rows=provenance_rows(provenance, source.attrs),
         points=budget.points,
         cell=f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
@@ -305,7 +305,8 @@ def _null_model_table(provenance: Mapping[str, Any]) -> Table | None:
     return Table("Whole-genome null model", heads, rows, note)
 
 
-def _status_counts(panels: Sequence[Panel]) -> dict[str, int]:
+def status_counts(panels: Sequence[Panel]) -> dict[str, int]:
+    """Tests by status, over all panels."""
     counts: dict[str, int] = {}
     for panel in panels:
         for name, number in panel.status.items():

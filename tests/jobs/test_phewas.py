@@ -238,6 +238,29 @@ def test_a_changed_trait_is_refused_and_updated_alone(phenome: Cohort) -> None:
     assert json.loads((phenome.folder / "run" / "provenance.json").read_text())["run"]["tasks_resumed"] == 7
 
 
+@pytest.mark.parametrize("scanned", ["predictors", "variants"])
+def test_diseases_and_measurements_in_one_job(phenome: Cohort, scanned: str) -> None:
+    diseases, levels = (read(phenome.folder / f"{name}.tsv") for name in ("diseases", "levels"))
+    both = {name: np.array([values[i] for i in phenome.ids]) for name, values in (diseases | levels).items()}
+    table(phenome.folder / "both.tsv", phenome.ids, both, np.arange(len(phenome.ids)))
+    traits = {"file": "both.tsv", "columns": {"d0*": {"type": "binary"}, "m*": {}}}
+    genotypes = {"predictors": None, "genotypes": "cohort.zarr", "variants": {"ids": ["rs40"]}}
+    options = {} if scanned == "predictors" else {**genotypes, "test": {"binary": "firth"}}
+    Job.from_dict(keys(traits=traits, **options), base=phenome.folder).run()
+    found = [row for row in rows(phenome.folder / "run") if row["predictor"] in ("score", "rs40")]
+    tests = ("logistic regression", "linear regression") if scanned == "predictors" else ("firth", "linear")
+    assert [row["test"] for row in found] == [tests[0]] * 10 + [tests[1]] * 5
+    assert [row["kind"] for row in found] == ["binary"] * 10 + ["quantitative"] * 5
+    assert all((row["cases"] is None) == (row["odds_ratio"] is None) == (row["kind"] != "binary") for row in found[2:7])
+    alone = {"file": "levels.tsv", "columns": ["*"]}
+    options.pop("test", None)
+    Job.from_dict(keys(traits=alone, output="alone", **options), base=phenome.folder).run()
+    single = [row for row in rows(phenome.folder / "alone") if row["predictor"] in ("score", "rs40")]
+    for one, other in zip(found[10:], single, strict=True):
+        assert (one["trait"], one["n"], one["carriers"]) == (other["trait"], other["n"], other["carriers"])
+        np.testing.assert_allclose(one["neg_log10_p"], other["neg_log10_p"], rtol=1e-6)
+
+
 def test_traits_of_a_few_variants(phenome: Cohort) -> None:
     variants = {"ids": [f"rs{GENOTYPE}", "rs300"]}
     test = {"name": "logistic", "options": {"min_cases": 12}}

@@ -20,7 +20,7 @@ from allscan.errors import FileFormatError, OutputError
 from allscan.jobs import result_source
 from allscan.jobs.report import tally, write_report
 from allscan.jobs.report.genome import read_genome
-from allscan.jobs.report.page import accounting
+from allscan.jobs.report.page import status_counts, accounting
 from allscan.jobs.report.panels import Budget, Panel, ReportOptions, make_panels
 from allscan.jobs.report.tally import Best, Resolution, frequency_bin, scaled, tally_traits
 from allscan.kernels import summary
@@ -348,7 +348,7 @@ def test_examples_of_person_ids_never_reach_the_page(tmp_path: Path) -> None:
 def test_every_exclusion_is_in_the_accounting() -> None:
     results = make_results(2, 1_000)
     provenance = make_provenance(results)
-    tables = {table.title: table.rows for table in accounting(panels_of(results), provenance)}
+    tables = {table.title: table.rows for table in accounting(status_counts(panels_of(results)), provenance)}
     assert ("missing covariate", "100", "left out") in tables["Samples"]
     assert ("minor-allele count below 5", "450") in tables["Variants"]
     assert tables["Covariates that were dropped"] == [("array", "a combination of sex[female] and pc1")]
