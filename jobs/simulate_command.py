@@ -95,5 +95,6 @@ def _simulate(out: Path, workers: int | None, overwrite: bool, **given: Any) -> 
         click.echo(f"            {report.binary_job}")
     if report.records is not None:
         click.echo(f"records     {report.records}")
+        click.echo(f"            {report.folder / 'phenome_job.yaml'}: a scan of all traits in them")
     store = report.folder / "genotypes.zarr"
     click.echo(f"next        allscan ingest {report.genotypes} {store} && allscan run {report.job}")

@@ -91,6 +91,8 @@ def _coded(
 ) -> tuple[NDArray[np.int8] | None, str, tuple[str, ...]]:
     """Sex, what is wrong if there is none, and warnings."""
     words, index = _words(column)
+    if column.problem and not words:
+        return None, column.problem, ()
     if codes is not None:
         known = {str(word).strip().lower(): sex for word, sex in codes.items()}
     else:

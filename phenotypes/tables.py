@@ -153,28 +153,27 @@ def read_covariate_table(
 def merged_covariates(tables: Sequence[CovariateTable]) -> CovariateTable:
     """Several covariate tables as one: everybody who is in any of them, with what each says of them.
 
-    Raises
-    ------
-    InputError
-        If two tables have a column of the same name.
+    A column of the same name in two tables cannot be used: it is not told which one is meant.
     """
     if len(tables) == 1:
         return tables[0]
-    home: dict[str, str] = {}
+    homes: dict[str, list[str]] = {}
     for table in tables:
         for name in table.columns:
-            if name in home:
-                raise InputError(
-                    f"the covariate {name!r} stands in two tables",
-                    where=f"{home[name]} and {table.source}",
-                    fix="rename or remove it in one of them",
-                )
-            home[name] = table.source
+            homes.setdefault(name, []).append(table.source)
     ids = np.array(list(dict.fromkeys(person for table in tables for person in table.sample_ids)), dtype=object)
     columns = {}
     for table in tables:
         rows = rows_of(ids, table.sample_ids)
         for name, column in table.columns.items():
+            if len(homes[name]) > 1:
+                columns[name] = CovariateColumn(
+                    name,
+                    np.full(len(ids), np.nan),
+                    problem="stands in two tables; rename or remove it in one of them",
+                    problem_where=" and ".join(homes[name]),
+                )
+                continue
             columns[name] = replace(
                 column,
                 values=None if column.values is None else np.where(rows < 0, np.nan, column.values[rows]),

@@ -24,8 +24,10 @@ from allscan.engine.simulation.summary import AncestryShares, CohortSummary, wri
 from allscan.engine.simulation.tables import (
     write_binary_job,
     write_binary_truth,
+    write_components,
     write_covariates,
     write_job,
+    write_phenome_job,
     write_samples,
     write_traits,
     write_truth,
@@ -45,7 +47,14 @@ if TYPE_CHECKING:
 
 RECORD = "simulation.json"
 TABLES = ("traits.tsv", "covariates.tsv", "truth.tsv", "samples.tsv", "job.yaml", RECORD)
-RECORD_TABLES = ("records_truth.tsv", "records_people.parquet", "records.yaml", "phecode_map.csv")
+RECORD_TABLES = (
+    "records_truth.tsv",
+    "records_people.parquet",
+    "records.yaml",
+    "phecode_map.csv",
+    "components.tsv",
+    "phenome_job.yaml",
+)
 BINARY_TABLES = ("binary_traits.tsv", "binary_truth.tsv", "binary_job.yaml")
 
 _COMPONENT_VARIANTS = 5000
@@ -218,6 +227,8 @@ def _simulate_into(
     if options.records:
         report_stage("records")
         _write_records(folder, options, pedigree, traits, seeds, workers)
+        write_components(folder / "components.tsv", pedigree, components)
+        write_phenome_job(folder / "phenome_job.yaml", options)
 
     names = [name for kind in options.formats for name in FILES[kind]]
     if options.binary_traits:

@@ -62,6 +62,13 @@ def write_covariates(path: Path, pedigree: Pedigree, components: NDArray[np.floa
     _write(path, ["IID", "age", "sex", *axes, "group"], rows())
 
 
+def write_components(path: Path, pedigree: Pedigree, components: NDArray[np.float64]) -> None:
+    """``IID pc1 …``, for jobs that take age and sex from elsewhere."""
+    axes = [f"pc{number + 1}" for number in range(components.shape[1])]
+    rows = zip(pedigree.member_id, components.tolist(), strict=True)
+    _write(path, ["IID", *axes], ("\t".join([iid, *(f"{value:.6g}" for value in scores)]) for iid, scores in rows))
+
+
 def write_samples(path: Path, pedigree: Pedigree, shares: NDArray[np.float64]) -> None:
     """Group, family, parents, and the shares of the ancestral populations over the simulated autosomes.
 
@@ -166,30 +173,39 @@ def _write_truth(
 
 def write_job(path: Path, options: SimulationOptions) -> None:
     """A job file that scans every quantitative trait of the cohort."""
-    _write_job(path, options, "simulated", ["  file: traits.tsv", f"  columns: [{', '.join(options.names)}]"])
+    traits = ["traits:", "  file: traits.tsv", f"  columns: [{', '.join(options.names)}]"]
+    _write_job(path, options, "simulated", traits, "covariates.tsv", ["age", "sex"])
 
 
 def write_binary_job(path: Path, options: SimulationOptions) -> None:
     """A job file that scans every binary trait."""
     columns = f"  columns: [{', '.join(options.binary_names)}]"
-    _write_job(path, options, "simulated_binary", ["  file: binary_traits.tsv", "  type: binary", columns])
+    traits = ["traits:", "  file: binary_traits.tsv", "  type: binary", columns]
+    _write_job(path, options, "simulated_binary", traits, "covariates.tsv", ["age", "sex"])
 
 
-def _write_job(path: Path, options: SimulationOptions, name: str, traits: Sequence[str]) -> None:
+def write_phenome_job(path: Path, options: SimulationOptions) -> None:
+    """A job file that scans all traits that are made of the cohort's records."""
+    files = "[records.yaml, components.tsv]" if options.components else "records.yaml"
+    traits = ["traits: records.yaml  # built where it is missing; see allscan phenotypes build"]
+    _write_job(path, options, "simulated_phenome", traits, files, ["age", "sex", "record_years", "visits"])
+
+
+def _write_job(
+    path: Path, options: SimulationOptions, name: str, traits: Sequence[str], covariates: str, terms: Sequence[str]
+) -> None:
     genotypes = FILES[options.formats[0]][0]
-    covariates = ["age", "sex"]
     if options.components:
-        covariates.append(f"pc[1:{options.components}]")
+        terms = [*terms, f"pc[1:{options.components}]"]
     lines = [
         "# A simulated cohort. Before the first run, make the genotype store:",
         f"#   allscan ingest {genotypes} genotypes.zarr",
         f"name: {name}",
         "genotypes: genotypes.zarr",
-        "traits:",
         *traits,
         "covariates:",
-        "  file: covariates.tsv",
-        f'  formula: "{" + ".join(covariates)}"',
+        f"  file: {covariates}",
+        f'  formula: "{" + ".join(terms)}"',
         f"output: runs/{name}",
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -93,6 +93,11 @@ def test_the_cohorts_files_have_the_records_ids_and_nothing_else_changes(
     assert (report.folder / asked["records"]) == report.records
     assert (report.folder / asked["phecodes"]["files"]).exists()
     assert (report.folder / asked["groups"]["file"]).exists()
+    components = pd.read_csv(report.folder / "components.tsv", sep="\t", dtype=str)
+    everything = pd.read_csv(report.folder / "covariates.tsv", sep="\t", dtype=str)
+    assert components.equals(everything[components.columns])
+    job = YAML(typ="safe").load(report.folder / "phenome_job.yaml")
+    assert job["covariates"]["file"] == ["records.yaml", "components.tsv"]
 
 
 def test_records_need_no_binary_traits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def write_records_file(path: Path) -> None:
         "# Traits from the simulated records: allscan phenotypes build records.yaml",
         "name: simulated",
         "records: records",
-        "phecodes: {files: phecode_map.csv, min_cases: 50}",
+        "phecodes: {files: phecode_map.csv, roll_up: false, min_cases: 50}  # the map lists parents, too",
         "groups: {file: covariates.tsv, column: group}",
         "covariates: [age, sex, record_years, visits]",
         "output: phenotypes",
