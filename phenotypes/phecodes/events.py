@@ -111,7 +111,8 @@ def _vocabularies(section: PhecodesSection, phecode_map: PhecodeMap) -> dict[str
     """Vocabularies of the records, and what each is in the map, in order of preference."""
     known = phecode_map.vocabularies
     american = [name for name in ("ICD9CM", "ICD10CM") if name in known]
-    chosen = section.vocabularies or american or list(known)
+    # A code of ICD-10 is one of ICD-10-CM, too: both would count, where nobody says which.
+    chosen = section.vocabularies or (american if "ICD10CM" in known else list(known))
     found = {name: section.read_as.get(name, name) for name in [*chosen, *section.read_as]}
     lacking = [name for name, there in found.items() if there not in known]
     if lacking:

@@ -49,8 +49,8 @@ class PhecodesSection(Section):
     )
     vocabularies: Annotated[Texts, Field(min_length=1)] | None = Field(
         default=None,
-        description="Vocabularies of the records whose codes count. Left out: ICD9CM and ICD10CM, as far as the map "
-        "has codes of them, else all that it has codes of.",
+        description="Vocabularies of the records whose codes count. Left out: ICD9CM and ICD10CM, if the map has "
+        "codes of ICD10CM, else all that it has codes of.",
         examples=[["ICD10"]],
     )
     read_as: dict[Text, Text] = Field(
