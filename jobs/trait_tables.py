@@ -58,7 +58,7 @@ def with_trait_tables(job: Job, *, write: bool) -> Iterator[Job]:
         if spec.traits.file in tables:
             keys["traits"] = _traits(job, tables[spec.traits.file], keys["traits"])
         if spec.covariates is not None:
-            files = [str(tables[name].covariates) if name in tables else name for name in spec.covariates.files]
+            files = [str(tables[name].covariates.absolute()) if name in tables else name for name in spec.covariates.files]
             keys["covariates"]["file"] = files[0] if len(files) == 1 else files
         yield Job(validate_job(keys), job.base, job.document)
 
@@ -125,9 +125,9 @@ def _traits(job: Job, table: TraitTableFolder, keys: Mapping[str, Any]) -> dict[
     told_by_table = {"type", "transform", "id_column", "missing_values"}
     kept = {key: value for key, value in keys.items() if key not in told_by_table}
     return {
-        "descriptions": str(table.descriptions),
+        "descriptions": str(table.descriptions.absolute()),
         **kept,
-        "file": str(table.traits_file),
+        "file": str(table.traits_file.absolute()),
         "columns": columns,
         "id_column": table.id_column,
     }

@@ -59,7 +59,9 @@ def job(folder: Path, **changes: object) -> Job:
     return Job.from_yaml(folder / "job.yaml")
 
 
-def test_a_job_takes_its_traits_from_records(folder):
+def test_a_job_takes_its_traits_from_records(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder = Path(folder.name)  # paths are relative to the job file, wherever it is run from
     checked = job(folder).check()
     assert [(line.name, line.transform) for line in checked.traits] == [
         ("height", "rank_inverse_normal"),
