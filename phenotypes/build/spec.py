@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from allscan.documents.sections import FilePath, Section, Text
 from allscan.phenotypes.build.covariates import DEFAULT, KINDS
-from allscan.phenotypes.phecodes.spec import PhecodesSection  # noqa: TC001 - the model is made of it
+from allscan.phenotypes.phecodes.spec import PhecodesSection
 
 
 def _source(value: Any) -> Any:
