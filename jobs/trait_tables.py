@@ -58,7 +58,9 @@ def with_trait_tables(job: Job, *, write: bool) -> Iterator[Job]:
         if spec.traits.file in tables:
             keys["traits"] = _traits(job, tables[spec.traits.file], keys["traits"])
         if spec.covariates is not None:
-            files = [str(tables[name].covariates.absolute()) if name in tables else name for name in spec.covariates.files]
+            files = [
+                str(tables[name].covariates.absolute()) if name in tables else name for name in spec.covariates.files
+            ]
             keys["covariates"]["file"] = files[0] if len(files) == 1 else files
         yield Job(validate_job(keys), job.base, job.document)
 

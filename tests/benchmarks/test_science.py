@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.science import binary
+from benchmarks.science import binary, phenome
 from benchmarks.science.whole_genome import Size, experiment
 
 
@@ -47,3 +47,16 @@ def test_binary_power() -> None:
     found = {(row.odds_ratio, row.method): row.found for row in told}
     for method in (*binary.BY_PRODUCTS, *binary.IN_FULL):
         assert (found[20.0, method], found[1.0, method]) == (1.0, 0.0)
+
+
+def test_phenome(tmp_path: Path) -> None:
+    recovered, background = phenome.experiment(tmp_path, samples=1_500, variants=300, workers=1)
+    assert len(recovered) >= 4
+    for disease in recovered:
+        assert disease.found > 0.4
+        assert disease.right > 0.6
+    slopes = np.array([one.slope for one in recovered])
+    precision = np.array([one.slope_error for one in recovered]) ** -2.0
+    assert abs((slopes * precision).sum() / precision.sum() - 1) < 4 / np.sqrt(precision.sum()) + 0.1
+    rates, _ = phenome.rates_and_errors(background)
+    assert 0.03 < rates[0] < 0.08

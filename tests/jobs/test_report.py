@@ -20,7 +20,7 @@ from allscan.errors import FileFormatError, OutputError
 from allscan.jobs import result_source
 from allscan.jobs.report import tally, write_report
 from allscan.jobs.report.genome import read_genome
-from allscan.jobs.report.page import status_counts, accounting
+from allscan.jobs.report.page import accounting, status_counts
 from allscan.jobs.report.panels import Budget, Panel, ReportOptions, make_panels
 from allscan.jobs.report.tally import Best, Resolution, frequency_bin, scaled, tally_traits
 from allscan.kernels import summary
