@@ -1,15 +1,15 @@
 """A phenome from records: effects that went in, found again in what the records show, and traits without effects.
 
-``python -m benchmarks.science.phenome`` simulates a cohort with health records (codes that come late, twice, wrongly, or
-never), makes phecodes of them, and scans all of them: the journey of a user, from ``simulate --records`` to the results.
-It prints
+``python -m benchmarks.science.phenome`` simulates a cohort with health records (codes that come late, twice, wrongly,
+or never), makes phecodes of them, and scans all of them: the journey of a user, from ``simulate --records`` to the
+results. It prints
 
 * for each disease with a genetic liability: how many of the cases are found, how many of those found are cases, and the
   slope of estimated on true log odds ratios over its causal variants, weighted by precision, with its standard error;
 * over the diseases without one: the share of tests below each level, with its standard error over diseases, and λ.
 
-True log odds ratios are marginal; those of the scan are given age, sex and the rest, so that slopes of frequent diseases
-come out above 1.
+True log odds ratios are marginal; those of the scan are given age, sex and the rest, so that slopes of frequent
+diseases come out above 1.
 """
 
 from __future__ import annotations
@@ -115,7 +115,6 @@ def compare(folder: Path, results: object) -> tuple[list[Recovered], list[Backgr
             p = cube["neg_log10_p"][column]
             p = p[~np.isnan(p)]
             rates = np.array([(p >= -np.log10(level)).mean() for level in LEVELS])
-            # Tests that are one-sided have more than p's worth of χ²; the median of χ² is that of its p.
             middle = normal_quantile(np.array([10 ** -np.median(p) / 2]))[0] ** 2
             cases = table.column(trait).to_pylist().count(True)
             background.append(Background(disease["name"], cases, rates, float(middle / 0.454936423119572)))
@@ -175,9 +174,8 @@ def main() -> None:
             f"{one.slope:>7.3f} ± {one.slope_error:.3f}"
         )
     rates, errors = rates_and_errors(background)
-    print(
-        f"\n{len(background)} diseases without genetic effects: λ {np.median([one.inflation for one in background]):.3f}"
-    )
+    inflation = np.median([one.inflation for one in background])
+    print(f"\n{len(background)} diseases without genetic effects: λ {inflation:.3f}")
     for level, rate, error in zip(LEVELS, rates, errors, strict=True):
         print(f"  p < {level:g}: {rate:.5f} ± {error:.5f}, {rate / level:.2f} of the level")
 
