@@ -236,13 +236,24 @@ const common = (() => {
     body.append(...rows.map((item) => item.row));
   }
 
+  // Only the rows that hold what is typed are shown.
+  function filtered(table, input, told) {
+    input.addEventListener("input", () => {
+      const wanted = input.value.trim().toLowerCase();
+      const rows = [...table.tBodies[0].rows];
+      for (const row of rows) row.hidden = wanted !== "" && !row.textContent.toLowerCase().includes(wanted);
+      const shown = rows.filter((row) => !row.hidden).length;
+      told.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+    });
+  }
+
   // ---- start ------------------------------------------------------------------------------------------
 
   function redraw() {
     for (const again of redraws) again();
   }
 
-  document.getElementById("scale").addEventListener("change", (event) => {
+  document.getElementById("scale")?.addEventListener("change", (event) => {
     scale.linear = event.target.value === "linear";
     redraw();
   });
@@ -264,5 +275,6 @@ const common = (() => {
   return {
     scale, redraws, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, palette, prepare,
     verticalAxis, logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable,
+    filtered,
   };
 })();

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from allscan.jobs.report.filling import Table, as_json, fill, tile
 from allscan.jobs.report.panels import LEAST_FOR_INFLATION, Budget, axis_data
 from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels.association import Status
@@ -24,8 +17,6 @@ if TYPE_CHECKING:
     from allscan.jobs.report.genome import Genome
     from allscan.jobs.report.panels import Panel, ReportOptions
     from allscan.jobs.result_source import ResultSource
-
-HERE = Path(__file__).parent
 
 MOST_FAILED = 10
 OPEN_ALL = 6
@@ -60,16 +51,6 @@ COLUMN_LABELS = {
     "beta_domdev": "Beta (dom.)",
     "standard_error_domdev": "SE (dom.)",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the accounting."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
 
 
 def render(
@@ -128,44 +109,6 @@ def render(
         panels=embedded,
         phewas=phewas,
     )
-
-
-def fill(template: str, scripts: Sequence[str], provenance: Mapping[str, Any], **more: Any) -> str:
-    """A page, as text.
-
-    Names from the user's files are escaped wherever they stand: by the template in the page itself, as
-    JSON without ``<`` in the data, and as text nodes by the scripts.
-
-    Parameters
-    ----------
-    template
-        Its file.
-    scripts
-        Files of the scripts beside the common one.
-    provenance
-        The document that is shown.
-    **more
-        What else the template asks for.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
-    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", *scripts))
-    return environment.get_template(template).render(
-        version=metadata.version("allscan"),
-        css=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        warnings=[str(warning) for warning in provenance.get("warnings", ())],
-        provenance_json=json.dumps(_without_examples(provenance), indent=2) if provenance else "",
-        **more,
-    )
-
-
-def as_json(value: Any) -> str:
-    """JSON that may stand inside a script element."""
-    # `<` could end the script element that holds the data; U+2028 and the like are escaped by ensure_ascii.
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _most_significant(panels: Sequence[Panel]) -> int:
@@ -228,11 +171,6 @@ def _tiles(source: ResultSource, panels: Sequence[Panel], provenance: Mapping[st
         spread = "" if len(inflation) == 1 else f"{inflation[0]:.3f} to {inflation[-1]:.3f}"
         tiles.append(tile("λ" if len(inflation) == 1 else "Median λ", f"{middle:.3f}", spread))
     return tiles
-
-
-def tile(label: str, value: str, more: str = "") -> dict[str, str]:
-    """A number at the top of the page, and what it is."""
-    return {"label": label, "value": value, "more": more}
 
 
 def _row(panel: Panel) -> dict[str, Any]:
@@ -393,12 +331,3 @@ def provenance_rows(provenance: Mapping[str, Any], attrs: Mapping[str, Any]) -> 
 
 def _some(mapping: Mapping[str, Any], *keys: str) -> list[str]:
     return [str(mapping[key]) for key in keys if mapping.get(key)]
-
-
-def _without_examples(value: Any) -> Any:
-    """A document without any ``examples``: in an accounting they are ids of people, for the terminal only."""
-    if isinstance(value, dict):
-        return {key: _without_examples(item) for key, item in value.items() if key != "examples"}
-    if isinstance(value, list):
-        return [_without_examples(item) for item in value]
-    return value

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from allscan.jobs.report.page import METHODS, STATUS_TEXT, accounting, as_json, fill, provenance_rows, tile, trait_notes
+from allscan.jobs.report.filling import as_json, fill, tile
+from allscan.jobs.report.page import METHODS, STATUS_TEXT, accounting, provenance_rows, trait_notes
 from allscan.kernels import summary
 from allscan.kernels.association import Status
 

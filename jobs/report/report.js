@@ -2,7 +2,7 @@
 (() => {
   const {
     scale, redraws, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
-    logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable,
+    logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable, filtered,
   } = common;
   const axis = read("axis");
   scale.limit = axis.linear_limit;
@@ -414,16 +414,6 @@
     for (const entry of open.values()) entry.redraw();
   });
 
-  function filter() {
-    const wanted = byId("filter").value.trim().toLowerCase();
-    let shown = 0;
-    for (const row of index.tBodies[0].rows) {
-      row.hidden = wanted !== "" && !row.textContent.toLowerCase().includes(wanted);
-      shown += !row.hidden;
-    }
-    byId("shown").textContent = shown === index.tBodies[0].rows.length ? `${shown} rows` : `${shown} of ${index.tBodies[0].rows.length} rows`;
-  }
-
   // ---- start ------------------------------------------------------------------------------------------
 
   sortable(index);
@@ -432,7 +422,7 @@
     event.preventDefault();
     show(Number(row.dataset.panel), true);
   });
-  if (byId("filter")) byId("filter").addEventListener("input", filter);
+  if (byId("filter")) filtered(index, byId("filter"), byId("shown"));
   byId("closeall").addEventListener("click", () => [...open.keys()].forEach(hide));
   for (const number of axis.opened) show(number, false);
   const asked = /^#trait-(\d+)$/.exec(location.hash);
