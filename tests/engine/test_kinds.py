@@ -100,8 +100,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return calls
 
 
-@pytest.mark.parametrize("strata", [("all",), STRATA])
-@pytest.mark.parametrize("batch", [2, 256])
+@pytest.mark.parametrize(("strata", "batch"), [(("all",), 2), (STRATA, 256)])
 def test_each_trait_gets_what_a_scan_of_its_kind_alone_gives(
     cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strata: tuple[str, ...], batch: int
 ) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from dataclasses import replace
 from allscan.cluster.embedded import EmbeddedExecutor
+from allscan.engine.association_tests import find_test
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.scan import run_scan
 from allscan.engine.null_model_files import NullModelFiles
@@ -25,7 +26,7 @@ from allscan.engine.offsets import StoredOffsets
 from allscan.engine.store import open_store
 from tests.engine.cohorts import Cohort, make_design
 
-folder, traits, patterns, model = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+folder, traits, patterns, cases, model = Path(sys.argv[1]), *map(int, sys.argv[2:5]), Path(sys.argv[5])
 store = open_store(folder / "c.zarr")
 nobody = np.zeros(0)
 cohort = Cohort(store, np.zeros((2, store.n_samples)), nobody, nobody)  # who makes it takes more memory than the scan
@@ -34,7 +35,11 @@ values = design.traits.copy()
 rng = np.random.default_rng(0)
 for t in range(traits):
     values[rng.random(len(values)) < 0.02, t] = np.nan if t < patterns else values[0, t]
-design, spec = replace(design, traits=values), ScanSpec()
+    if t < cases:
+        values[:, t] = np.where(np.isnan(values[:, t]), np.nan, values[:, t] > 1)
+logistic = find_test("logistic").options
+tests = {"quantitative": ("linear", {}), "binary": ("logistic", logistic)} if cases else {}
+design, spec = replace(design, traits=values, binary=np.arange(traits) < cases), ScanSpec(tests=tests)
 if model.exists():
     ids = cohort.store.sample_ids[design.store_rows]
     design = replace(design, offsets=StoredOffsets(NullModelFiles(model), design, ids))
@@ -48,16 +53,17 @@ print(json.dumps({"plan": plan.peak_memory_bytes, "peak": peak}))
 
 
 @pytest.mark.parametrize(
-    ("traits", "patterns", "with_null_model"), [(4, 0, False), (200, 0, False), (60, 60, False), (200, 0, True)]
+    ("traits", "patterns", "cases", "with_null_model"),
+    [(4, 0, 0, False), (200, 0, 0, False), (60, 60, 0, False), (200, 0, 0, True), (200, 150, 100, False)],
 )
 def test_the_scan_stays_within_its_plan(
-    tmp_path: Path, repository: Path, traits: int, patterns: int, with_null_model: bool
+    tmp_path: Path, repository: Path, traits: int, patterns: int, cases: int, with_null_model: bool
 ) -> None:
     write_cohort(tmp_path / "c.zarr", samples=20_000, contigs={"1": 512, "2": 512}, block=512)
     model = tmp_path / "null_model"
     if with_null_model:
         draw_model(model, [f"person{i}" for i in range(20_000)], [f"trait{t}" for t in range(traits)])
-    command = [sys.executable, "-c", SCAN, str(tmp_path), str(traits), str(patterns), str(model)]
+    command = [sys.executable, "-c", SCAN, *map(str, (tmp_path, traits, patterns, cases, model))]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     memory = json.loads(done.stdout)
     assert memory["peak"] <= memory["plan"] <= 3 * memory["peak"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import allscan
 from allscan.jobs import lease
 from allscan.storage import ObjectPlace, StorageOptions, files_below, objects, upload_tree
 from tests.engine.null_models import draw_model
@@ -104,6 +105,35 @@ def test_a_job_in_object_storage_writes_what_it_writes_on_a_disk(
     assert not any(secret in text for secret in SECRETS for text in told.values())
     again = allscan_cli("run", job)
     assert "nothing was computed" in again.output
+
+
+def test_traits_of_another_kind_are_added_in_object_storage(
+    cohort: Cohort, bucket: ObjectPlace, allscan_cli: CommandLine
+) -> None:
+    rows = [line.split("\t") for line in (cohort.folder / "traits.tsv").read_text().splitlines()]
+    told = [[*rows[0], "tall"], *([*row, "yes" if float(row[1]) > 173 else "no"] for row in rows[1:])]
+    (cohort.folder / "traits.tsv").write_text("\n".join("\t".join(row) for row in told) + "\n")
+    put_cohort(cohort, bucket)
+    both = {"tall": {"type": "binary"}, "height": {}}
+    first, second = (
+        remote_job(cohort, bucket, f"{len(columns)}.yaml", traits={"file": f"{bucket}traits.tsv", "columns": columns})
+        for columns in ({"height": {}}, both)
+    )
+    for words in (("run", first), ("run", second, "--update")):
+        done = allscan_cli(*words)
+        assert done.exit_code == 0, done.output
+    keys: dict[str, Any] = {"variants": {"min_mac": 1}, "results": {"hits_neg_log10_p": 2}}
+    local = cohort.job("local.yaml", traits={"file": "traits.tsv", "columns": both}, **keys)
+    assert allscan_cli("run", local).exit_code == 0
+    found, expected = (results_of(run) for run in (bucket / "run", cohort.folder / "run"))
+    for results in (found, expected):
+        assert any(name.startswith("results.zarr/binary/cases/c/") for name in results)
+        # Commits count what an update kept.
+        assert {results.pop(name) for name in list(results) if name.startswith("commits/")}
+    assert found == expected
+    remote, disk = (allscan.open_results(str(run)) for run in (f"{bucket}run", cohort.folder / "run"))
+    assert remote.trait_kind.to_numpy().tolist() == ["binary", "quantitative"]
+    assert remote.load().identical(disk.load())
 
 
 def test_a_null_model_in_object_storage_is_that_of_a_disk(
