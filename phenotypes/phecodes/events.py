@@ -171,6 +171,8 @@ class _Search:
                     {_plain("concept_code")} AS code
                 FROM ({concepts}) WHERE concept_code IS NOT NULL""",
         )
+        # A table of concepts that has none of ours can tell nothing, and no rows may be left aside for it.
+        self.has_concepts = bool(self.run("SELECT 1 FROM $concept LIMIT 1"))
         self.make(
             "book",
             """SELECT vocabulary, code, max(concept_id) AS concept_id

