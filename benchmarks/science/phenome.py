@@ -6,10 +6,11 @@ results. It prints
 
 * for each disease with a genetic liability: how many of the cases are found, how many of those found are cases, and the
   slope of estimated on true log odds ratios over its causal variants, weighted by precision, with its standard error;
+* for LDL cholesterol, in two units and lowered by statins, the same slope, in mg/dL;
 * over the diseases without one: the share of tests below each level, with its standard error over diseases, and λ.
 
-True log odds ratios are marginal; those of the scan are given age, sex and the rest, so that slopes of frequent
-diseases come out above 1.
+Causal variants near each other add to one another's estimates, which spreads the slopes of single traits further than
+their standard errors.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from allscan.quantiles import normal_quantile
 LEVELS = (0.05, 1e-2, 1e-3, 1e-4)
 DISEASES = 8
 PREFIX = "phecode_"
+LDL = "ldl_cholesterol"
 
 Floats = NDArray[np.float64]
 
@@ -58,9 +60,20 @@ class Background:
     inflation: float  # λ
 
 
-def experiment(
-    folder: Path, *, samples: int, variants: int, seed: int = 1, workers: int | None = None
-) -> tuple[list[Recovered], list[Background]]:
+@dataclass(frozen=True)
+class Measured:
+    """A quantity with a genetic part."""
+
+    name: str
+    people: int
+    slope: float
+    slope_error: float
+
+
+Findings = tuple[list[Recovered], list[Measured], list[Background]]
+
+
+def experiment(folder: Path, *, samples: int, variants: int, seed: int = 1, workers: int | None = None) -> Findings:
     """Simulate, make traits of the records, scan them, and compare with what is known.
 
     Parameters
@@ -91,7 +104,7 @@ def experiment(
     return compare(cohort.folder, results)
 
 
-def compare(folder: Path, results: object) -> tuple[list[Recovered], list[Background]]:
+def compare(folder: Path, results: object) -> Findings:
     """What the scan of a simulated cohort's records found, beside the truth."""
     cube: dict[str, NDArray[np.generic]] = {
         name: getattr(results, name).values[0] for name in ("beta", "standard_error", "neg_log10_p")
@@ -99,15 +112,32 @@ def compare(folder: Path, results: object) -> tuple[list[Recovered], list[Backgr
     names = [str(name) for name in results.trait.values]  # type: ignore[attr-defined]
     row_of = {str(name): row for row, name in enumerate(results.variant_id.values)}  # type: ignore[attr-defined]
     effects: dict[str, list[tuple[int, float]]] = {}
-    for line in _rows(folder / "binary_truth.tsv"):
-        if line["variant_id"] in row_of:
-            effects.setdefault(line["trait"], []).append((row_of[line["variant_id"]], float(line["log_odds_ratio"])))
+    for file, column_name in (("binary_truth.tsv", "log_odds_ratio"), ("truth.tsv", "effect")):
+        for line in _rows(folder / file):
+            if line["variant_id"] in row_of:
+                effects.setdefault(line["trait"], []).append((row_of[line["variant_id"]], float(line[column_name])))
+
+    def slope_of(column: int, simulated_as: str, unit: float) -> tuple[int, float, float]:
+        """Variants, slope of estimated on true effects, and its standard error."""
+        rows, truth = (np.array(part) for part in zip(*effects[simulated_as], strict=True))
+        beta, error = cube["beta"][column, rows], cube["standard_error"][column, rows]
+        known = ~np.isnan(beta)
+        weight, truth = 1 / error[known] ** 2, unit * truth[known]
+        information = float((weight * truth**2).sum())
+        return int(known.sum()), float((weight * truth * beta[known]).sum() / information), information**-0.5
+
     table = pq.read_table(folder / "phenotypes" / "traits.parquet")
     people = pq.read_table(folder / "records_people.parquet").sort_by("person_id")
     assert people.column("person_id").equals(table.column("person_id"))
-    recovered, background = [], []
+    recovered: list[Recovered] = []
+    measured: list[Measured] = []
+    background: list[Background] = []
     for disease in _rows(folder / "records_truth.tsv"):
         trait = f"{PREFIX}{disease['phecode']}"
+        if disease["kind"] == "measure" and disease["name"] == "ldl" and LDL in names:
+            _, slope, error = slope_of(names.index(LDL), disease["simulated_as"], float(disease["per_trait_unit"]))
+            people_of_it = table.num_rows - table.column(LDL).null_count
+            measured.append(Measured(LDL, people_of_it, slope, error))
         if disease["kind"] != "disease" or trait not in names:
             continue
         column = names.index(trait)
@@ -119,11 +149,7 @@ def compare(folder: Path, results: object) -> tuple[list[Recovered], list[Backgr
             cases = table.column(trait).to_pylist().count(True)
             background.append(Background(disease["name"], cases, rates, float(middle / 0.454936423119572)))
             continue
-        rows, truth = (np.array(part) for part in zip(*effects[disease["simulated_as"]], strict=True))
-        beta, error = cube["beta"][column, rows], cube["standard_error"][column, rows]
-        known = ~np.isnan(beta)
-        weight = 1 / error[known] ** 2
-        information = float((weight * truth[known] ** 2).sum())
+        n_variants, slope, error = slope_of(column, disease["simulated_as"], 1.0)
         case = people.column(_case_column(disease["name"])).to_numpy(zero_copy_only=False).astype(bool)
         seen = np.array([value is True for value in table.column(trait).to_pylist()])
         recovered.append(
@@ -132,12 +158,12 @@ def compare(folder: Path, results: object) -> tuple[list[Recovered], list[Backgr
                 int(case.sum()),
                 float(seen[case].mean()),
                 float(case[seen].mean()),
-                int(known.sum()),
-                float((weight * truth[known] * beta[known]).sum() / information),
-                information**-0.5,
+                n_variants,
+                slope,
+                error,
             )
         )
-    return recovered, background
+    return recovered, measured, background
 
 
 def _case_column(name: str) -> str:
@@ -164,7 +190,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        recovered, background = experiment(
+        recovered, measured, background = experiment(
             Path(scratch), samples=given.samples, variants=given.variants, seed=given.seed, workers=given.workers
         )
     print(f"{'disease':<40} {'true cases':>10} {'found':>7} {'right':>7} {'variants':>9} {'slope':>14}")
@@ -172,6 +198,10 @@ def main() -> None:
         print(
             f"{one.name:<40} {one.true_cases:>10,} {one.found:>7.2f} {one.right:>7.2f} {one.variants:>9} "
             f"{one.slope:>7.3f} ± {one.slope_error:.3f}"
+        )
+    for quantity in measured:
+        print(
+            f"{quantity.name:<40} {quantity.people:>10,} {'':>25} {quantity.slope:>7.3f} ± {quantity.slope_error:.3f}"
         )
     rates, errors = rates_and_errors(background)
     inflation = np.median([one.inflation for one in background])

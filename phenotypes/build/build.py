@@ -85,14 +85,14 @@ class PhenotypeJob:
             )
         definitions = []
         for number, given in enumerate(spec.definitions):
-            source = base / Path(given).expanduser() if isinstance(given, str) else given
-            if isinstance(source, Path) and not source.is_file():
+            named = base / Path(given).expanduser() if isinstance(given, str) else None
+            if named is not None and not named.is_file():
                 raise JobError(
                     f"there is no definition {given!r}",
                     where=locate(("definitions", number), document),
                     fix="check the path; it is relative to the phenotype file",
                 )
-            definitions.append(load_definition(source, base))
+            definitions.append(load_definition(given if named is None else named.absolute(), base))
         return cls(spec, base, tuple(definitions), document)
 
     @property

@@ -50,7 +50,7 @@ def test_binary_power() -> None:
 
 
 def test_phenome(tmp_path: Path) -> None:
-    recovered, background = phenome.experiment(tmp_path, samples=1_500, variants=300, workers=1)
+    recovered, measured, background = phenome.experiment(tmp_path, samples=1_500, variants=300, workers=1)
     assert len(recovered) >= 4
     for disease in recovered:
         assert disease.found > 0.4
@@ -58,5 +58,6 @@ def test_phenome(tmp_path: Path) -> None:
     slopes = np.array([one.slope for one in recovered])
     precision = np.array([one.slope_error for one in recovered]) ** -2.0
     assert abs((slopes * precision).sum() / precision.sum() - 1) < 4 / np.sqrt(precision.sum()) + 0.1
+    assert abs(measured[0].slope - 1) < 4 * measured[0].slope_error
     rates, _ = phenome.rates_and_errors(background)
     assert 0.03 < rates[0] < 0.08

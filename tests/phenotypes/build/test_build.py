@@ -107,6 +107,14 @@ def test_a_dry_run_writes_nothing(records):
     assert not (records / "table").exists()
 
 
+def test_definitions_stand_beside_the_file_wherever_it_is_read_from(records, monkeypatch):
+    (records / "heads.yaml").write_text(json.dumps({"kind": "coin", "id": "heads"}))
+    monkeypatch.chdir(records.parent)
+    folder = Path(records.name)
+    built = build(job(folder, definitions="heads.yaml", covariates=[]))
+    assert [trait["name"] for trait in built.provenance["traits"]] == ["heads"]
+
+
 def test_groups_of_people(records):
     rows = [f"{person}\t{'afr' if person % 2 else 'eur'}" for person in IDS[:50]]
     (records / "ancestry_preds.tsv").write_text("\n".join(["research_id\tancestry_pred", *rows]) + "\n")
