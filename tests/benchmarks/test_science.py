@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.science import binary, phenome
+from benchmarks.science import binary, phenome, phewas
 from benchmarks.science.whole_genome import Size, experiment
 
 
@@ -61,3 +61,17 @@ def test_phenome(tmp_path: Path) -> None:
     assert abs(measured[0].slope - 1) < 4 * measured[0].slope_error
     rates, _ = phenome.rates_and_errors(background)
     assert 0.03 < rates[0] < 0.08
+
+
+def test_regressions_on_columns() -> None:
+    null = phewas.experiment(1_500, 12, 1)
+    assert {(cell.cases, cell.predictor, cell.method) for cell in null} == {
+        (cases, predictor, method)
+        for cases in phewas.CASES
+        for predictor in phewas.PREDICTORS
+        for method in phewas.METHODS
+    }
+    assert np.mean([cell.rates[0] for cell in null]) < 0.15
+    planted = phewas.experiment(1_500, 5, 2, dict.fromkeys(phewas.PREDICTORS, 2.5))
+    power = {(cell.cases, cell.predictor): cell.rates[-1] for cell in planted if cell.method == "a job's"}
+    assert power[400, "score"] == 1.0
