@@ -201,8 +201,12 @@ def run_task(shared: Shared, task: PredictorTask) -> TaskDone:
 
 def share(checked: CheckedPredictors, output: Place) -> Shared:
     """What the tasks of a job share."""
+    from threadpoolctl import threadpool_limits
+
     table = checked.table
-    columns = make_columns(checked.values, table.covariates)
+    # With more threads a product is cut otherwise, and its last digits follow the number of CPUs.
+    with threadpool_limits(limits=1, user_api="blas"):
+        columns = make_columns(checked.values, table.covariates)
     two_valued = np.array([one.two_valued for one in checked.predictors])
     carriers = np.zeros(columns.predictors.shape, np.bool_)
     for k in np.flatnonzero(two_valued):

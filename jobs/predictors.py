@@ -89,11 +89,14 @@ def check_predictors(job: Job) -> CheckedPredictors:
     InputError
         A file is missing, damaged, or not what the job says; a predictor does not vary; nobody is left to analyse.
     """
+    from threadpoolctl import threadpool_limits
+
     section = job.spec.predictors
     assert section is not None
     inputs = hash_inputs(job)
     covariates_section, codes = job.spec.covariates, job.spec.samples.sex_codes
-    with quoting_people():
+    # With more threads a product is cut otherwise, and its last digits follow the number of CPUs.
+    with quoting_people(), threadpool_limits(limits=1, user_api="blas"):
         read = _read(job, section)
         traits, covariates = read_traits(job), read_covariates(job)
         # Who has none of the predictors is in none of the fits.

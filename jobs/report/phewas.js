@@ -1,7 +1,7 @@
 // Phenome-wide plots: all traits of a variant or predictor, the forest of the most significant ones, and their table.
 (() => {
   const { scale, redraws, read, typed, bytes, element, whole, pText, effect, oddsRatio, prepare, verticalAxis, line, inside,
-    shorten, nearest, figure, cell, plainTable, sortable } = common;
+    shorten, nearest, figure, cell, plainTable, sortable, filtered } = common;
   const phenome = read("phenome");
   const index = document.getElementById("predictors");
   const places = document.getElementById("phewas-panels");
@@ -273,15 +273,7 @@
     if (table.trait.length <= 12) return [around];
     const search = element("input", { type: "search", placeholder: "Filter by trait or category", "aria-label": "Filter the traits of the table" });
     const shown = element("span", { class: "muted small", "aria-live": "polite" }, `${table.trait.length} rows`);
-    search.addEventListener("input", () => {
-      const wanted = search.value.trim().toLowerCase();
-      let visible = 0;
-      for (const row of body.rows) {
-        row.hidden = wanted !== "" && !row.textContent.toLowerCase().includes(wanted);
-        visible += !row.hidden;
-      }
-      shown.textContent = visible === body.rows.length ? `${visible} rows` : `${visible} of ${body.rows.length} rows`;
-    });
+    filtered(made, search, shown);
     return [element("div", { class: "bar screen" }, search, shown), around];
   }
 

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import allscan
@@ -51,7 +52,8 @@ def test_the_example_of_cases_and_controls(
     reference("peer_results")
     monkeypatch.chdir(beside_the_data(repository, reference("kg_eur489_polypred"), tmp_path))
     outputs = {}
-    for words in documented_commands(repository / "examples" / "README.md")[4:]:
+    *commands, phewas = documented_commands(repository / "examples" / "README.md")[4:]
+    for words in commands:
         result = allscan_cli(*words)
         assert result.exit_code == 0, result.output
         outputs[words[0]] = result.stdout
@@ -67,6 +69,13 @@ def test_the_example_of_cases_and_controls(
     assert "FIRTH?" in header.split("\t")
     assert len(lines) == len(counts["n"])
     assert "Odds ratio" in Path("runs/kg_eur/report.html").read_text()
+
+    result = allscan_cli(*phewas)
+    assert result.exit_code == 0, result.output
+    table = pq.read_table("runs/kg_eur_phewas/phewas.parquet")
+    assert set(table["predictor"].to_pylist()) == {"rs75179603", "rs116846796"}
+    assert table["trait"].to_pylist() == ["BT1", "BT2", "BT3", "BT4"] * 2
+    assert set(table["status"].to_pylist()) == {"OK"}
 
 
 def test_the_example_on_real_genotypes(
