@@ -86,11 +86,11 @@ def adjust(values: Values, definition: Definition, adjustments: Sequence[Adjustm
         else:
             assert adjustment.add is not None
             changed = f"v.value + {number(adjustment.add)}"
-        values.remark(
-            _numbered("with adjusted values", i, adjustments),
-            f"SELECT v.person FROM {values.relation} AS v {joins} WHERE x.person IS NOT NULL",
+        values.take(
+            f"SELECT v.person, v.date, CASE WHEN x.person IS NULL THEN v.value ELSE {changed} END AS value, "
+            f"x.person IS NOT NULL AS adjusted FROM {{values}} AS v {joins}"
         )
-        values.change(f"CASE WHEN x.person IS NULL THEN v.value ELSE {changed} END", joins)
+        values.remark(_numbered("with adjusted values", i, adjustments), "adjusted")
     return used
 
 

@@ -117,22 +117,15 @@ class Values:
             f"WHERE stage = {len(gates)} GROUP BY person, date"
         )
 
-    def take(self, query: str, what: str) -> None:
-        """Have the rows of a query in place of the values; its ``{values}`` are these."""
+    def take(self, query: str, what: str = "") -> None:
+        """Have the rows of a query in place of the values; its ``{values}`` are these. A step, if it is said what."""
         self._replace(query.format(values=self.relation))
-        self.count(what)
+        if what:
+            self.steps.append(Step(what, self._people("TRUE")))
 
-    def change(self, value: str, joins: str = "") -> None:
-        """Have another value on every day: SQL of the columns of ``v`` and of what is joined, row by row."""
-        self._replace(f"SELECT v.person, v.date, {value} AS value FROM {self.relation} AS v {joins}")
-
-    def count(self, what: str) -> None:
-        """Add a step."""
-        self.steps.append(Step(what, self._people(self.relation)))
-
-    def remark(self, what: str, query: str) -> None:
-        """Add a count of the people in a query."""
-        self.steps.append(Step(what, self._people(f"({query})"), "count"))
+    def remark(self, what: str, condition: str) -> None:
+        """Count the people with a value of which something is true."""
+        self.steps.append(Step(what, self._people(condition), "count"))
 
     def summarised(self, summary: str, *, min_values: int, min_span: int, what: str) -> NDArray[np.float64]:
         """One number for each person (people,); NaN for those without.
@@ -191,9 +184,9 @@ class Values:
         self._made = [name]
         self.relation = name
 
-    def _people(self, relation: str) -> int:
-        found = self.records.connection.execute(f"SELECT count(DISTINCT person) FROM {relation}").fetchall()
-        return int(found[0][0])
+    def _people(self, condition: str) -> int:
+        counted = f"SELECT count(DISTINCT person) FROM {self.relation} WHERE {condition}"
+        return int(self.records.connection.execute(counted).fetchall()[0][0])
 
     def _counted(self, query: str, highest: int) -> NDArray[np.int64]:
         counts = np.zeros(highest + 1, dtype=np.int64)
