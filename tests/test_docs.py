@@ -26,6 +26,7 @@ from allscan.jobs.cli import main as command_line
 from allscan.kernels.block import CARRIER_DENSITY, EXACT_STEPS, Encoding, encode_block
 from allscan.kernels.wire import to_bytes
 from allscan.phenotypes.build.spec import PhenotypeFile
+from allscan.phenotypes.definitions.loading import load_definition
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
@@ -68,6 +69,9 @@ def test_yaml_examples_are_jobs(page: Path, text: str, tmp_path: Path) -> None:
     if "\nrecords:" in text:
         document = read_yaml(tmp_path / "job.yaml")
         assert validate(PhenotypeFile, document.data, document, subject="", fix="").name
+        return
+    if text.startswith("kind:"):
+        assert load_definition(tmp_path / "job.yaml").spec.id
         return
     if "genotypes:" not in text and "predictors:" not in text:
         pytest.fail(f"{page.name}: mark it with '# A fragment' if it is no job file")

@@ -462,7 +462,8 @@ def test_sql_finds_what_loops_find(tmp_path, rows, exposures, events, spec, when
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None, suppress_health_check=SHARED_FOLDER)
+@pytest.mark.timeout(1800)
+@settings(max_examples=200, deadline=None, suppress_health_check=SHARED_FOLDER)
 @TWINS
 def test_sql_finds_what_loops_find_many_times(tmp_path, rows, exposures, events, spec, when, grace, shuffle):
     compare_with_loops(tmp_path, rows, exposures, events, spec, when, grace, shuffle)
