@@ -271,10 +271,10 @@ main.add_command(SimulateCommand())
 )
 @click.option(
     "--of",
-    type=click.Choice(["job", "phenotypes"]),
+    type=click.Choice(["job", "phenotypes", "definition"]),
     default="job",
     show_default=True,
-    help="Which file: the job file, or the phenotype file.",
+    help="Which file: the job file, the phenotype file, or a phenotype definition.",
 )
 def schema(format_name: str, of: str) -> None:
     """Describe the files that you write: every key, its type, default and meaning."""

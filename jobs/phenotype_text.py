@@ -8,8 +8,10 @@ from allscan.phenotypes.phenotype import BINARY
 from allscan.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from allscan.phenotypes.build.build import Built
-    from allscan.phenotypes.phenotype import Phenotype
+    from allscan.phenotypes.phenotype import Phenotype, Step
 
 MOST_SHOWN = 60
 
@@ -17,7 +19,7 @@ MOST_SHOWN = 60
 def told_trait(trait: Phenotype) -> str:
     """A trait, step by step. The counts are for the analyst, small ones too."""
     title = f"{trait.name}  {trait.label}".rstrip()
-    lines = [title, *(f"{step.people:>12,}  {step.what}" for step in trait.steps)]
+    lines = [title, *_steps(trait.steps)]
     if trait.kind == BINARY:
         lines.append(f"{trait.cases:>12,}  cases")
         lines.append(f"{trait.n - trait.cases:>12,}  controls")
@@ -27,6 +29,19 @@ def told_trait(trait: Phenotype) -> str:
     lines += [f"{'':>12}  note: {note}" for note in trait.notes]
     lines += [f"{'':>12}  warning: {warning}" for warning in trait.warnings]
     return printable("\n".join(lines)) + "\n"
+
+
+def _steps(steps: Sequence[Step]) -> list[str]:
+    """Who is left after each step, and who went; remarks about those who stay are set apart."""
+    lines, left = [], 0
+    for number, step in enumerate(steps):
+        if step.kind == "filter":
+            gone = f"  (−{left - step.people:,})" if number and step.people < left else ""
+            lines.append(f"{step.people:>12,}  {step.what}{gone}")
+            left = step.people
+        else:
+            lines.append(f"{step.people:>12,}    · {step.what}")
+    return lines
 
 
 def told_build(built: Built) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pydantic.json_schema import models_json_schema
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -44,7 +46,21 @@ folder. [Traits from records](../guide/records.md) shows one. `name`, `output` a
 nothing in the trait table.
 """
 
-_PAGES = {"job": ("allscan job", _JOB), "phenotypes": ("allscan phenotype file", _PHENOTYPES)}
+_DEFINITION = """\
+# The definition file
+
+This page is made from the models by `allscan schema --of definition --format markdown`; a test keeps the two equal.
+
+A definition says who has a trait. It is one YAML 1.2 mapping in UTF-8, read as strictly as a [job file](job.md), or the
+same keys in a phenotype file; paths are relative to its folder. `kind` says which other keys there are.
+[Definitions](../guide/definitions.md) shows what they are for. Lengths of time are written as 30d, 2w, 1y (365 days).
+"""
+
+_PAGES = {
+    "job": ("allscan job", _JOB),
+    "phenotypes": ("allscan phenotype file", _PHENOTYPES),
+    "definition": ("allscan phenotype definition", _DEFINITION),
+}
 
 DESCRIBED = tuple(_PAGES)
 """Files that are described."""
@@ -62,7 +78,7 @@ def _model(of: str) -> type[BaseModel]:
 
 def json_schema(of: str = "job") -> dict[str, Any]:
     """JSON schema (draft 2020-12) of one of the files ``DESCRIBED``, for editors and other programs."""
-    schema = _model(of).model_json_schema(mode="validation")
+    schema = _kinds_schema() if of == "definition" else _model(of).model_json_schema(mode="validation")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": _PAGES[of][0],
@@ -70,14 +86,63 @@ def json_schema(of: str = "job") -> dict[str, Any]:
     }
 
 
+def _kinds_schema() -> dict[str, Any]:
+    """A definition is of one of the kinds."""
+    models = _kinds()
+    _, schema = models_json_schema([(model, "validation") for model in models.values()])
+    names = {kind: {"$ref": f"#/$defs/{model.__name__}"} for kind, model in models.items()}
+    return {"oneOf": list(names.values()), "$defs": schema["$defs"]}
+
+
+def _kinds() -> dict[str, type[BaseModel]]:
+    from allscan.phenotypes.definitions.loading import KINDS, kind_module
+
+    return {kind: kind_module(kind).SPEC for kind in KINDS}
+
+
 def markdown_reference(of: str = "job") -> str:
     """Reference page of one of the files ``DESCRIBED``: one table of keys per section."""
+    if of == "definition":
+        return _definition_page()
     schema = json_schema(of)
     definitions = schema["$defs"]
     parts = [_PAGES[of][1], "## Top level\n", *_table(schema, definitions)]
     for path, section in _sections(schema, definitions, ""):
         parts += [f"\n## {path}\n", f"{section['description']}\n", *_table(section, definitions)]
     return "\n".join(parts) + "\n"
+
+
+def _definition_page() -> str:
+    """Keys of every kind, then each section once: sections of definitions stand in many places, and in themselves."""
+    from allscan.phenotypes.definitions.spec import Header
+
+    sections = json_schema("definition")["$defs"]
+    common = Header.model_fields
+    parts = [_DEFINITION]
+    for number, (kind, model) in enumerate(_kinds().items()):
+        section = sections.pop(model.__name__)
+        own = {key: value for key, value in section["properties"].items() if key not in common}
+        if not number:
+            shared = {key: value for key, value in section["properties"].items() if key in common}
+            meaning = {"description": common["kind"].description, "type": "string"}
+            parts += [
+                "## Every kind\n",
+                *_table({**section, "properties": {**shared, "kind": meaning}}, sections, True),
+            ]
+        parts += [
+            f"\n## `kind: {kind}`\n",
+            f"{_line(section)}\n",
+            *_table({**section, "properties": own}, sections, True),
+        ]
+    parts.append("\n## Sections")
+    for name, section in sorted(sections.items()):
+        if "properties" in section:
+            parts += [f"\n### {name}\n", f"{_line(section)}\n", *_table(section, sections, True)]
+    return "\n".join(parts) + "\n"
+
+
+def _line(section: Mapping[str, Any]) -> str:
+    return " ".join(str(section["description"]).split())
 
 
 def _sections(
@@ -101,14 +166,14 @@ def _section_names(value: Mapping[str, Any], below: tuple[str, ...]) -> Iterator
         yield from _section_names(value["additionalProperties"], (*below, ".NAME"))
 
 
-def _table(section: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+def _table(section: Mapping[str, Any], definitions: Mapping[str, Any], linked: bool = False) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     required = section.get("required", ())
     for key, value in section["properties"].items():
         default = "**required**" if key in required else _default(value.get("default"))
         meaning = _meaning(value, definitions) + _examples(value)
-        cells = (f"`{key}`", _type(value), default, meaning)
+        cells = (f"`{key}`", _type(value, linked), default, meaning)
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
@@ -120,7 +185,7 @@ def _meaning(value: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    if value in (None, {}, []) or isinstance(value, dict):
+    if value in (None, {}, [], "") or isinstance(value, dict):
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -132,22 +197,24 @@ def _examples(value: Mapping[str, Any]) -> str:
     return f" Example: {', or '.join(examples)}." if examples else ""
 
 
-def _type(value: Mapping[str, Any]) -> str:
+def _type(value: Mapping[str, Any], linked: bool = False) -> str:
+    """What a value is, in words; ``linked``: a section by its name, which is a heading of the page."""
     if "$ref" in value:
-        return "section"
+        name = value["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})" if linked else "section"
     if "const" in value:
-        return f"`{value['const']}`"
+        return f"`{str(value['const']).lower() if value['const'] is True else value['const']}`"
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
     if "anyOf" in value:
-        names = [_type(option) for option in value["anyOf"] if option.get("type") != "null"]
+        names = [_type(option, linked) for option in value["anyOf"] if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(names))
     kind = value.get("type")
     if kind == "array":
-        return f"list of {_type(value['items'])}"
+        return f"list of {_type(value['items'], linked)}"
     if kind == "object":
         inner = value.get("additionalProperties")
-        return f"mapping from name to {_type(inner)}" if isinstance(inner, dict) else "mapping"
+        return f"mapping from name to {_type(inner, linked)}" if isinstance(inner, dict) else "mapping"
     if kind == "string":
         return "path" if value.get("format") == "path" else "text"
     if kind == "boolean":

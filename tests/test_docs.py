@@ -30,7 +30,7 @@ from allscan.phenotypes.definitions.loading import load_definition
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
-GENERATED = ("commands.md", "python.md", "job.md", "phenotypes.md")
+GENERATED = ("commands.md", "python.md", "job.md", "phenotypes.md", "definition.md")
 
 
 def blocks(page: Path, language: str) -> list[str]:

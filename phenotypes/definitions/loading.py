@@ -52,6 +52,9 @@ class KindModule(Protocol):
     def problems(self, spec: Any) -> Iterable[tuple[KeyPath, str, str]]:
         """What keys say against each other: key, what, what to do. A kind may do without."""
 
+    def check(self, definition: Definition) -> None:
+        """Refuse a definition for what its files say. A kind may do without."""
+
     def cohort(self, records: Records, definition: Definition) -> str:
         """Local relation of the cases, ``person`` and ``date`` (their index dates), for definitions that build on this.
 
@@ -91,7 +94,7 @@ class Definition:
             if error.where is not None and error.where.startswith(where):
                 raise
             told = f"{where}: {error.where}" if error.where else where
-            raise InputError(error.what, where=told, fix=error.fix) from error
+            raise type(error)(error.what, where=told, fix=error.fix) from error
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def cohort(records: Records, definition: Definition) -> str:
         raise InputError(
             f"a definition of kind {definition.spec.kind!r} has no cases to build on",
             where=definition.source,
-            fix="name one of kind case_control, time_to_event or circe",
+            fix="name one of a binary trait, such as case_control",
         )
     return module.cohort(records, definition)
 
@@ -214,7 +217,10 @@ def _made(data: dict[str, Any], document: YamlDocument | None, folder: Path, abo
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
     source = str(document.path) if document is not None else f"definition {spec.id}"
-    return Definition(spec, source, folder, digest, files, others, document)
+    made = Definition(spec, source, folder, digest, files, others, document)
+    if hasattr(module, "check"):
+        module.check(made)
+    return made
 
 
 def _problems(module: KindModule, spec: Header) -> list[Problem]:
