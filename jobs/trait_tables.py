@@ -95,6 +95,10 @@ def _table(job: Job, name: str, key: tuple[str, ...], scratch: Path | None) -> T
 
     built = build(PhenotypeJob.from_yaml(place), scratch=scratch)
     assert built.folder is not None
+    if scratch is None:
+        from allscan.jobs.phenotype_report import report_of
+
+        report_of(built.folder)
     return built.folder
 
 

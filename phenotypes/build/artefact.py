@@ -165,7 +165,8 @@ def write_trait_table(
     ids = number_array(person_id)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / PROVENANCE).unlink(missing_ok=True)
+        for of_another in (PROVENANCE, REPORT):
+            (path / of_another).unlink(missing_ok=True)
         _write(path / TRAITS, pa.Table.from_arrays([ids, *columns.arrays], names=[ID_COLUMN, *columns.names]))
         cells = [_cells(one.values) for one in covariates]
         _write(
