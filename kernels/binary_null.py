@@ -117,7 +117,8 @@ def fit_binary(
     status, notes = _screen(cases, present, chosen)
     fits = _fit(data, basis, status == Status.OK)
     root, rank = _roots(fits.information)
-    notes += _fit_notes(data, status, fits, present, rank, dropped)
+    left_out = _left_out(data, status, rank < inner.shape[1], dropped)
+    notes += _fit_notes(data, status, fits, present, rank, left_out)
     weights = _weights(data, basis, fits, root, status == Status.OK)
     penalised = weights
     if chosen.correction == "firth":
@@ -201,20 +202,34 @@ def _roots(information: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return vectors * inverse[:, None, :], kept.sum(axis=1)
 
 
+def _left_out(
+    data: NullData, status: NDArray[np.uint8], fewer: NDArray[np.bool_], dropped: tuple[int, ...]
+) -> list[tuple[int, ...]]:
+    """Covariates that do not count, for each trait: those of everybody, or where its own people have fewer, theirs."""
+    own: dict[int, tuple[int, ...]] = {}
+    left_out = [dropped] * len(status)
+    for t in np.flatnonzero((status == Status.OK) & fewer):
+        pattern = int(data.set_of_trait[t])
+        if pattern not in own:
+            own[pattern] = orthonormal_basis(data.covariates[data.member[pattern]])[1]
+        left_out[t] = own[pattern]
+    return left_out
+
+
 def _fit_notes(
     data: NullData,
     status: NDArray[np.uint8],
     fits: LogisticFits,
     present: NDArray[np.int64],
     rank: NDArray[np.int64],
-    dropped: tuple[int, ...],
+    left_out: list[tuple[int, ...]],
 ) -> list[TraitNote]:
     """What the fits have to say; sets the status of those that failed."""
     notes = []
-    names = ", ".join(data.covariate_names[j] for j in dropped)
     for t in np.flatnonzero(status == Status.OK):
         certain = int(fits.n_certain[t])
-        text = f"covariates left out because others determine them: {names}" if dropped else ""
+        names = ", ".join(data.covariate_names[j] for j in left_out[t])
+        text = f"covariates left out because others determine them: {names}" if names else ""
         if certain == present[t]:
             status[t], text = Status.SEPARATED, "the covariates separate cases from controls exactly"
         elif not fits.converged[t]:

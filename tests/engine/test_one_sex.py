@@ -78,9 +78,8 @@ def test_sex_drops_out_of_a_trait_of_one_sex_alone(cohort: Cohort, tmp_path: Pat
     spec = ScanSpec(test=test, test_options=options, missing=missing)
     summary = scan(cohort, design, tmp_path / "both", spec)
     noted = {trait: message for trait, _, message in summary.trait_notes if not message.startswith("chromosome")}
-    if test != "logistic":  # which does not say it
-        for trait in ("trait1", "trait2"):
-            assert noted[trait] == "covariates left out because others determine them: sex, age:sex"
+    for trait in ("trait1", "trait2"):
+        assert noted[trait] == "covariates left out because others determine them: sex, age:sex"
     assert "trait0" not in noted
     cube = ResultsCube(tmp_path / "both")
     # Of women age * sex is age; of men it is nothing.
