@@ -66,3 +66,36 @@ def report_command(folder: Place) -> None:
     from allscan.phenotypes.build.artefact import open_trait_table
 
     click.echo(f"report      {write_report(open_trait_table(folder))}")
+
+
+@phenotypes.command()
+@click.argument("definition", type=FILE, metavar="DEFINITION.yaml")
+@click.option(
+    "--records",
+    required=True,
+    metavar="PLACE",
+    help="Records whose vocabulary knows the codes: folder, DuckDB, BigQuery.",
+)
+@click.option("--out", type=FILE, required=True, metavar="FILE.csv", help="The list to write.")
+def codes(definition: Path, records: str, out: Path) -> None:
+    """Write every code of a definition, with names and concept ids, for others who use it."""
+    from allscan.phenotypes.definitions.exports import export_codes
+    from allscan.phenotypes.definitions.loading import load_definition
+    from allscan.phenotypes.records.opening import open_records
+
+    loaded = load_definition(definition.absolute())
+    with open_records(records) as opened:
+        sha256 = export_codes(loaded, opened, out)
+    click.echo(f"{out}  SHA-256 {sha256}")
+
+
+@phenotypes.command("import")
+@click.argument("source", type=FILE, metavar="HEADER.yaml")
+@click.option(
+    "--out", type=FILE, required=True, metavar="DIR", help="Folder for the definition and its lists of codes."
+)
+def import_command(source: Path, out: Path) -> None:
+    """Make a definition of a phenotype of the HDR UK Phenotype Library: its header, with lists of codes beside it."""
+    from allscan.phenotypes.definitions.hdruk import import_hdruk
+
+    click.echo(import_hdruk(source, out).source)

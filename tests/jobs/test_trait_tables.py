@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -129,3 +130,18 @@ def test_commands(folder, allscan_cli: CommandLine):
     assert "1000001" not in checked + built
     refused = allscan_cli("phenotypes", "build", folder / "job.yaml")
     assert refused.exit_code == 2
+
+
+def test_codes_and_imports(folder, allscan_cli: CommandLine):
+    (folder / "lists").mkdir()
+    named = "{name: Gout, type: csv, filepath: gout.csv, code_column: code, coding_system: ICD10 codes}"
+    (folder / "lists" / "gout.yaml").write_text(f"name: Gout\nconcepts:\n  - {named}\n")
+    (folder / "lists" / "gout.csv").write_text("code,description\nM10.0,Idiopathic gout\n")
+    made = allscan_cli("phenotypes", "import", folder / "lists" / "gout.yaml", "--out", folder / "definitions")
+    assert made.exit_code == 0, made.stderr
+    definition = folder / "definitions" / "gout.yaml"
+    assert str(definition) in made.stdout
+    done = allscan_cli("phenotypes", "codes", definition, "--records", folder / "cdr", "--out", folder / "codes.csv")
+    assert done.exit_code == 0, done.stderr
+    assert (folder / "codes.csv").read_text().splitlines()[1].startswith("gout,ICD10,M10.0")
+    assert hashlib.sha256((folder / "codes.csv").read_bytes()).hexdigest() in done.stdout
