@@ -131,9 +131,11 @@ def export(
 def _open_complete(folder: Place) -> ResultSource:
     # Of a run that is not complete, the rows still to come would look like results that are missing.
     from allscan.engine.results import ResultsCube
-    from allscan.jobs.run_folder import open_complete_run
+    from allscan.jobs.run_folder import open_complete_run, refuse_predictors
 
-    return ResultsCube.open(open_complete_run(folder).path)
+    run = open_complete_run(folder)
+    refuse_predictors(run)
+    return ResultsCube.open(run.path)
 
 
 def _select(cube: ResultSource, trait: str, stratum: str) -> Selection:

@@ -276,6 +276,22 @@ def open_complete_run(path: Place) -> RunFolder:
     return folder
 
 
+def refuse_predictors(folder: RunFolder) -> None:
+    """Refuse to look for the results of variants where columns of a table were scanned.
+
+    Raises
+    ------
+    InputError
+        There is a table of a phenome-wide scan, and no results of variants.
+    """
+    if folder.phewas.exists() and not folder.results.exists():
+        raise InputError(
+            "the run scanned columns of a table, and no variants",
+            where=str(folder.path),
+            fix=f"its results are the table {folder.phewas.name}",
+        )
+
+
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Place, where: str) -> None:
     """Compare the science of the job that began a folder with that of the job given now.
 

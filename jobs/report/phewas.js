@@ -181,7 +181,7 @@
     const high = Math.min(Math.max(0, ...ends), reach);
     const margin = (high - low) * 0.04;
     const across = (beta) => box.left + ((beta - low + margin) / (high - low + 2 * margin)) * (box.right - box.left);
-    for (const tick of forestTicks(low, high, binary, (box.right - box.left) / 70)) {
+    for (const tick of forestTicks(low, high, binary, across)) {
       const x = across(tick.at);
       pen.strokeStyle = tick.at === 0 ? colours.muted : colours.line;
       line(pen, x, box.top - 6, x, box.bottom);
@@ -224,19 +224,22 @@
     pen.fill();
   }
 
-  function forestTicks(low, high, binary, most) {
+  const TICK = 42; // pixels between two
+
+  function forestTicks(low, high, binary, across) {
     if (!binary) {
-      const rough = (high - low) / Math.max(most, 2);
+      const rough = ((high - low) / (across(high) - across(low))) * 1.6 * TICK;
       const power = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
       const found = [];
       for (let k = Math.ceil(low / step); k * step <= high; k++) found.push({ at: k * step, text: String(Number((k * step).toPrecision(6))) });
       return found;
     }
-    const ladders = [[1], [0.1, 1, 10], [0.1, 0.2, 0.5, 1, 2, 5, 10], [0.25, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 4], [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2],
+    const ladders = [[1], [0.0001, 0.01, 1, 100, 10000], [0.001, 0.01, 0.1, 1, 10, 100, 1000], [0.1, 0.2, 0.5, 1, 2, 5, 10], [0.25, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 4], [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2],
       [0.9, 0.92, 0.94, 0.96, 0.98, 1, 1.02, 1.04, 1.06, 1.08, 1.1]];
     const within = ladders.map((ladder) => ladder.filter((ratio) => Math.log(ratio) >= low - 1e-9 && Math.log(ratio) <= high + 1e-9));
-    const fitting = within.filter((ladder) => ladder.length <= Math.max(most, 2));
+    const apart = (ladder) => ladder.every((ratio, k) => k === 0 || across(Math.log(ratio)) - across(Math.log(ladder[k - 1])) >= TICK);
+    const fitting = within.filter(apart);
     const best = fitting.reduce((a, b) => (b.length > a.length ? b : a), [1]);
     return best.map((ratio) => ({ at: Math.log(ratio), text: String(ratio) }));
   }

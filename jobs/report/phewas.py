@@ -132,9 +132,10 @@ def section(rows: PhewasRows, notes: Mapping[tuple[str, str], Sequence[str]], *,
 def _note(n_leads: int) -> str:
     if not n_leads:
         return "No variant is significant in any trait."
+    which = "variant" if n_leads == 1 else f"{n_leads} variants"
     return (
-        f"The {n_leads} most significant variants of all traits, one of each window, and what they do elsewhere. "
-        "They were chosen for being significant somewhere, for which the correction for the traits alone is too mild."
+        f"The most significant {which} of all traits, one of each window, with all that is known of them. "
+        "Chosen for being significant somewhere: for that trait, the correction for the number of traits is too mild."
     )
 
 

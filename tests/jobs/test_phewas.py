@@ -441,6 +441,13 @@ def test_by_command(phenome: Cohort, allscan_cli: CommandLine) -> None:
     assert "phewas.parquet" in done.stdout
     assert "results.zarr" not in done.stdout
     assert allscan_cli("status", phenome.folder / "run").exit_code == 0
+    exported = allscan_cli("export", phenome.folder / "run", "--trait", "d01", "--format", "plink", "--out", "x")
+    assert exported.exit_code == 2
+    assert "its results are the table phewas.parquet" in exported.output
+    run = Job.from_yaml(path).run()
+    assert run.phewas_path == phenome.folder / "run" / "phewas.parquet"
+    with pytest.raises(InputError, match="columns of a table"):
+        run.results()
     assert allscan_cli("report", phenome.folder / "run").exit_code == 0
 
 
