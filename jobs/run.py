@@ -24,6 +24,7 @@ from allscan.jobs.run_folder import (
     RunFolder,
     open_complete_run,
     refuse_changes,
+    refuse_predictors,
     write_text,
 )
 from allscan.jobs.run_log import log_event, logged
@@ -77,10 +78,22 @@ class Run:
         """The provenance document."""
         return self.folder.provenance
 
+    @property
+    def phewas_path(self) -> Place:
+        """The table of a phenome-wide scan, Parquet: a row for each predictor and trait."""
+        return self.folder.phewas
+
     def results(self) -> xr.Dataset:
-        """The results, opened lazily; dimensions (stratum, trait, variant)."""
+        """The results, opened lazily; dimensions (stratum, trait, variant).
+
+        Raises
+        ------
+        InputError
+            The run scanned columns of a table, and has a table of results only.
+        """
         from allscan.engine.result_dataset import open_results
 
+        refuse_predictors(self.folder)
         return open_results(self.folder.path)
 
 
