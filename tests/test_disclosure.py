@@ -166,7 +166,7 @@ def test_no_difference_of_steps_is_small(people: int, fractions: list[float]) ->
 
 
 def test_a_rest_is_not_small() -> None:
-    counts = ToldCounts([1000, 400])
+    counts = ToldCounts([1000, 400], wholes=[1000])
     assert counts.tell(590) == HIDDEN  # 1000 − 400 − 590 = 10
     assert counts.tell(600) == "600"
     assert counts.tell(600) == "600"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.disclosure import merged_neighbours
+from allscan.disclosure import FEW, HIDDEN, is_small, merged_neighbours
 from allscan.jobs.phenotype_report.nested import CaseSets
 from allscan.jobs.phenotype_report.told import (
     counts_of,
@@ -73,11 +73,18 @@ def measure(reader: TraitReader, cohort: Cohort, facts: Sequence[Mapping[str, An
     every = list(counted.values())
     for (name, one), around in zip(counted.items(), sets.containing(), strict=True):
         described[name] = _binary(one, [every[at] for at in around], cohort)
+        close = [list(counted)[at] for at in around if is_small(int(every[at].totals[0] - one.totals[0]))]
+        if close and described[name]["cases"] == HIDDEN:
+            described[name]["beside"] = close
     found = [described[name] for name in place]
     for told, fact in zip(found, facts, strict=True):
         counts = counts_of(cohort, told)
         told["steps"] = told_steps(fact["steps"], counts)
         told["notes"] = [counts.tell_text(str(note)) for note in (*fact["warnings"], *fact["notes"])]
+        told["notes"] += [
+            f"The counts are hidden: {other} has all cases of this trait, and {FEW} more."
+            for other in told.get("beside", ())
+        ]
     return Measured(found, _lacking(lacked, len(facts)), np.array([told.pop("weight") for told in found]))
 
 

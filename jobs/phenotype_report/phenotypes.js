@@ -39,7 +39,7 @@
 
   function steps(data) {
     return part("From everybody to the trait", plainTable(["Step", "People"], data.steps.map(([what, people, kind]) =>
-      row(cell(kind === "count" ? `of these: ${what}` : what, "long"), cell(people)))));
+      row(cell(kind === "count" ? `of these: ${what}` : what, "long step"), cell(people)))));
   }
 
   function compared(data) {

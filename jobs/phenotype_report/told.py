@@ -184,9 +184,9 @@ def told_steps(steps: Sequence[Mapping[str, Any]], counts: ToldCounts) -> list[l
 
 def counts_of(cohort: Cohort, told: Mapping[str, Any]) -> ToldCounts:
     """What the page says of a trait's people, for whatever else it says of them."""
-    known = [cohort.n, *told["known"], *(cohort.n - n for n in told["known"])]
+    known = told["known"]
     beside = [n for classes in cohort.classes for n in classes.people.tolist()]
-    return ToldCounts(known, beside, closed=not told["open"])
+    return ToldCounts([cohort.n, *known], beside, wholes=[cohort.n, *known[:1]], closed=not told["open"])
 
 
 def significant(value: float, digits: int = 4) -> float:

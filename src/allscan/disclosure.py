@@ -6,7 +6,6 @@ cohorts. Zero may be told. A percentage says what its two counts say, so it is m
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -143,7 +142,7 @@ def _any_small(counts: NDArray[np.integer]) -> bool:
 class ToldCounts:
     """Counts of overlapping groups of the same people, told one after the other, such as the steps of a selection.
 
-    One is told if neither it, nor its difference from another, nor what is left of one after two others is small.
+    One is told if neither it, nor its difference from another, nor what it and another leave of a whole is small.
 
     Parameters
     ----------
@@ -151,13 +150,23 @@ class ToldCounts:
         What the reader knows of the same groups.
     beside
         What the reader knows of other groups that one of them may lie in.
+    wholes
+        Counts of those that the groups are parts of.
     closed
         Whether nothing that the reader does not know is told.
     """
 
-    def __init__(self, told: Iterable[int] = (), beside: Iterable[int] = (), *, closed: bool = False) -> None:
+    def __init__(
+        self,
+        told: Iterable[int] = (),
+        beside: Iterable[int] = (),
+        *,
+        wholes: Iterable[int] = (),
+        closed: bool = False,
+    ) -> None:
         self._told = set(told)
         self._beside = set(beside)
+        self._wholes = set(wholes)
         self._closed = closed
 
     def tell(self, count: int) -> str:
@@ -171,14 +180,8 @@ class ToldCounts:
         return f"{count:,}"
 
     def _gives_away(self, count: int) -> bool:
-        if any(is_small(abs(count - other)) for other in self._told | self._beside):
-            return True
-        pairs = itertools.combinations(self._told - {0, count}, 2)
-        return any(
-            is_small(abs(rest))
-            for one, two in pairs
-            for rest in (count - one - two, count + one - two, count - one + two)
-        )
+        rests = {whole - other for whole in self._wholes for other in self._told if other < whole}
+        return any(is_small(abs(count - other)) for other in self._told | self._beside | rests)
 
     def tell_text(self, text: str) -> str:
         """A sentence with its numbers of people told."""

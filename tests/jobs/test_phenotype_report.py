@@ -366,6 +366,7 @@ def test_a_trait_inside_another_does_not_tell_their_difference(tmp_path: Path) -
     of_outer, of_close, of_apart = panels_of(page)
     assert of_outer["cases"] == f"{outer.sum():,}"
     assert of_close["cases"] == UNTOLD
+    assert of_close["notes"] == ["The counts are hidden: outer has all cases of this trait, and ≤20 more."]
     assert of_close["classes"] == [[None] * 2, [None] * 6, [None] * 3]
     assert of_apart["cases"] == f"{apart.sum():,}"
     for rows, others in zip(of_apart["classes"], of_outer["classes"], strict=True):

@@ -71,6 +71,7 @@ def test_a_job_takes_its_traits_from_records(folder, monkeypatch):
     assert not (folder / "table").exists()  # a check writes nothing
     run = job(folder).run()
     assert (folder / "table" / "traits.parquet").exists()
+    assert (folder / "table" / "report.html").exists()
     assert list(run.results().trait.values) == ["height", "weight"]
     before = content(folder / "run")
     assert job(folder).run().already_complete
@@ -126,6 +127,7 @@ def test_commands(folder, allscan_cli: CommandLine):
     built = done.stdout
     assert "height  n " in built
     assert (folder / "table" / "provenance.json").exists()
+    assert (folder / "table" / "report.html").exists()
     assert "still holds" in allscan_cli("phenotypes", "build", folder / "phenotypes.yaml").stdout
     assert "1000001" not in checked + built
     refused = allscan_cli("phenotypes", "build", folder / "job.yaml")
