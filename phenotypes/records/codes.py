@@ -137,7 +137,8 @@ def resolve(records: Records, codes: Sequence[CodeEntry], locate: Callable[[str]
     Raises
     ------
     InputError
-        If a file has no codes, a vocabulary is unknown, or nothing is left.
+        If a file has no codes, a vocabulary is unknown, or everything is taken out again. Codes that the vocabulary
+        does not have are told in the notes.
     """
     connection = records.connection
     relation = records.fresh_name("codes")
@@ -166,9 +167,11 @@ def resolve(records: Records, codes: Sequence[CodeEntry], locate: Callable[[str]
         "WHERE code IS NOT NULL AND coalesce(standard, '') <> 'S'"
     )
     table = connection.sql(f"SELECT * FROM {relation}_kept ORDER BY ALL").to_arrow_table()
-    if not table.num_rows:
+    # Codes that the vocabulary does not have are for a note: a definition is for many records.
+    found = connection.execute(f"SELECT count(*) FILTER (NOT taken_out) FROM {relation}_rows").fetchall()[0][0]
+    if found and not table.num_rows:
         raise InputError(
-            "no code is left of the set", where=_told(codes), fix="check the codes, and what is taken out of them again"
+            "everything in the set is taken out of it again", where=_told(codes), fix="check the entries with `exclude`"
         )
     return ResolvedCodes(relation, values, table, tuple(files), tuple(notes))
 

@@ -90,8 +90,12 @@ def test_records_without_a_vocabulary(tmp_path):
 def test_what_is_not_found_is_said(tmp_path):
     _, resolved = people_with(tmp_path, diabetics(), [{"vocabulary": "ICD10CM", "codes": ["Q99"]}, {"concepts": [101]}])
     assert resolved.notes == ("none of Q99 is in the vocabulary of the records",)
-    with pytest.raises(InputError, match="no code is left"):
-        people_with(tmp_path, diabetics(), {"vocabulary": "ICD10CM", "codes": ["Q99*"]})
+    nobody, resolved = people_with(tmp_path, diabetics(), {"vocabulary": "ICD10CM", "codes": ["Q99*"]})
+    assert nobody == []
+    assert resolved.notes == ("none of Q99* is in the vocabulary of the records",)
+    again = [{"concepts": [200]}, {"concepts": [200], "exclude": True}]
+    with pytest.raises(InputError, match="everything in the set is taken out"):
+        people_with(tmp_path, diabetics(), again)
 
 
 @pytest.mark.parametrize(
