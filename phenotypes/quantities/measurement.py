@@ -170,7 +170,7 @@ def finished(
         recipe=codes_recipe(resolved),
         steps=(everybody, *values.steps),
         notes=(*values.notes, *(f"{name}: {note}" for name, codes in resolved.items() for note in codes.notes)),
-        warnings=_warnings(result),
+        warnings=(*_warnings(result), *_unknown_codes(resolved)),
     )
 
 
@@ -181,6 +181,15 @@ def codes_recipe(used: Mapping[str, ResolvedCodes]) -> dict[str, Any]:
 
 def _numbered(key: str, used: list[ResolvedCodes]) -> dict[str, ResolvedCodes]:
     return {f"{key}.{i}.codes": codes for i, codes in enumerate(used)}
+
+
+def _unknown_codes(used: Mapping[str, ResolvedCodes]) -> list[str]:
+    """Codes of drugs and events that the records do not know: nothing is adjusted or left out for them."""
+    return [
+        f"{name}: the records know none of these codes as a concept; their source values are looked for"
+        for name, codes in used.items()
+        if codes.n_concepts == 0
+    ]
 
 
 def _warnings(values: NDArray[np.float64]) -> tuple[str, ...]:

@@ -309,6 +309,16 @@ def test_values_under_a_drug(tmp_path, keys, found, end):
     assert ("with adjusted values", sum(value != 100 for value in found)) in steps(trait)
 
 
+def test_drugs_that_the_records_do_not_know_are_a_warning(tmp_path):
+    cdr = people(1).measurement(1, LDL, 100, "2010-01-01", MG_DL).drug(1, STATIN, "2009-12-31")
+    statins = {"vocabulary": "ATC", "codes": ["C10AA"]}
+    trait = made(tmp_path, cdr, ldl(adjust=[{"codes": statins, "divide": 0.7}]))
+    assert values(trait) == [100]
+    assert trait.warnings == (
+        "adjust.0.codes: the records know none of these codes as a concept; their source values are looked for",
+    )
+
+
 def test_an_index_of_codes_and_of_a_definition(tmp_path):
     cdr = people(3)
     for person in (1, 2, 3):
