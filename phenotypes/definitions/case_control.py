@@ -15,12 +15,11 @@ from allscan.phenotypes.definitions.criteria import (
     Duration,
     People,
     atoms,
-    days,
     evidence,
     unknown_codes,
     without_index,
 )
-from allscan.phenotypes.definitions.spec import Header
+from allscan.phenotypes.definitions.spec import Header, days
 from allscan.phenotypes.definitions.telling import told_ages, words
 from allscan.phenotypes.phenotype import BINARY, CASE, CONTROL, MISSING, Phenotype, Step
 from allscan.phenotypes.quantities.spec import Ages

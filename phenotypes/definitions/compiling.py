@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from allscan.arrow import number_array
-from allscan.phenotypes.definitions.criteria import ANY, USUAL_TABLES, days
+from allscan.phenotypes.definitions.criteria import ANY, USUAL_TABLES
 from allscan.phenotypes.definitions.loading import cohort
+from allscan.phenotypes.definitions.spec import days
 from allscan.phenotypes.definitions.telling import told_ages
 from allscan.phenotypes.quantities.spec import TABLES
 from allscan.phenotypes.quantities.units import CONCEPTS, UnknownUnitError, conversion, spelled

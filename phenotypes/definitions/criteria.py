@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from allscan.documents.sections import FilePath, Section, Text
 from allscan.errors import InputError
+from allscan.phenotypes.definitions.spec import days
 from allscan.phenotypes.names import did_you_mean, listed
 from allscan.phenotypes.quantities.spec import Ages, Dates, EventTable
 from allscan.phenotypes.quantities.units import check_unit
@@ -24,17 +24,6 @@ USUAL_TABLES: tuple[EventTable, ...] = ("conditions", "observations")
 
 ANY = "any"
 """No bound of a window; no particular unit."""
-DAYS = {"d": 1, "w": 7, "y": 365}
-
-_DURATION = re.compile(r"(-?)(\d{1,5})([dwy])")
-
-
-def days(duration: str) -> int:
-    """Days of ``30d``, ``2w`` or ``1y`` (365 days)."""
-    found = _DURATION.fullmatch(duration)
-    if found is None:
-        raise ValueError(f"{duration!r} is no duration: write days, weeks or years (of 365 days) as 30d, 2w, 1y")
-    return int(found[1] + found[2]) * DAYS[found[3]]
 
 
 def _check_duration(value: str) -> str:

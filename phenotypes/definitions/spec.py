@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _REFERENCE = re.compile(r"10\.\d{4,9}/\S+|https?://\S+")
 _DOI_PREFIX = re.compile(r"(doi:\s*|https?://(dx\.)?doi\.org/)", re.IGNORECASE)
+_DURATION = re.compile(r"(-?)(\d{1,5})([dwy])")
+_DAYS = {"d": 1, "w": 7, "y": 365}
+
+
+def days(duration: str) -> int:
+    """Days of ``30d``, ``2w`` or ``1y`` (365 days)."""
+    found = _DURATION.fullmatch(duration)
+    if found is None:
+        raise ValueError(f"{duration!r} is no duration: write days, weeks or years (of 365 days) as 30d, 2w, 1y")
+    return int(found[1] + found[2]) * _DAYS[found[3]]
 
 
 def _plain_name(value: str) -> str:

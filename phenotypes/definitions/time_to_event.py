@@ -18,11 +18,10 @@ from allscan.phenotypes.definitions.criteria import (
     Duration,
     People,
     atoms,
-    days,
     unknown_codes,
     without_index,
 )
-from allscan.phenotypes.definitions.spec import Header
+from allscan.phenotypes.definitions.spec import Header, days
 from allscan.phenotypes.definitions.telling import words
 from allscan.phenotypes.phenotype import BINARY, CASE, CONTROL, MISSING, QUANTITATIVE, Phenotype, Step
 

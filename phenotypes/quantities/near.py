@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from allscan.phenotypes.definitions.compiling import ages_sql, birthday_sql
 from allscan.phenotypes.definitions.loading import cohort
+from allscan.phenotypes.definitions.telling import told_ages
 from allscan.phenotypes.quantities.arithmetic import number
 from allscan.phenotypes.quantities.spec import TABLES
 from allscan.phenotypes.quantities.values import Gate
@@ -24,12 +26,7 @@ def window_gates(ages: Ages | None, dates: Dates | None) -> list[Gate]:
     """Gates of rows that have a ``date`` and the person's ``birth``."""
     gates = []
     if ages is not None:
-        conditions = ["birth IS NOT NULL"]
-        if ages.at_least is not None:
-            conditions.append(f"date >= {_birthday('birth', ages.at_least)}")
-        if ages.below is not None:
-            conditions.append(f"date < {_birthday('birth', ages.below)}")
-        gates.append(Gate(" AND ".join(conditions), f"at {_told_ages(ages)}", "rows of another age, or without one"))
+        gates.append(Gate(ages_sql(ages, "birth", "date"), told_ages(ages), "rows of another age, or without one"))
     if dates is not None:
         conditions = []
         if dates.since is not None:
@@ -101,7 +98,7 @@ def around(values: Values, definition: Definition, index: Index) -> list[Resolve
     if index.date is not None:
         days = f"SELECT person, DATE '{index.date}' AS origin FROM people"
     elif index.age is not None:
-        days = f"SELECT person, CAST({_birthday('birth', index.age)} AS DATE) AS origin FROM people"
+        days = f"SELECT person, {birthday_sql('birth', index.age)} AS origin FROM people"
     elif index.definition is not None:
         with definition.at("index", "definition"):
             cases = cohort(records, definition.others[index.definition])
@@ -121,18 +118,6 @@ def around(values: Values, definition: Definition, index: Index) -> list[Resolve
         "near the index date",
     )
     return used
-
-
-def _birthday(birth: str, age: float) -> str:
-    return f"({birth} + to_months({round(12 * age)}))"
-
-
-def _told_ages(ages: Ages) -> str:
-    if ages.at_least is not None and ages.below is not None:
-        return f"ages {ages.at_least:g} to below {ages.below:g}"
-    if ages.at_least is not None:
-        return f"age {ages.at_least:g} or more"
-    return f"ages below {ages.below:g}" if ages.below is not None else "a known age"
 
 
 def _numbered(what: str, i: int, among: Sequence[object]) -> str:

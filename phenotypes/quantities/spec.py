@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from allscan.documents.sections import FilePath, Section, Text
 from allscan.errors import InputError
-from allscan.phenotypes.definitions.spec import Header
+from allscan.phenotypes.definitions.spec import Header, days
 from allscan.phenotypes.quantities.units import check_unit
 from allscan.phenotypes.records.codes import CodeSet
 from allscan.phenotypes.transforms import check_transform
@@ -38,6 +38,10 @@ def _bounds(value: list[float]) -> list[float]:
     return value
 
 
+def _in_days(value: Any) -> Any:
+    return days(value) if isinstance(value, str) else value
+
+
 def _transform(value: str) -> str:
     check_transform(value, "")
     return value
@@ -49,7 +53,8 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Bounds = Annotated[list[Number], Field(min_length=2, max_length=2), AfterValidator(_bounds)]
 EventTable = Literal["conditions", "procedures", "drugs", "devices", "measurements", "observations"]
 Transform = Annotated[Text, AfterValidator(_transform)]
-Days = Annotated[int, Field(ge=0, le=36_525)]
+Days = Annotated[int, BeforeValidator(_in_days, json_schema_input_type=str | int), Field(ge=0, le=36_525)]
+"""A length of time as ``30d``, ``2w``, ``1y``; a bare number is of days."""
 
 
 class Ages(Section):
@@ -90,8 +95,10 @@ class Index(Section):
         description="The index date of the cases of another definition.",
         examples=["type_2_diabetes.yaml"],
     )
-    before: Days | None = Field(default=None, description="Values up to so many days before; without: any.")
-    after: Days | None = Field(default=None, description="Values up to so many days after; without: any.")
+    before: Days | None = Field(
+        default=None, description="Values up to so long before; without: any.", examples=["365d"]
+    )
+    after: Days | None = Field(default=None, description="Values up to so long after; without: any.")
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -107,8 +114,8 @@ class Exclusion(Section):
 
     codes: CodeSet = Field(description="Of the events.")
     tables: list[EventTable] = Field(default=["conditions"], min_length=1, description="Where they are looked for.")
-    before: Days | None = Field(default=None, description="Days before an event that are left out with it.")
-    after: Days | None = Field(default=None, description="Days after an event that are left out with it.")
+    before: Days | None = Field(default=None, description="How long before an event values are left out, too.")
+    after: Days | None = Field(default=None, description="How long after an event values are left out, too.")
     ever: bool = Field(default=False, description="All values of people who have an event at any time.")
 
     @model_validator(mode="after")
@@ -130,7 +137,7 @@ class Adjustment(Section):
         description="`exposed`: on days from the start of an exposure to its end and `grace`; `since_first`: from the "
         "first one on; `ever`: all values of people who had one at any time.",
     )
-    grace: Days = Field(default=30, description="Days that an exposure reaches beyond its end.")
+    grace: Days = Field(default=30, description="How long an exposure reaches beyond its end.")
     divide: float | None = Field(default=None, gt=0, description="Divide the value by this.", examples=[0.7])
     multiply: float | None = Field(default=None, gt=0, description="Multiply the value by this.")
     add: Number | None = Field(default=None, description="Add this to the value.", examples=[15])
@@ -163,7 +170,7 @@ class Summarised(Header):
 
     category: Text = Field(default="", description="Group of traits that it belongs to.")
     summary: Summary = Field(description="; ".join(f"`{name}`: {what}" for name, what in SUMMARIES.items()) + ".")
-    min_span: Days = Field(default=0, description="Days from the first to the last value, at least.")
+    min_span: Days = Field(default=0, description="From the first to the last value, at least.", examples=["1y"])
     ages: Ages | None = Field(default=None, description="Only values of these ages.")
     dates: Dates | None = Field(default=None, description="Only values of these days.")
     index: Index | None = Field(default=None, description="Only values near a day of each person.")

@@ -86,6 +86,7 @@ SERIES = (("2010-01-01", 100.0), ("2010-07-02", 110.0), ("2012-01-01", 90.0), ("
         ({"summary": "median", "min_values": 5}, NAN),
         ({"summary": "median", "min_span": 1096}, 105),
         ({"summary": "median", "min_span": 1097}, NAN),
+        ({"summary": "median", "min_span": "3y"}, 105),
         ({"summary": "median", "ages": {"at_least": 50}}, 110),  # from 1 July 2010
         ({"summary": "median", "ages": {"below": 50}}, 100),
         ({"summary": "median", "dates": {"since": "2010-07-02", "until": "2012-01-01"}}, 100),

@@ -170,6 +170,8 @@ def test_what_the_device_did_not_write(tmp_path):
         ({"quantile": 0.1}, "steps is no quantile"),
         ({"valid": [45000, 100]}, "leave nothing between"),
         ({"worn_hours": 25.0}, "worn_hours"),
+        ({"min_span": "1 year"}, "is no duration"),
+        ({"min_span": "-1d"}, "min_span"),
         ({"min_days": 0}, "min_days"),
         ({"unit": "steps"}, "unknown key 'unit'"),
     ],
