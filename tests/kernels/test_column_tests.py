@@ -12,6 +12,8 @@ from scipy import stats
 
 from allscan.kernels.association import Status
 from allscan.kernels.column_tests import ColumnCells, ColumnOptions, fit_trait, make_columns
+from allscan.kernels.logistic_fit import Work, make_work
+from allscan.kernels.logistic_fit import fit as fit_logistic
 from allscan.kernels.multiple_testing import benjamini_hochberg, bonferroni
 from tests import naive_logistic
 
@@ -188,3 +190,34 @@ def test_q_neither_underflows_nor_counts_what_was_not_tested() -> None:
     np.testing.assert_allclose(q, [np.nan, 5000.0 - np.log10(2), 1.0, np.nan])
     assert np.isnan(benjamini_hochberg(np.full(3, np.nan))).all()
     np.testing.assert_allclose(bonferroni(100, 0.05), -np.log10(0.05 / 100))
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+def test_where_arrays_lie_in_memory_decides_no_digit(penalised: bool) -> None:
+    rng = np.random.default_rng(8)
+    n, k = 226, 4
+    x = np.linalg.qr(rng.normal(size=(n, k)))[0].T
+    inputs = {
+        "x": x,
+        "y": (rng.random(n) < 0.3).astype(float),
+        "offset": np.zeros(n),
+        "b": np.array([-8.0, 0.3, 0.2, 0.1]),
+    }
+    shapes = {name: values.shape for name, values in make_work(n, k)._asdict().items()}
+    found = set()
+    for _ in range(60):
+        # In another order and at other distances in one stretch of memory.
+        memory, at, placed = np.empty(1 << 15), 0, {}
+        for name in rng.permutation([*inputs, *shapes]):
+            shape = shapes.get(name) or inputs[name].shape
+            at += int(rng.integers(0, 8))
+            size = int(np.prod(shape))
+            placed[name] = memory[at : at + size].reshape(shape)
+            at += size
+        for name, values in inputs.items():
+            placed[name][...] = values
+        work = Work(*(placed[name] for name in shapes))
+        status, value = fit_logistic(placed["x"], placed["y"], placed["offset"], n, k, k, penalised, placed["b"], work)
+        assert status == Status.OK
+        found.add((value, placed["b"].tobytes(), work.factor.tobytes()))
+    assert len(found) == 1
