@@ -107,6 +107,7 @@ def derive(records: Records, definition: Definition) -> Iterator[Phenotype]:
     values[controls] = CONTROL
     values[cases] = CASE
     steps = (*search.attrition.steps, Step("cases or controls", int((cases | controls).sum())))
+    nobody = [f"there are no {what}" for what, who in (("cases", cases), ("controls", controls)) if not who.any()]
     yield Phenotype(
         definition.spec.id,
         BINARY,
@@ -114,9 +115,7 @@ def derive(records: Records, definition: Definition) -> Iterator[Phenotype]:
         recipe=compiler.recipe,
         steps=steps,
         notes=tuple(compiler.notes),
-        warnings=tuple(
-            f"there are no {what}" for what, who in (("cases", cases), ("controls", controls)) if not who.any()
-        ),
+        warnings=(*compiler.warnings, *nobody),
     )
 
 

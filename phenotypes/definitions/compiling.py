@@ -57,6 +57,7 @@ class Compiler:
     codes: Mapping[str, Sequence[CodeEntry]]
     index: str | None = None  # relation of index dates, once there is one
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     resolved: dict[str, ResolvedCodes] = field(default_factory=dict)  # sets of codes that were asked for
     _events: dict[tuple[str, ...], str] = field(default_factory=dict)
     _made: dict[tuple[str, str | None], str] = field(default_factory=dict)
@@ -79,7 +80,8 @@ class Compiler:
         """
         key = (criterion.model_dump_json(), self.index)
         if key not in self._made:
-            parts = [self.relation(part, (*key_path, criterion.head, i)) for i, part in enumerate(criterion.parts)]
+            found = [self.relation(part, (*key_path, criterion.head, i)) for i, part in enumerate(criterion.parts)]
+            parts = list(dict.fromkeys(found))  # one that is said twice is one relation
             if criterion.codes is not None:
                 with self.definition.at(*key_path):
                     sql = self._of_events(criterion)
@@ -236,7 +238,11 @@ class Compiler:
     def _codes(self, name: str) -> ResolvedCodes:
         if name not in self.resolved:
             with self.definition.at("codes", name):
-                self.resolved[name] = resolve(self.records, self.codes[name], self.definition.path)
+                found = resolve(self.records, self.codes[name], self.definition.path)
+            self.resolved[name] = found
+            # A shared definition may name more codes than these records know; but it may be a slip of the pen, too.
+            if not found.table.num_rows:
+                self.warnings.append(f"codes {name}: nobody can have one, the records' vocabulary has none of them")
             self.notes += [f"codes {name}: {note}" for note in self.resolved[name].notes]
         return self.resolved[name]
 

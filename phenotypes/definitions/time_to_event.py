@@ -128,7 +128,10 @@ def derive(records: Records, definition: Definition) -> Iterator[Phenotype]:
             f"people come under observation at {spec.id}.entry: a survival model has to know (left truncation)"
         )
     since = "birth" if spec.scale == "age" else "entry"
-    common = Phenotype(spec.id, BINARY, values, recipe=compiler.recipe, steps=steps, notes=tuple(notes))
+    warnings = (*compiler.warnings, *([] if event.any() else ["the event happens to nobody"]))
+    common = Phenotype(
+        spec.id, BINARY, values, recipe=compiler.recipe, steps=steps, notes=tuple(notes), warnings=warnings
+    )
     yield common
     for name, day in (("entry", entry), ("exit", stop)):
         yield replace(
@@ -140,6 +143,7 @@ def derive(records: Records, definition: Definition) -> Iterator[Phenotype]:
             units="a",
             steps=(),
             notes=(),
+            warnings=(),
         )
 
 

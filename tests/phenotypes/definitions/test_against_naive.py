@@ -20,11 +20,17 @@ from tests.phenotypes.definitions.naive import Person
 TABLES = ("conditions", "observations", "drugs", "measurements")
 UNITS = {"mg/dL": 8840, "mmol/L": 8753, "%": 8554, None: 0}
 CODES = {"a": {"vocabulary": "ICD10CM", "codes": ["A1", "A2"]}, "b": {"vocabulary": "ICD10CM", "codes": ["B1"]}}
-FIRST = dt.date(2010, 1, 1)
 LAST = dt.date(2012, 12, 31)
 
-day = st.one_of(st.dates(FIRST, LAST), st.dates(dt.date(2011, 1, 1), dt.date(2011, 2, 28)))
-birth = st.one_of(st.none(), st.dates(dt.date(1960, 1, 1), dt.date(1980, 12, 31)), st.just(dt.date(1972, 2, 29)))
+# Days that are as far apart as the durations are long, or a day more or less.
+OFFSETS = sorted({a + b for a in (0, 14, 30, 200, 365, 600) for b in (-1, 0, 1, 14, 30)})
+day = st.sampled_from([dt.date(2011, 1, 1) + dt.timedelta(offset) for offset in OFFSETS])
+birth = st.one_of(
+    st.none(),
+    st.dates(dt.date(1960, 1, 1), dt.date(1980, 12, 31)),
+    st.builds(dt.date, st.integers(1965, 1980), st.just(1), st.integers(1, 3)),  # birthdays among the days
+    st.just(dt.date(1972, 2, 29)),
+)
 event = st.tuples(
     day,
     st.sampled_from(["A1", "A2", "B1", "C1"]),
@@ -36,12 +42,12 @@ person = st.builds(
     Person,
     st.sampled_from("MFU"),
     birth,
-    st.dictionaries(st.sampled_from(TABLES), st.lists(event, max_size=4), max_size=3),
+    st.dictionaries(st.sampled_from(TABLES), st.lists(event, max_size=6), max_size=4),
     st.lists(st.tuples(day, day).map(sorted).map(tuple), max_size=2),
     st.lists(day, max_size=3),
     st.one_of(st.none(), st.dates(dt.date(2012, 6, 1), LAST)),
 )
-people = st.lists(person, min_size=1, max_size=16)
+people = st.lists(person, min_size=8, max_size=30)
 
 durations = st.sampled_from(["0d", "1d", "2w", "30d", "200d", "1y"])
 ages = st.one_of(
@@ -211,7 +217,7 @@ def found(everybody: list[Person], spec: dict):
 
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=18,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from allscan.errors import InputError, JobError
 from allscan.jobs.phenotype_text import told_trait
-from allscan.phenotypes.definitions.loading import derive, load_definition
+from allscan.phenotypes.definitions.loading import cohort, derive, load_definition
 from allscan.phenotypes.model import SampleList
 from allscan.phenotypes.records.opening import open_records
 from tests.phenotypes.cdr import Cdr
@@ -207,6 +208,76 @@ def test_missing_table_is_refused_with_the_key(tmp_path, place):
     with open_records(place) as records, pytest.raises(InputError, match="no table 'drug_exposure'") as refusal:
         list(derive(records, definition))
     assert "it.yaml:4:15, key cases.any[0]" in str(refusal.value.where)
+
+
+def test_codes_that_the_records_do_not_know_are_warned_of(tmp_path):
+    cdr = Cdr().person(1).person(2).condition(1, "E11.9", "2015-01-01").concept(9, "ICD10CM", "A00")
+    text = HEAD.replace("}}", "}, other: {vocabulary: ICD10CM, codes: ['E10*']}}")
+    definition = text_definition(tmp_path, text + "cases: {codes: t2d}\nexclude: [{codes: other}]\n")
+    with open_records(cdr.write(tmp_path / "cdr")) as records:
+        (trait,) = derive(records, definition)
+    assert trait.values.tolist() == [1, 0]
+    assert trait.warnings == ("codes other: nobody can have one, the records' vocabulary has none of them",)
+
+
+A, B = "{codes: a}", "{codes: b}"
+
+
+@pytest.mark.parametrize(
+    ("criterion", "day"),
+    [
+        (A, "2015-01-01"),
+        ("{codes: a, dated: last}", "2015-03-02"),
+        ("{codes: a, min_dates: 2, dated: confirmed}", "2015-01-31"),
+        ("{codes: a, min_events: 2, dated: confirmed}", "2015-01-01"),
+        ("{codes: a, min_events: 3, dated: confirmed}", "2015-01-31"),
+        ("{codes: a, span: 30d, dated: confirmed}", "2015-01-31"),
+        ("{codes: a, span: 31d, dated: confirmed}", "2015-03-02"),
+        ("{codes: a, span: 60d}", "2015-01-01"),
+        ("{codes: a, span: 61d}", None),
+        (f"{{all: [{A}, {B}]}}", "2015-02-01"),
+        (f"{{any: [{A}, {B}]}}", "2015-01-01"),
+        (f"{{all: [{B}, {B}]}}", "2015-02-01"),
+        (f"{{any: [{B}, {B}]}}", "2015-02-01"),
+        (f"{{all: [{A}, {{none: [{B}]}}]}}", None),
+        (f"{{all: [{A}, {{none: [{{codes: b, min_dates: 2}}, {{codes: b, min_dates: 2}}]}}]}}", "2015-01-01"),
+        (f"{{any: [{B}, {{death: true}}]}}", "2015-01-31"),
+        ("{codes: a, dates: {since: 2015-01-31}}", "2015-01-31"),
+        ("{codes: a, dates: {until: 2015-01-01}, min_dates: 2}", None),
+        ("{codes: a, ages: {at_least: 55}}", "2015-03-02"),
+        ("{codes: a, ages: {below: 55}, dated: last}", "2015-01-31"),
+        ("{codes: a, ages: {below: 54}}", None),
+    ],
+)
+def test_dates_of_criteria(tmp_path, criterion, day):
+    cdr = Cdr().person(1, born=1960, month_of_birth=3, day_of_birth=2).condition(1, "B1", "2015-02-01")
+    for date in ("2015-01-01", "2015-01-01", "2015-01-31", "2015-03-02"):
+        cdr.condition(1, "A1", date)
+    cdr.add("death", person_id=1, death_date="2015-01-31")
+    codes = "codes: {a: {vocabulary: ICD10CM, codes: [A1]}, b: {vocabulary: ICD10CM, codes: [B1]}}\n"
+    definition = text_definition(tmp_path, f"kind: case_control\nid: it\n{codes}cases: {criterion}\n")
+    with open_records(cdr.write(tmp_path / "cdr"), until=dt.date(2020, 1, 1)) as records:
+        rows = records.connection.execute(f"SELECT date FROM {cohort(records, definition)}").fetchall()
+    assert [str(found) for (found,) in rows] == ([] if day is None else [day])
+
+
+@pytest.mark.parametrize(
+    ("window", "cases"),
+    [
+        ("{before: 10d}", [0, 1, 1, 0, 0]),
+        ("{after: 10d}", [0, 0, 1, 1, 0]),
+        ("{before: 10d, after: 10d}", [0, 1, 1, 1, 0]),
+        ("{before: 11d, after: -10d}", [1, 1, 0, 0, 0]),
+        ("{before: -11d, after: any}", [0, 0, 0, 0, 1]),
+    ],
+)
+def test_both_ends_of_a_window_are_within(tmp_path, window, cases):
+    cdr = Cdr()
+    for person, day in enumerate(("2015-02-18", "2015-02-19", "2015-03-01", "2015-03-11", "2015-03-12"), 1):
+        cdr.person(person).condition(person, "I21", "2015-03-01").condition(person, "E11.9", day)
+    text = HEAD.replace("}}", "}, heart: {vocabulary: ICD10CM, codes: [I21]}}")
+    keys = f"index: {{codes: heart}}\ncases: {{codes: t2d, within: {window}}}\ncontrols: {{without: []}}\n"
+    assert values(cdr.write(tmp_path / "cdr"), text_definition(tmp_path, text + keys)) == cases
 
 
 def test_damaged_list_of_codes_is_refused_with_its_line(tmp_path, place):
