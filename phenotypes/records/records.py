@@ -195,15 +195,27 @@ class Records:
             self._lines.append(QualityLine(table, what, int(rows)))
 
     def quality(self) -> tuple[QualityLine, ...]:
-        """What was wrong with the rows that were asked for, by table."""
+        """What is wrong with the rows of the tables that were asked for events.
+
+        Counted are all rows of a table; of one that would have to be fetched for that, those of the largest question.
+        """
         lines = []
         for table, relations in self._checks.items():
-            # One is enough where it has every row; conditions of several may overlap.
-            counts = np.max([self._counts(*relation) for relation in relations], axis=0)
+            if self.source.is_local:
+                counts = np.array(self._counts(self._all_rows(table), "1"))
+                if not counts[0]:
+                    lines.append(QualityLine(table, "the table is empty", 0))
+            else:
+                counts = np.max([self._counts(*relation) for relation in relations], axis=0)
             lines += [QualityLine(table, what, int(n)) for what, n in zip(_WRONG, counts[1:], strict=True) if n]
-            if not counts[0] and any(key[:3] == ("events", table, "") for key in self._relations):
-                lines.append(QualityLine(table, "the table is empty", 0))
         return (*lines, *self._lines)
+
+    def _all_rows(self, table: str) -> str:
+        name = f"all_{table}"
+        day = DATE_OF[table]
+        unread = self.source.unread(table, day)
+        self.source.extract(name, f"SELECT person_id, {quoted(day)} AS date, {unread} AS unread FROM {table}")
+        return name
 
     def _counts(self, relation: str, weight: str) -> list[int]:
         dated = "e.date IS NOT NULL AND p.person IS NOT NULL"

@@ -32,6 +32,8 @@ class Source(ABC):
 
     name: str
     """As messages and the provenance spell it."""
+    is_local = True
+    """Whether its rows are read here, and need not be fetched."""
 
     @abstractmethod
     def columns(self, table: str) -> frozenset[str] | None:
@@ -217,6 +219,8 @@ class DuckDBSource(_Local):
 
 class BigQuerySource(Source):
     """A dataset of BigQuery: what is asked for is read into the local database."""
+
+    is_local = False
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, dataset: str, client: Any = None) -> None:
         self.name = BIGQUERY + dataset
