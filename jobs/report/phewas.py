@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from allscan.disclosure import FEW, SMALL, is_small
 from allscan.jobs.report.filling import as_json, fill, tile
 from allscan.jobs.report.page import METHODS, STATUS_TEXT, accounting, provenance_rows, trait_notes
 from allscan.kernels import summary
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from allscan.jobs.report.genome import Genome
     from allscan.jobs.report.panels import Panel, ReportOptions
 
-MOST_HIDDEN = 20
-"""People of a cell that the page does not count."""
 HIDDEN = -2
 """Stands for such a count in the data of the page; −1 for none."""
 MOST_PREDICTORS = 100
@@ -105,7 +104,7 @@ def section(rows: PhewasRows, notes: Mapping[tuple[str, str], Sequence[str]], *,
         "order": order.traits.tolist(),
         "categories": order.categories,
         "sizes": order.sizes,
-        "hidden": MOST_HIDDEN,
+        "hidden": SMALL,
         "variants": variants,
         "status": {code.name: words for code, words in text.items()},
         "methods": {code.name: words for code, words in METHODS.items()},
@@ -121,7 +120,7 @@ def section(rows: PhewasRows, notes: Mapping[tuple[str, str], Sequence[str]], *,
         "strata": n_strata > 1,
         "with_genome": with_genome,
         "level": f"{rows.level:g}",
-        "most_hidden": MOST_HIDDEN,
+        "most_hidden": SMALL,
         "per": "per copy of the effect allele" if variants else "per unit, or standard deviation, as each panel says",
         "rows": [_index_row(rows, g, k, q[g, k], float(thresholds[g, k])) for g, k in panels],
         "phenome": as_json(phenome),
@@ -229,7 +228,7 @@ def _hidden(number: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     copies = 2.0 * n * np.minimum(frequency, 1.0 - frequency)
 
     def small(count: NDArray[Any]) -> NDArray[np.bool_]:
-        return np.asarray((count >= 1) & (count <= MOST_HIDDEN))
+        return np.asarray((count >= 1) & (count <= SMALL))
 
     few_cases, few_controls, few_carriers = small(cases), small(controls), small(carriers)
     # Those who do not carry the allele are counted by those who do.
@@ -241,7 +240,7 @@ def _hidden(number: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         "controls": np.where(few_controls, HIDDEN, controls),
         "carriers": np.where(few_carriers, HIDDEN, carriers),
         # Of a quantitative trait carriers are not counted: at most so many as there are copies.
-        "frequency": np.where(few_carriers | (copies <= MOST_HIDDEN) & (copies > 0), np.nan, frequency),
+        "frequency": np.where(few_carriers | (copies <= SMALL) & (copies > 0), np.nan, frequency),
         "any": few | few_carriers,
     }
 
@@ -261,11 +260,11 @@ def _short(values: NDArray[np.float64]) -> list[float | None]:
 
 def without_small_counts(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """A provenance document without counts of few people, and without what they could be reckoned from."""
-    small = f"≤{MOST_HIDDEN}"
+    small = FEW
     traits, hidden = [], set()
     for trait in provenance.get("traits", ()):
         n, cases = trait["n"], trait.get("cases")
-        few = [1 <= count <= MOST_HIDDEN for count in (n, *(() if cases is None else (cases, n - cases)))]
+        few = [is_small(count) for count in (n, *(() if cases is None else (cases, n - cases)))]
         if any(few):
             hidden.add(trait["name"])
             fields = {

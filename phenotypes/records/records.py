@@ -191,8 +191,10 @@ class Records:
 
     def note_quality(self, table: str, what: str, rows: int) -> None:
         """Count something about rows that a derivation found; nothing is said of none."""
-        if rows:
-            self._lines.append(QualityLine(table, what, int(rows)))
+        line = QualityLine(table, what, int(rows))
+        # Definitions may build on the same one, which then finds the same again.
+        if rows and line not in self._lines:
+            self._lines.append(line)
 
     def quality(self) -> tuple[QualityLine, ...]:
         """What is wrong with the rows of the tables that were asked for events.
