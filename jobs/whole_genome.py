@@ -15,12 +15,11 @@ from allscan.engine.null_model_files import FOLDER, NullModelFiles
 from allscan.engine.offsets import OK
 from allscan.engine.store import open_store
 from allscan.engine.whole_genome.cohort import Cohort
+from allscan.engine.whole_genome.costs import task_memory, work_bytes
 from allscan.engine.whole_genome.model import (
     WholeGenomeSpec,
     fit_whole_genome,
-    task_memory,
     trait_digests,
-    work_bytes,
 )
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
 from allscan.errors import FileFormatError, InputError, JobError

@@ -22,6 +22,7 @@ from allscan.engine.null_model_files import (
 )
 from allscan.engine.stacking_learners import find_learner
 from allscan.engine.whole_genome.cohort import ordered
+from allscan.engine.whole_genome.costs import level0_memory
 from allscan.engine.whole_genome.inflation import (
     BINS,
     Inflation,
@@ -175,34 +176,6 @@ def fit_whole_genome(
         ) from error
 
 
-def task_memory(store: GenotypeStore, cohort: Cohort, spec: WholeGenomeSpec) -> int:
-    """Bytes of the largest task."""
-    batch = min(len(cohort.trait_names), traits_per_batch(cohort.n_people, len(spec.heritabilities)))
-    return _level0_memory(store, cohort_size=cohort.n_people, spec=spec, traits=batch)
-
-
-def work_bytes(store: GenotypeStore, cohort: Cohort, spec: WholeGenomeSpec) -> int:
-    """Bytes of the predictions of a batch of traits between the levels, at most: which markers there are is not known.
-
-    They are taken away before the next batch.
-    """
-    grid = len(spec.heritabilities)
-    batch = min(len(cohort.trait_names), traits_per_batch(cohort.n_people, grid))
-    markers = min(store.n_variants, spec.markers.max_markers or store.n_variants)
-    blocks = -(-markers // spec.block_markers) + len(store.contigs)
-    return 4 * cohort.n_people * batch * grid * blocks
-
-
-def _level0_memory(store: GenotypeStore, *, cohort_size: int, spec: WholeGenomeSpec, traits: int) -> int:
-    """Bytes of a task: sums of squares of each fold, a tile, coefficients, packed genotypes, predictions."""
-    m, columns = spec.block_markers, traits * len(spec.heritabilities)
-    squares = 8 * m * m * (spec.folds + 4)
-    tile = 4 * STRIP * (m + columns)
-    coefficients = 4 * m * columns * (spec.folds + 1)
-    predictions = 2 * 4 * cohort_size * columns
-    return squares + tile + coefficients + predictions + 2 * m * store.n_samples
-
-
 def _is_there(place: Place, digests: dict[str, str]) -> bool:
     """Whether a model made of this is there whole."""
     try:
@@ -301,7 +274,7 @@ class _Fitting:
         waiting = [number for number in range(len(self._blocks)) if number not in done]
         finished, total = len(done), len(self._blocks)
         self._tell(Stage.LEVEL_0, finished, total)
-        memory = _level0_memory(self._store, cohort_size=self._cohort.n_people, spec=self._spec, traits=shared.n_traits)
+        memory = level0_memory(self._store, cohort_size=self._cohort.n_people, spec=self._spec, traits=shared.n_traits)
         unused = sum(note.dropped for note in done.values())
         for _, note in self._executor.run(run_block, shared, waiting, memory_bytes=memory):
             unused += note.dropped
