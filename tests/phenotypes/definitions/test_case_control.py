@@ -55,6 +55,8 @@ def place(tmp_path) -> Path:
         ("cases: {codes: t2d}\ncontrols: {min_record: 1y}", [1, 1, 1, 0, 1, -1]),
         ("cases: {codes: t2d}\npeople: {min_record: 1y}", [1, 1, 1, 0, 1, -1]),
         ("cases: {codes: t2d}\nwashout: 1y", [1, 1, 1, 0, -1, 0]),
+        ("cases: {codes: t2d}\nwashout: 31d", [1, 1, 1, 0, 1, 0]),
+        ("cases: {codes: t2d}\nwashout: 32d", [1, 1, 1, 0, -1, 0]),
         ("cases: {codes: t2d, min_dates: 2, dated: confirmed}\nwashout: 1y", [1, -1, -1, 0, 1, 0]),
         ("cases: {codes: t2d}\nsex: female", [1, 1, 1, -1, 1, 0]),
         ("cases: {codes: t2d}\ncase_ages: {below: 51}", [-1, -1, -1, 0, 1, 0]),
