@@ -1,0 +1,1 @@
+"""The structure of a cohort: principal components of its genotypes."""
