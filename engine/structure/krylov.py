@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_COLUMNS = 240
-"""Of the basis."""
+"""Of the basis, if that is enough for a few blocks."""
 NOISE = 3e-7
 """Relative to the largest eigenvalue: below it, products in single precision hold nothing but rounding."""
 
@@ -78,10 +78,11 @@ def leading_eigenpairs(
         following, _ = np.linalg.qr(start)
     basis = np.empty((rows, 0))
     inner = np.empty((0, 0))
+    most = most_columns(count, block)
     passes = 0
     while True:
         width = following.shape[1]
-        if basis.shape[1] + width > MOST_COLUMNS:
+        if basis.shape[1] + width > most:
             with _same_everywhere():
                 values, rotation = _descending(inner)
                 kept = min(count + block, len(values))
@@ -111,6 +112,11 @@ def leading_eigenpairs(
             break
     with _same_everywhere():
         return Eigenpairs(values[:found], basis @ rotation[:, :found], error, passes)
+
+
+def most_columns(count: int, block: int) -> int:
+    """Columns that the basis has at most."""
+    return max(MOST_COLUMNS, count + 4 * block)
 
 
 def _same_everywhere() -> threadpool_limits:

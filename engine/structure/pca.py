@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import google_crc32c
 import numpy as np
 
-from allscan.engine.structure.krylov import MOST_COLUMNS, leading_eigenpairs
+from allscan.engine.structure.krylov import leading_eigenpairs, most_columns
 from allscan.errors import CorruptChunkError, InputError, writing
 from allscan.kernels.block import hard_calls, take
 from allscan.kernels.packing import pack_rows, row_bytes
@@ -138,7 +138,8 @@ def principal_components(
     people : (people,) int64
         Store rows, ascending.
     work
-        A folder in which packed calls have one of their own, a quarter of a byte for each person and marker.
+        A folder that every worker reaches, in which packed calls have one of their own: a quarter of a byte for each
+        person and marker.
     on_progress
         Called after each pass with passes done and the largest error of a component.
 
@@ -221,12 +222,12 @@ def _components(
 def memory_bytes(n_people: int, spec: PcaSpec) -> int:
     """What the caller holds: the basis, twice while it grows, vectors of a pass, and sums of tasks that ended early."""
     block = spec.components + spec.oversampling
-    return n_people * (2 * 8 * MOST_COLUMNS + 4 * 8 * block + 4 * MOST_TASKS * block)
+    return n_people * (2 * 8 * most_columns(spec.components, block) + 4 * 8 * block + 4 * MOST_TASKS * block)
 
 
 def part_markers(n_people: int) -> int:
     """Markers of a part."""
-    return max(1, min(PART_MARKERS, PART_BYTES // row_bytes(n_people)))
+    return max(1, min(PART_MARKERS, PART_BYTES // max(row_bytes(n_people), 1)))
 
 
 def read_packed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,25 @@ def test_projection_does_not_depend_on_who_else_is_projected(cohort: Cohort, tmp
     assert together.scores.tobytes() == backwards.scores.tobytes()
     few = project(cohort.store, found.axes, np.array([205, 250]), EmbeddedExecutor(1))
     np.testing.assert_allclose(few.scores, together.scores[[5, 50]], atol=1e-5)
+    assert project(cohort.store, found.axes, np.arange(0), EmbeddedExecutor(1)).scores.shape == (0, 4)
+
+
+def test_memory_is_as_planned(tmp_path: Path) -> None:
+    """Of the whole run: what the caller holds, and one task."""
+    planned = []
+
+    class Asking(EmbeddedExecutor):
+        def run(self, function: Any, shared: Any, tasks: Any, *, memory_bytes: int = 0) -> Any:
+            planned.append(memory_bytes)
+            return super().run(function, shared, tasks, memory_bytes=memory_bytes)
+
+    cohort = cohort_of(tmp_path / "store.zarr", structured_calls(8, 300, 4000))
+    spec = {"components": 5, "most_passes": 30, "accuracy": 0.0}
+    fit(cohort, tmp_path / "work", **{**spec, "most_passes": 1})
+    tracemalloc.start()
+    try:
+        fit(cohort, tmp_path / "work", executor=Asking(1), **spec)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= max(planned) + engine_pca.memory_bytes(4000, PcaSpec(**spec))
