@@ -101,8 +101,9 @@ def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:
     import numba
 
     from allscan.kernels.kernel_cache import KernelCache
+    from allscan.kernels.pipeline import Pipeline
 
-    dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False)(function)
+    dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False, pipeline_class=Pipeline)(function)
     if hasattr(dispatcher, "_cache"):  # not where NUMBA_DISABLE_JIT leaves the function as it is
         dispatcher._cache = KernelCache(function, fast_math)
     return dispatcher

@@ -234,7 +234,8 @@ def test_effect_allele_and_cases_may_change_places(seed, z):
     one = saddlepoint(s, law_of(g, mu))
     for other in (saddlepoint(-s, law_of(-g, mu)), saddlepoint(-s, law_of(g, 1 - mu))):
         assert other.state == one.state
-        assert other.neg_log10_p == pytest.approx(one.neg_log10_p, abs=1e-9, nan_ok=True)
+        # Near the mean p is 1 but for what the root is found to.
+        assert other.neg_log10_p == pytest.approx(one.neg_log10_p, abs=1e-8, nan_ok=True)
 
 
 def finite(low, high):
