@@ -37,7 +37,12 @@ class MarkersSection(Section):
         default=500_000, ge=1, description="More than these are thinned evenly along the genome. `null`: all stay."
     )
     exclude: list[Text] = Field(
-        default=[], description="Regions that no marker is taken from.", examples=[["6:25000000-35000000"]]
+        default=[],
+        description=(
+            "Regions that no marker is taken from; `long_range_ld` is the usual list of those where markers correlate "
+            "over megabases."
+        ),
+        examples=[["long_range_ld", "6:25000000-35000000"]],
     )
 
 

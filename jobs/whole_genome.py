@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.chromosomes import PloidyClass, parse_region, ploidy_class, same_contig
+from allscan.engine.chromosomes import PloidyClass, ploidy_class
 from allscan.engine.costs import BASE_MEMORY
+from allscan.engine.long_range_ld import excluded_regions
 from allscan.engine.markers import MarkerRules
 from allscan.engine.null_model_files import FOLDER, NullModelFiles
 from allscan.engine.offsets import OK
@@ -205,16 +206,9 @@ def _rows_of(
 def _rules(job: Job, section: NullModelSection, store: GenotypeStore) -> MarkerRules:
     chosen = section.markers
     try:
-        exclude = tuple(parse_region(text) for text in chosen.exclude)
+        exclude = excluded_regions(chosen.exclude, store)
     except InputError as error:
         raise JobError(error.what, where=job.locate("null_model", "markers", "exclude"), fix=error.fix) from error
-    for region in exclude:
-        if not any(same_contig(name, region.contig) for name in store.contigs):
-            raise JobError(
-                f"region {region}: the store of the markers has no contig {region.contig!r}",
-                where=job.locate("null_model", "markers", "exclude"),
-                fix=f"its contigs are {', '.join(store.contigs[:30])}",
-            )
     return MarkerRules(
         min_maf=chosen.min_maf,
         min_mac=chosen.min_mac,

@@ -91,6 +91,7 @@ def test_a_run_that_is_stopped_while_it_fits_goes_on(cohort: Cohort, job: Path) 
         ({}, "either"),
         ({"method": "whole_genome", "genotypes": "absent.zarr"}, "there is no genotype store 'absent.zarr'"),
         ({"method": "whole_genome", "markers": {"exclude": ["6:nonsense"]}}, "6:nonsense"),
+        ({"method": "whole_genome", "markers": {"exclude": ["long_range_ld", "chr9q:1-2"]}}, "no contig"),
         ("other", "whole_genome"),
     ],
 )
