@@ -10,7 +10,7 @@ from allscan.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ID_KEYS = ("IID", "sample_id", "person_id", "research_id", "s")
+ID_KEYS = ("IID", "sample_id", "person_id", "research_id", "sample_id.s", "s")
 FAMILY_KEY = "FID"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from allscan.errors import FileFormatError, InputError
 from allscan.phenotypes import cells
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
     from allscan.storage import Place
 
-ID_COLUMNS = (("ID1", "ID2"), ("IID1", "IID2"), ("i.s", "j.s"))
-"""Of KING; of PLINK 2; of All of Us. Upper and lower case are the same."""
+ID_COLUMNS = (("ID1", "ID2"), ("IID1", "IID2"), ("i.s", "j.s"), ("i", "j"))
+"""Of KING; of PLINK 2; of All of Us; of Hail, whose structs ``{"s":"1000004"}`` are not flattened. Upper and lower case
+are the same."""
 KINSHIP_COLUMNS = ("Kinship", "kin")
 GREATEST_KINSHIP = 0.6
 """Twins have 0.5, and an estimate may be above it by chance."""
@@ -31,6 +34,7 @@ GREATEST_RELATEDNESS = 2.0
 """Of two people in a sparse matrix: that of twins whose parents were fully inbred."""
 LOW_OVERLAP = 0.5
 SPARSE = (".grm.sp", ".grm.sp.gz")
+_STRUCT = r'^\s*\{\s*"?s"?\s*[:=]\s*"?([^"{}]*?)"?\s*\}\s*$'
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def _read_pairs(path: Place) -> RelatednessTable:
     one, other = (str(name) for name in found[0])
     missing = cells.MissingValues.with_extra(())
     columns = dict(table.columns([one, other, kinship[0]], numeric=kinship, missing=missing))
-    first, second = (cells.ids(table, name, columns[name], unique=False) for name in (one, other))
+    first, second = (cells.ids(table, name, _without_struct(columns[name]), unique=False) for name in (one, other))
     value, bad = cells.numbers(columns[kinship[0]], missing)
     if bad is not None:
         raise InputError(bad.what, where=table.where(bad.row, kinship[0]), fix="give the kinship of every pair")
@@ -115,6 +119,14 @@ def _read_pairs(path: Place) -> RelatednessTable:
         )
     people = np.array(list(dict.fromkeys([*first, *second])), dtype=object)
     return RelatednessTable(first, second, 2.0 * value, people, None, table.source, "kinship", bare(one))
+
+
+def _without_struct(column: Any) -> Any:
+    """Ids of a column that may hold each as the only field of a struct."""
+    kind = column.type
+    if pa.types.is_struct(kind) and kind.num_fields == 1:
+        return pc.struct_field(column, [0])
+    return pc.replace_substring_regex(column, _STRUCT, r"\1") if cells.is_text(column) else column
 
 
 def _read_sparse(path: Place, ids: Place) -> RelatednessTable:

@@ -23,7 +23,11 @@ SEX_COLUMNS = ("sex", "sex_at_birth", "gender")
 MALE = 1
 FEMALE = 2
 UNKNOWN = 0
-_WORDS = {"male": MALE, "m": MALE, "1": MALE, "female": FEMALE, "f": FEMALE, "2": FEMALE, "0": UNKNOWN}
+_WORDS = {
+    **dict.fromkeys(("male", "m", "1", "xy"), MALE),
+    **dict.fromkeys(("female", "f", "2", "xx"), FEMALE),
+    "0": UNKNOWN,
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,9 @@ class SexColumn:
 def read_sex(table: CovariateTable, column: str | None = None, codes: Mapping[str, int] | None = None) -> SexColumn:
     """Sex from a covariate table.
 
-    Understood are the words male, female, M, F in any case and the numbers 1 (male), 2 (female) and 0
-    (unknown), as in PLINK. A column of nothing but 0 and 1 is ambiguous and needs ``codes``.
+    Understood are the words male, female, M, F, XY, XX in any case and the numbers 1 (male), 2 (female) and 0
+    (unknown), as in PLINK. Whoever has another entry, such as another karyotype, is of unknown sex. A column of
+    nothing but 0 and 1 is ambiguous and needs ``codes``.
 
     Parameters
     ----------

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allscan.errors import InputError
-from allscan.phenotypes import cells
+from allscan.phenotypes import cells, list_cells
+from allscan.phenotypes.admixture import is_admixture, read_admixture
+from allscan.phenotypes.ancestry import COMPONENTS
 from allscan.phenotypes.binary import binary_values
 from allscan.phenotypes.files import RawTable, delimiter_of, first_line, open_table, split_cells
 from allscan.phenotypes.lines import first_bytes, rows_with_lines
@@ -123,8 +125,9 @@ def read_covariate_table(
 ) -> CovariateTable:
     """Read a covariate table: every column, as numbers where all its cells are, else as categories.
 
-    What cannot be used (an infinite value, a stray word among numbers, dates) is kept with its problem,
-    which is an error only once a formula uses the column.
+    Lists of components (``pca_features`` of All of Us) become columns ``pc1``, ``pc2`` …, and shares of ancestry
+    (``.Q``) columns ``admixture_NAME``. What cannot be used (an infinite value, a stray word among numbers, dates) is
+    kept with its problem, which is an error only once a formula uses the column.
 
     Parameters
     ----------
@@ -138,6 +141,9 @@ def read_covariate_table(
     FileFormatError
         If the file is damaged, ragged or not a table.
     """
+    path = place_of(path)
+    if is_admixture(path):
+        return read_admixture(path, id_key=id_column)
     table = open_table(path)
     key = _id_column(table, id_column)
     names = _beside_ids(table, key)
@@ -146,8 +152,15 @@ def read_covariate_table(
     missing = cells.MissingValues.with_extra(missing_values or ())
     stream = table.columns([key, *names], numeric=names, missing=missing)
     sample_ids = cells.ids(table, key, next(stream)[1])
-    columns = {name: _covariate(table, name, column, missing) for name, column in stream}
-    return CovariateTable(sample_ids, columns, table.source, id_column=bare(key), notes=_key_notes(table, key))
+    columns: dict[str, CovariateColumn] = {}
+    notes = list(_key_notes(table, key))
+    for name, column in stream:
+        components = _listed_components(table, name, column, missing)
+        if components:
+            notes.append(f"{table.source}: the {len(components)} numbers of {name} are pc1 to pc{len(components)}")
+        for one in components or [_covariate(table, name, column, missing)]:
+            columns.setdefault(one.name, one)
+    return CovariateTable(sample_ids, columns, table.source, id_column=bare(key), notes=tuple(notes))
 
 
 def merged_covariates(tables: Sequence[CovariateTable]) -> CovariateTable:
@@ -335,6 +348,14 @@ def _covariate(table: RawTable, name: str, column: Any, missing: cells.MissingVa
         problem = f"is numeric but for {bad.count} cells: {bad.what}"
         return CovariateColumn(name, None, codes, levels, problem=problem, problem_where=table.where(bad.row, name))
     return CovariateColumn(name, None, codes, levels)
+
+
+def _listed_components(table: RawTable, name: str, column: Any, missing: cells.MissingValues) -> list[CovariateColumn]:
+    """Components that a column holds as lists; none if it does not."""
+    if bare(name).lower() not in COMPONENTS or not list_cells.holds_lists(column, missing):
+        return []
+    values = list_cells.numbers(table, name, column, missing)
+    return [CovariateColumn(f"pc{k + 1}", np.ascontiguousarray(values[:, k])) for k in range(values.shape[1])]
 
 
 def _numeric(table: RawTable, name: str, values: NDArray[np.float64], bad: cells.BadCell | None) -> CovariateColumn:

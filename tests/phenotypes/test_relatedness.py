@@ -6,6 +6,8 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from allscan.errors import FileFormatError, InputError
@@ -23,6 +25,7 @@ FORMATS = {
     "plink_short.kin0": "#IID1\tIID2\tNSNP\tHETHET\tIBS0\tKINSHIP\n"
     + "".join(f"{a}\t{b}\t99\t0.1\t0.01\t{k}\n" for a, b, k in PAIRS),
     "relatedness.tsv": "i.s\tj.s\tkin\n" + "".join(f"{a}\t{b}\t{k}\n" for a, b, k in PAIRS),
+    "hail.tsv": "i\tj\tkin\tibd0\n" + "".join(f'{{"s":"{a}"}}\t{{"s":"{b}"}}\t{k}\tNA\n' for a, b, k in PAIRS),
     "relatedness.csv": "i.s,j.s,kin\n" + "".join(f"{a},{b},{k}\n" for a, b, k in PAIRS),
 }
 
@@ -51,6 +54,14 @@ def test_kinship_of_every_program_is_doubled(tmp_path: Path, name: str, compress
     assert list(zip(table.first, table.second, table.value, strict=True)) == [(a, b, 2 * k) for a, b, k in PAIRS]
     assert set(table.people) == {"A", "B", "C", "X"}
     assert table.diagonal is None
+
+
+def test_structs_of_ids_in_parquet(tmp_path: Path) -> None:
+    first, second, kin = ([pair[k] for pair in PAIRS] for k in range(3))
+    columns = {"i": [{"s": a} for a in first], "j": [{"s": b} for b in second], "kin": kin}
+    pq.write_table(pa.table(columns), tmp_path / "relatedness.parquet")
+    table = read_relatedness(tmp_path / "relatedness.parquet")
+    assert list(zip(table.first, table.second, table.value, strict=True)) == [(a, b, 2 * k) for a, b, k in PAIRS]
 
 
 def test_pairs_are_those_among_the_analysed(tmp_path: Path) -> None:
