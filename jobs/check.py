@@ -18,7 +18,7 @@ from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.ploidy import count_classes
 from allscan.engine.store import GenotypeStore, open_store
 from allscan.engine.trait_parts import traits_by_kind
-from allscan.errors import FileFormatError, InputError, JobError, quoting_people
+from allscan.errors import FileFormatError, InputError, JobError
 from allscan.jobs.check_report import CheckReport, TraitLine
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
@@ -26,15 +26,12 @@ from allscan.jobs.methods import job_tests
 from allscan.jobs.null_model import ROLE as NULL_MODEL
 from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
 from allscan.jobs.null_model_spec import WHOLE_GENOME
+from allscan.jobs.people import align_people
 from allscan.jobs.relatedness import RelatednessModel, read_relatives, refuse_other_test, refuse_relatives_of_cases
 from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
-from allscan.phenotypes.alignment import align
-from allscan.phenotypes.descriptions import described, read_descriptions
-from allscan.phenotypes.model import TraitSpec
 from allscan.phenotypes.names import listed
-from allscan.phenotypes.tables import merged_covariates, read_covariate_table, read_sample_list, read_trait_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +41,8 @@ if TYPE_CHECKING:
     from allscan.jobs.job import Job
     from allscan.phenotypes.model import (
         AnalysisTable,
-        CovariateTable,
-        SampleList,
+        TraitSpec,
         TraitStatus,
-        TraitTable,
     )
 
 RAW_GENOTYPES = (
@@ -87,7 +82,6 @@ def check_job(job: Job) -> CheckedJob:
     InputError
         A file is missing, damaged, or not what the job says; nobody is left to analyse.
     """
-    from threadpoolctl import threadpool_limits
 
     store = _open_genotypes(job)
     inputs = hash_inputs(job)
@@ -96,22 +90,9 @@ def check_job(job: Job) -> CheckedJob:
     filter_, n_in_regions, variant_notes = _variant_filter(job, store)
     refuse_relatives_of_cases(job)
     spec = _scan_spec(job, filter_)
-    section, codes = job.spec.covariates, job.spec.samples.sex_codes
-    # Transforms among them: their digits may not follow the number of CPUs.
-    with quoting_people(), threadpool_limits(limits=1, user_api="blas"):
-        traits = read_traits(job)
-        covariates = read_covariates(job)
-        keep, exclude = (read_lists(job, kind) for kind in ("keep", "exclude"))
-        table = align(
-            store.sample_ids,
-            traits,
-            covariates,
-            section.formula if section is not None else None,
-            keep=keep,
-            exclude=exclude,
-            sex_column=job.spec.samples.sex,
-            sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
-        )
+    section = job.spec.covariates
+    people = align_people(job, store.sample_ids)
+    traits, covariates, table = people.traits, people.covariates, people.table
     sex, sex_warnings = _merged_sex(table, store)
     design = Design(
         store_rows=table.store_rows,
@@ -253,39 +234,6 @@ def hash_inputs(job: Job) -> tuple[InputFile, ...]:
         except OSError as error:
             raise JobError(f"the file {spelled!r} cannot be read: {error.strerror}", where=where) from error
     return tuple(inputs)
-
-
-def read_traits(job: Job) -> TraitTable:
-    """The job's traits, as they stand in their table."""
-    section = job.spec.traits
-    specs = {
-        name: TraitSpec(name, kind=section.kind_of(options), transform=section.transform_of(options))
-        for name, options in section.columns.items()
-    }
-    table = read_trait_table(
-        job.resolve(section.file), specs, missing_values=section.missing_values, id_column=section.id_column
-    )
-    if section.descriptions is None:
-        return table
-    return described(table, read_descriptions(job.resolve(section.descriptions)))
-
-
-def read_covariates(job: Job) -> CovariateTable | None:
-    """The job's covariate table, if it names one."""
-    section = job.spec.covariates
-    if section is None:
-        return None
-    return merged_covariates(
-        [
-            read_covariate_table(job.resolve(path), missing_values=section.missing_values, id_column=section.id_column)
-            for path in section.files
-        ]
-    )
-
-
-def read_lists(job: Job, kind: str) -> tuple[SampleList, ...]:
-    """The lists of people to ``keep`` or to ``exclude``."""
-    return tuple(read_sample_list(job.resolve(path)) for path in getattr(job.spec.samples, kind))
 
 
 def _merged_sex(table: AnalysisTable, store: GenotypeStore) -> tuple[NDArray[np.int8], tuple[str, ...]]:

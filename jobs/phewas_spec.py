@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import FilePath, Section, Text, TextsOrNumbers, numbers_as_texts
 from allscan.errors import InputError
 
 PHEWAS = "phewas"
@@ -15,18 +15,11 @@ OF_VARIANTS = ("variants", "null_model", "model", "missing_genotypes", "precisio
 """Sections and keys of a job that say something of variants, and nothing where there are none."""
 
 
-def _texts(value: Any) -> list[Any]:
-    """One or several; numbers such as -9 may be written without quotes."""
-    items = value if isinstance(value, list) else [value]
-    numbers = (int, float)
-    return [str(item) if isinstance(item, numbers) and not isinstance(item, bool) else item for item in items]
-
-
 class PredictorsSection(Section):
     """Columns of a table that are scanned against all traits in the place of genotypes: scores, exposures, anything."""
 
     file: FilePath = Field(description="Table with one row per person, in any format that `traits.file` may have.")
-    columns: Annotated[list[Text], BeforeValidator(_texts, json_schema_input_type=str | list[str])] = Field(
+    columns: Annotated[list[Text], BeforeValidator(numbers_as_texts, json_schema_input_type=str | list[str])] = Field(
         min_length=1,
         description=(
             "The predictors: columns of numbers, or of two values such as 0 and 1. In a name, `*` stands for any text "
@@ -44,9 +37,9 @@ class PredictorsSection(Section):
     min_cases: int = Field(
         default=20, ge=1, description="A binary trait with fewer cases, or fewer controls, is not tested."
     )
-    missing_values: Annotated[
-        list[Text], BeforeValidator(_texts, json_schema_input_type=str | int | float | list[str | int | float])
-    ] = Field(default=[], description="Cell texts that mean missing, as in `traits.missing_values`.")
+    missing_values: TextsOrNumbers = Field(
+        default=[], description="Cell texts that mean missing, as in `traits.missing_values`."
+    )
     id_column: Text | None = Field(default=None, description="Column of person ids, as in `traits.id_column`.")
 
     @model_validator(mode="after")

@@ -9,19 +9,11 @@ import numpy as np
 
 from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX
 from allscan.errors import JobError, quoting_people
-from allscan.jobs.check import (
-    dropped_covariates,
-    hash_inputs,
-    read_covariates,
-    read_lists,
-    read_traits,
-    science_of,
-    trait_line,
-)
+from allscan.jobs.check import dropped_covariates, hash_inputs, science_of, trait_line
 from allscan.jobs.check_report import CheckReport
 from allscan.jobs.machine import machine_warnings
+from allscan.jobs.people import align_people
 from allscan.kernels.column_tests import ColumnOptions
-from allscan.phenotypes.alignment import align
 from allscan.phenotypes.model import SampleCount, TraitSpec
 from allscan.phenotypes.names import listed
 from allscan.phenotypes.tables import read_trait_table
@@ -89,30 +81,15 @@ def check_predictors(job: Job) -> CheckedPredictors:
     InputError
         A file is missing, damaged, or not what the job says; a predictor does not vary; nobody is left to analyse.
     """
-    from threadpoolctl import threadpool_limits
-
     section = job.spec.predictors
     assert section is not None
     inputs = hash_inputs(job)
-    covariates_section, codes = job.spec.covariates, job.spec.samples.sex_codes
-    # With more threads a product is cut otherwise, and its last digits follow the number of CPUs.
-    with quoting_people(), threadpool_limits(limits=1, user_api="blas"):
+    with quoting_people():
         read = _read(job, section)
-        traits, covariates = read_traits(job), read_covariates(job)
-        # Who has none of the predictors is in none of the fits.
-        somebody: NDArray[np.bool_] = np.logical_not(np.isnan(read.values).all(axis=1))
-        keep, exclude = (read_lists(job, kind) for kind in ("keep", "exclude"))
-        table = align(
-            read.sample_ids[somebody],
-            traits,
-            covariates,
-            covariates_section.formula if covariates_section is not None else None,
-            keep=keep,
-            exclude=exclude,
-            sex_column=job.spec.samples.sex,
-            sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
-            whole="predictors",
-        )
+    # Who has none of the predictors is in none of the fits.
+    somebody: NDArray[np.bool_] = np.logical_not(np.isnan(read.values).all(axis=1))
+    people = align_people(job, read.sample_ids[somebody], whole="predictors")
+    traits, covariates, table = people.traits, people.covariates, people.table
     values = read.values[somebody][table.store_rows]
     names = [spec.name for spec in read.specs]
     described = tuple(
@@ -145,7 +122,7 @@ def check_predictors(job: Job) -> CheckedPredictors:
             traits=tuple(
                 trait_line(status, spec) for status, spec in zip(table.trait_status, traits.specs, strict=True)
             ),
-            formula=covariates_section.formula if covariates_section is not None else None,
+            formula=job.spec.covariates.formula if job.spec.covariates is not None else None,
             covariates=table.covariate_names,
             dropped_covariates=dropped_covariates(table.covariates, table.covariate_names),
             null_model=(),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from allscan.documents.sections import Section, Text
+from allscan.documents.sections import Day, Section, Text
 from allscan.documents.validation import locate, validate
 from allscan.documents.yaml_source import read_yaml
 from allscan.errors import JobError
@@ -29,14 +28,6 @@ GB = 10**9
 
 def _check_memory(value: str) -> str:
     parse_memory(value)
-    return value
-
-
-def _check_date(value: str) -> str:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is no date; write it as 2026-01-31") from None
     return value
 
 
@@ -75,9 +66,7 @@ class PriceTable(Section):
     """Prices as of one day."""
 
     currency: Annotated[Text, Field(max_length=12)] = Field(description="Currency of every price, e.g. `USD`.")
-    valid_on: Annotated[Text, AfterValidator(_check_date)] = Field(
-        description="Day on which the prices were looked up, e.g. `2026-01-31`."
-    )
+    valid_on: Day = Field(description="Day on which the prices were looked up, e.g. `2026-01-31`.")
     machines: dict[Text, Machine] = Field(min_length=1, description="Kinds of machines, by names of your choice.")
     head: Text | None = Field(
         default=None,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import (
+    FilePath,
+    FilePaths,
+    Section,
+    Text,
+    TextsOrNumbers,
+    number_as_text,
+    numbers_as_texts,
+)
 from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
@@ -32,10 +40,6 @@ Transform = Literal[
 ModelName = Literal["additive", "dominant", "recessive", "genotypic"]
 MissingName = Literal["impute_mean", "exclude"]
 PrecisionName = Literal["auto", "float32", "float64"]
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _all_of(value: Any) -> Any:
@@ -65,26 +69,10 @@ def _as_yaml(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def _text(value: Any) -> Any:
-    """Codes such as -9 and contigs such as 22 may be written without quotes."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _texts(value: Any) -> Any:
-    items = value if isinstance(value, list) else [value]
-    return [_text(item) for item in items]
-
-
 def _check_regions(value: list[str]) -> list[str]:
     for text in value:
         parse_region(text)
     return value
-
-
-MissingValues = Annotated[
-    list[Text],
-    BeforeValidator(_texts, json_schema_input_type=str | int | float | list[str | int | float]),
-]
 
 
 class TraitOptions(Section):
@@ -138,7 +126,7 @@ class TraitsSection(Section):
             "It may hold other traits."
         ),
     )
-    missing_values: MissingValues = Field(
+    missing_values: TextsOrNumbers = Field(
         default=[],
         description=(
             "Cell texts that mean missing, in addition to empty, `NA`, `NaN`, `.`, `N/A` and `null`. "
@@ -197,7 +185,7 @@ class CovariatesSection(Section):
             "formula says `0 +`. Left out: the intercept only."
         ),
     )
-    missing_values: MissingValues = Field(
+    missing_values: TextsOrNumbers = Field(
         default=[], description="Cell texts that mean missing, as in `traits.missing_values`."
     )
     id_column: Text | None = Field(default=None, description="Column of person ids, as in `traits.id_column`.")
@@ -208,10 +196,7 @@ class CovariatesSection(Section):
         return (self.file,) if isinstance(self.file, str) else tuple(self.file)
 
 
-SampleFiles = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-
-
-CellText = Annotated[Text, BeforeValidator(_text, json_schema_input_type=str | int | float)]
+CellText = Annotated[Text, BeforeValidator(number_as_text, json_schema_input_type=str | int | float)]
 
 
 class SexCodes(Section):
@@ -224,10 +209,10 @@ class SexCodes(Section):
 class SamplesSection(Section):
     """Who is analysed: everybody with genotypes, a trait and all covariates, unless said otherwise here."""
 
-    keep: SampleFiles = Field(
+    keep: FilePaths = Field(
         default=[], description="Files of person ids; only people who are in all of them are analysed."
     )
-    exclude: SampleFiles = Field(
+    exclude: FilePaths = Field(
         default=[], description="Files of person ids that are left out, e.g. withdrawn participants."
     )
     sex: Text | None = Field(
@@ -258,7 +243,7 @@ class VariantsSection(Section):
     )
     regions: Annotated[
         list[Text],
-        BeforeValidator(_texts, json_schema_input_type=str | list[str | int]),
+        BeforeValidator(numbers_as_texts, json_schema_input_type=str | list[str | int]),
         AfterValidator(_check_regions),
     ] = Field(
         default=[],

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.errors import JobError
 from allscan.jobs.job import Job
 from allscan.jobs.spec import validate_job
-from allscan.phenotypes.names import did_you_mean, listed
+from allscan.phenotypes.names import did_you_mean, fits, listed
 from allscan.storage import ObjectPlace
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def _traits(job: Job, table: TraitTableFolder, keys: Mapping[str, Any]) -> dict[
     known = {str(trait["name"]): trait for trait in table.traits}
     columns: dict[str, dict[str, str]] = {}
     for pattern, options in section.columns.items():
-        matched = [pattern] if pattern in known else [name for name in known if "*" in pattern and _fits(name, pattern)]
+        matched = [pattern] if pattern in known else [name for name in known if "*" in pattern and fits(name, pattern)]
         if not matched:
             raise JobError(
                 f"the trait table has no trait {pattern!r}",
@@ -137,7 +136,3 @@ def _traits(job: Job, table: TraitTableFolder, keys: Mapping[str, Any]) -> dict[
         "columns": columns,
         "id_column": table.id_column,
     }
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]"))

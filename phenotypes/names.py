@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from allscan.errors import InputError
@@ -28,6 +29,11 @@ def listed(names: Iterable[str], *, limit: int = 8) -> str:
     everything = list(names)
     shown = ", ".join(everything[:limit])
     return f"{shown}, … ({len(everything)} in all)" if len(everything) > limit else shown
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name is of a pattern, in which ``*`` stands for any text and everything else for itself."""
+    return fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]"))
 
 
 def bare(name: str) -> str:

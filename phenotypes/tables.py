@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from allscan.phenotypes.files import RawTable, delimiter_of, first_line, open_ta
 from allscan.phenotypes.lines import first_bytes, rows_with_lines
 from allscan.phenotypes.matching import rows_of
 from allscan.phenotypes.model import CovariateColumn, CovariateTable, SampleList, TraitSpec, TraitTable
-from allscan.phenotypes.names import ID_KEYS, bare, did_you_mean, family_column, id_column, listed
+from allscan.phenotypes.names import ID_KEYS, bare, did_you_mean, family_column, fits, id_column, listed
 from allscan.storage import place_of
 
 if TYPE_CHECKING:
@@ -294,7 +293,7 @@ def _specs(
         if name in present:
             matched = [name]
         elif "*" in name:
-            matched = [column for column in available if fnmatchcase(column, _star_only(name))]
+            matched = [column for column in available if fits(column, name)]
         else:
             matched = []
         if not matched:
@@ -318,11 +317,6 @@ def _distinct(columns: Sequence[str], table: RawTable) -> list[str]:
             f"traits are asked for twice: {listed(twice)}", where=table.source, fix="name every trait once"
         )
     return names
-
-
-def _star_only(pattern: str) -> str:
-    """A pattern in which only ``*`` is special."""
-    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 def _sentinel_warning(code: float, names: list[str], source: str) -> str:

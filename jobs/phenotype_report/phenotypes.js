@@ -1,8 +1,7 @@
 // What is told of each trait of a trait table, and how traits go together.
 (() => {
-  const { redraws, read, element, whole, prepare, line, shorten, figure, cell, plainTable, sortable, filtered } = common;
+  const { redraws, read, element, whole, prepare, line, shorten, figure, cell, plainTable, filtered, panels } = common;
   const all = read("common");
-  const open = new Map();
   const byId = (id) => document.getElementById(id);
   const index = byId("index");
   const UNTOLD = "–";
@@ -174,24 +173,18 @@
     return element("details", {}, element("summary", { class: "small" }, "What it is made of"), list);
   }
 
-  function show(number, scroll) {
-    if (open.has(number)) {
-      if (scroll) open.get(number).article.scrollIntoView({ block: "start" });
-      return;
-    }
+  function make(number, close) {
     const data = read(`panel-${number}`);
-    const close = element("button", { type: "button", class: "screen", "aria-label": `Close ${data.name}` }, "Close");
-    close.addEventListener("click", () => hide(number));
     const title = data.label ? `${data.name} – ${data.label}` : data.name;
     const article = element("article", { id: `trait-${number}` }, element("header", {}, element("h3", { class: "trait" }, title), facts(data), close));
     for (const note of data.notes) article.append(element("p", { class: "small" }, note));
-    const entry = { article, redraw: () => {} };
+    const panel = { article, title: data.name, redraw: () => {} };
     const binary = data.kind === "binary";
     if (data.histogram) {
       const canvas = element("canvas", { role: "img" });
       const rounded = data.histogram.rounded ? " Counts are rounded down to multiples of 20." : "";
       article.append(figure(canvas, `People by value. The outer bars, paler, are open to the outside; a bar may stand for several bins.${rounded}`));
-      entry.redraw = () => histogram(canvas, data);
+      panel.redraw = () => histogram(canvas, data);
     }
     const first = element("div", { class: "columns" }, steps(data));
     if (binary && all.measures.length) first.append(compared(data));
@@ -200,23 +193,7 @@
     const sides = [element("div"), element("div")];
     all.classes.forEach((classes, k) => sides[k % 2].append(part(`By ${classes.title.split(",")[0].toLowerCase()}`, binary ? prevalences(data, k) : spreads(data, k))));
     article.append(element("div", { class: "columns" }, ...sides), recipe(data));
-    byId("panels").append(article);
-    open.set(number, entry);
-    entry.redraw();
-    mark(number, true);
-    if (scroll) article.scrollIntoView({ block: "start" });
-  }
-
-  function hide(number) {
-    open.get(number).article.remove();
-    open.delete(number);
-    mark(number, false);
-  }
-
-  function mark(number, on) {
-    index.querySelector(`tr[data-panel="${number}"]`).classList.toggle("open", on);
-    byId("controls").hidden = open.size === 0;
-    byId("hint").hidden = open.size > 0;
+    return panel;
   }
 
   // ---- correlations -----------------------------------------------------------------------------------
@@ -274,14 +251,15 @@
 
   // ---- start ------------------------------------------------------------------------------------------
 
-  sortable(index);
-  index.tBodies[0].addEventListener("click", (event) => {
-    const chosen = event.target.closest("tr");
-    event.preventDefault();
-    show(Number(chosen.dataset.panel), true);
+  const traits = panels({
+    index, places: byId("panels"), key: "panel", anchor: "trait", data: (number) => `panel-${number}`, make,
+    changed: (opened) => {
+      byId("controls").hidden = opened === 0;
+      byId("hint").hidden = opened > 0;
+    },
   });
   if (byId("filter")) filtered(index, byId("filter"), byId("shown"));
-  byId("closeall").addEventListener("click", () => [...open.keys()].forEach(hide));
+  byId("closeall").addEventListener("click", traits.closeAll);
   if (all.related) {
     const canvas = element("canvas", { role: "img" });
     byId("heat").append(figure(canvas, "Orange: positive, blue: negative, the stronger the deeper; grey: not told. Point at a cell for its traits."));
@@ -289,8 +267,5 @@
     redraws.push(() => heat(canvas));
     heat(canvas);
   }
-  redraws.push(() => open.forEach((entry) => entry.redraw()));
-  if (all.open) show(0, false);
-  const asked = /^#trait-(\d+)$/.exec(location.hash);
-  if (asked && byId(`panel-${asked[1]}`)) show(Number(asked[1]), true);
+  traits.begin(all.open ? [0] : []);
 })();

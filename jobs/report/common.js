@@ -253,6 +253,54 @@ const common = (() => {
     for (const again of redraws) again();
   }
 
+  // Panels that the rows of a table open, one below the other. `make(number, close)` gives the panel's article, which
+  // holds the button `close`, its title, and how it is drawn (again).
+  function panels({ index, places, key, anchor, data, make, changed = () => {} }) {
+    const open = new Map();
+
+    function mark(number, on) {
+      index.querySelector(`tr[data-${key}="${number}"]`).classList.toggle("open", on);
+      changed(open.size);
+    }
+
+    function hide(number) {
+      open.get(number).article.remove();
+      open.delete(number);
+      mark(number, false);
+    }
+
+    function show(number, scroll) {
+      if (!open.has(number)) {
+        const close = element("button", { type: "button", class: "screen" }, "Close");
+        close.addEventListener("click", () => hide(number));
+        const panel = make(number, close);
+        close.setAttribute("aria-label", `Close ${panel.title}`);
+        places.append(panel.article);
+        open.set(number, panel);
+        panel.redraw();
+        mark(number, true);
+      }
+      if (scroll) open.get(number).article.scrollIntoView({ block: "start" });
+    }
+
+    redraws.push(() => open.forEach((panel) => panel.redraw()));
+    sortable(index);
+    index.tBodies[0].addEventListener("click", (event) => {
+      const row = event.target.closest("tr");
+      event.preventDefault();
+      if (row) show(Number(row.dataset[key]), true);
+    });
+
+    // Those to begin with, and the one that the address names.
+    function begin(numbers) {
+      for (const number of numbers) show(number, false);
+      const asked = new RegExp(`^#${anchor}-(\\d+)$`).exec(location.hash);
+      if (asked && document.getElementById(data(asked[1]))) show(Number(asked[1]), true);
+    }
+
+    return { begin, closeAll: () => [...open.keys()].forEach(hide) };
+  }
+
   document.getElementById("scale")?.addEventListener("change", (event) => {
     scale.linear = event.target.value === "linear";
     redraw();
@@ -275,6 +323,6 @@ const common = (() => {
   return {
     scale, redraws, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, palette, prepare,
     verticalAxis, logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable,
-    filtered,
+    filtered, panels,
   };
 })();

@@ -1,11 +1,8 @@
 // Phenome-wide plots: all traits of a variant or predictor, the forest of the most significant ones, and their table.
 (() => {
-  const { scale, redraws, read, typed, bytes, element, whole, pText, effect, oddsRatio, prepare, verticalAxis, line, inside,
-    shorten, nearest, figure, cell, plainTable, sortable, filtered } = common;
+  const { scale, read, typed, bytes, element, whole, pText, effect, oddsRatio, prepare, verticalAxis, line, inside,
+    shorten, nearest, figure, cell, plainTable, sortable, filtered, panels } = common;
   const phenome = read("phenome");
-  const index = document.getElementById("predictors");
-  const places = document.getElementById("phewas-panels");
-  const open = new Map();
   const FOREST = 20;
   const LABELS = 14;
   const COLOURS = 8;
@@ -291,20 +288,10 @@
     return made;
   }
 
-  function show(number, scroll) {
-    if (open.has(number)) {
-      if (scroll) open.get(number).article.scrollIntoView({ block: "start" });
-      return;
-    }
+  function make(number, close) {
     const data = read(`predictor-${number}-data`);
     const arrays = { value: typed(data.value, Float32Array), up: bytes(data.up), rowOf: new Map(data.table.trait.map((t, i) => [t, i])) };
-    const close = element("button", { type: "button", class: "screen", "aria-label": `Close ${data.title}` }, "Close");
     const article = element("article", { id: `predictor-${number}` }, element("header", {}, element("h3", { class: "trait" }, data.title), facts(data), close));
-    close.addEventListener("click", () => {
-      article.remove();
-      open.delete(number);
-      mark(number, false);
-    });
     const drawings = [];
     if (data.tested) {
       const main = element("canvas", { role: "img" });
@@ -326,28 +313,12 @@
     } else article.append(element("p", {}, "No trait has a result."));
     article.append(element("h4", {}, "Traits by status"), plainTable(["Status", "Traits"], Object.entries(data.status).map(([name, traits]) =>
       element("tr", {}, element("td", { class: "long" }, phenome.status[name] || name), cell(whole(traits))))));
-    places.append(article);
-    open.set(number, { article, redraw: () => drawings.forEach(([, , again]) => again()) });
-    open.get(number).redraw();
-    mark(number, true);
-    if (scroll) article.scrollIntoView({ block: "start" });
+    return { article, title: data.title, redraw: () => drawings.forEach(([, , again]) => again()) };
   }
 
-  function mark(number, on) {
-    index.querySelector(`tr[data-predictor="${number}"]`).classList.toggle("open", on);
-  }
-
-  redraws.push(() => {
-    for (const entry of open.values()) entry.redraw();
-  });
-
-  sortable(index);
-  index.tBodies[0].addEventListener("click", (event) => {
-    const row = event.target.closest("tr");
-    event.preventDefault();
-    if (row) show(Number(row.dataset.predictor), true);
-  });
-  for (const number of phenome.opened) show(number, false);
-  const asked = /^#predictor-(\d+)$/.exec(location.hash);
-  if (asked && document.getElementById(`predictor-${asked[1]}-data`)) show(Number(asked[1]), true);
+  panels({
+    index: document.getElementById("predictors"),
+    places: document.getElementById("phewas-panels"),
+    key: "predictor", anchor: "predictor", data: (number) => `predictor-${number}-data`, make,
+  }).begin(phenome.opened);
 })();

@@ -1,15 +1,13 @@
 // Manhattan and quantile–quantile plots, and tables of lead variants, of each trait.
 (() => {
   const {
-    scale, redraws, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
-    logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable, filtered,
+    scale, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
+    logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable, filtered, panels,
   } = common;
   const axis = read("axis");
   scale.limit = axis.linear_limit;
-  const open = new Map();
   const byId = (id) => document.getElementById(id);
   const index = byId("index");
-  const places = byId("panels");
 
   const alleles = (code) => {
     if (code < 16) return ` ${"ACGT"[code >> 2]}>${"ACGT"[code & 3]}`;
@@ -357,18 +355,12 @@
     return made;
   }
 
-  function show(number, scroll) {
-    if (open.has(number)) {
-      if (scroll) open.get(number).article.scrollIntoView({ block: "start" });
-      return;
-    }
+  function make(number, close) {
     const data = read(`panel-${number}`);
     const title = axis.strata ? `${data.trait} – ${data.stratum}` : data.trait;
-    const close = element("button", { type: "button", class: "screen", "aria-label": `Close ${title}` }, "Close");
-    close.addEventListener("click", () => hide(number));
     const article = element("article", { id: `trait-${number}` }, element("header", {}, element("h3", { class: "trait" }, title), facts(data), close));
     for (const note of data.notes) article.append(element("p", { class: "small" }, note));
-    const entry = { article, redraw: () => {} };
+    const panel = { article, title, redraw: () => {} };
     if (data.tested) {
       const arrays = decode(data);
       const first = element("canvas", { role: "img" });
@@ -379,7 +371,7 @@
       }));
       close.before(save);
       article.append(element("div", { class: "plots" }, figure(first, ""), figure(second, "")));
-      entry.redraw = () => {
+      panel.redraw = () => {
         manhattan(first, data, arrays);
         quantiles(second, data, arrays);
       };
@@ -391,40 +383,19 @@
     } else {
       article.append(element("p", {}, "No variant has a result for this trait."), side(data));
     }
-    places.append(article);
-    open.set(number, entry);
-    entry.redraw();
-    mark(number, true);
-    if (scroll) article.scrollIntoView({ block: "start" });
+    return panel;
   }
-
-  function hide(number) {
-    open.get(number).article.remove();
-    open.delete(number);
-    mark(number, false);
-  }
-
-  function mark(number, on) {
-    index.querySelector(`tr[data-panel="${number}"]`).classList.toggle("open", on);
-    byId("controls").hidden = open.size === 0;
-    byId("hint").hidden = open.size > 0;
-  }
-
-  redraws.push(() => {
-    for (const entry of open.values()) entry.redraw();
-  });
 
   // ---- start ------------------------------------------------------------------------------------------
 
-  sortable(index);
-  index.tBodies[0].addEventListener("click", (event) => {
-    const row = event.target.closest("tr");
-    event.preventDefault();
-    show(Number(row.dataset.panel), true);
+  const traits = panels({
+    index, places: byId("panels"), key: "panel", anchor: "trait", data: (number) => `panel-${number}`, make,
+    changed: (opened) => {
+      byId("controls").hidden = opened === 0;
+      byId("hint").hidden = opened > 0;
+    },
   });
   if (byId("filter")) filtered(index, byId("filter"), byId("shown"));
-  byId("closeall").addEventListener("click", () => [...open.keys()].forEach(hide));
-  for (const number of axis.opened) show(number, false);
-  const asked = /^#trait-(\d+)$/.exec(location.hash);
-  if (asked && byId(`panel-${asked[1]}`)) show(Number(asked[1]), true);
+  byId("closeall").addEventListener("click", traits.closeAll);
+  traits.begin(axis.opened);
 })();

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import Day, FilePath, FilePaths, Section, Text
 from allscan.phenotypes.build.covariates import DEFAULT, KINDS
 from allscan.phenotypes.phecodes.spec import PhecodesSection
 
@@ -18,15 +17,6 @@ def _source(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
-
-
-def _date(value: str | None) -> str | None:
-    if value is not None:
-        try:
-            dt.date.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is no date; write YYYY-MM-DD") from None
-    return value
 
 
 def _known(names: list[str]) -> list[str]:
@@ -43,7 +33,7 @@ class RecordsSection(Section):
         description="A folder of OMOP tables (Parquet or CSV), a DuckDB file, or `bigquery://PROJECT.DATASET`."
     )
     cdr: Text | None = Field(default=None, description="Name of the release. Left out: what `cdm_source` says.")
-    until: Annotated[Text | None, AfterValidator(_date)] = Field(
+    until: Day | None = Field(
         default=None,
         description="Last day of the records (YYYY-MM-DD); later dates are wrong. Left out: what `cdm_source` says, "
         "else the last end of an observation period.",
@@ -53,7 +43,7 @@ class RecordsSection(Section):
 class PeopleSection(Section):
     """Who is in the trait table: everybody in the records, unless said otherwise here."""
 
-    exclude: Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
+    exclude: FilePaths = Field(
         default=[], description="Files of person ids that are left out of everything, e.g. withdrawn participants."
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import FilePath, Section, Text, one_or_several
 from allscan.errors import InputError
 from allscan.phenotypes.definitions.spec import days
 from allscan.phenotypes.names import did_you_mean, listed
@@ -38,10 +38,6 @@ def _check_offset(value: str) -> str:
     return value
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 def _check_unit(value: str) -> str:
     return value if value == ANY else check_unit(value)
 
@@ -52,7 +48,7 @@ Unit = Annotated[Text, AfterValidator(_check_unit)]
 Age = Annotated[int, Field(ge=0, le=130)]
 Tables = Annotated[
     list[EventTable],
-    BeforeValidator(_listed, json_schema_input_type=EventTable | list[EventTable]),
+    BeforeValidator(one_or_several, json_schema_input_type=EventTable | list[EventTable]),
     Field(min_length=1),
 ]
 

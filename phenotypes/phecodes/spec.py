@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import FilePaths, Section, Text, Texts, checked_day
 from allscan.errors import InputError
 
 Table = Literal["condition_occurrence", "observation", "procedure_occurrence", "measurement"]
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _name(value: Any) -> Any:
@@ -22,16 +17,10 @@ def _name(value: Any) -> Any:
 
 
 def _day(value: str) -> str:
-    try:
-        dt.date.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is no day; write YYYY-MM-DD") from None
-    return value
+    return checked_day(value, "day")
 
 
 Day = Annotated[Text, AfterValidator(_day)]
-Texts = Annotated[list[Text], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-Files = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
 class PhecodesSection(Section):
@@ -42,7 +31,7 @@ class PhecodesSection(Section):
         description="`1.2` or `X`: found in an installed package that carries it. With `files`: the map's name.",
         examples=["X"],
     )
-    files: Files = Field(
+    files: FilePaths = Field(
         default=[],
         description="Files of the map: the one with codes and phecodes, and those with labels, exclusions, sexes and "
         "roll-up, if these are not beside it.",

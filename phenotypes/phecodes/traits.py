@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allscan.errors import InputError
-from allscan.phenotypes.names import listed
+from allscan.phenotypes.names import fits, listed
 from allscan.phenotypes.phecodes.events import find_diagnoses, unmapped
 from allscan.phenotypes.phecodes.map_files import read_map
 from allscan.phenotypes.phecodes.maps import ANY_SEX, MEN
@@ -133,14 +132,12 @@ def phecode_phenotypes(
 
 
 def _wanted(section: PhecodesSection, phecode_map: PhecodeMap) -> list[int]:
-    def fits(phecode: Phecode, patterns: list[str]) -> bool:
-        # Only * stands for something else than itself: labels and categories have brackets.
-        plain = [one.replace("[", "[[]").replace("?", "[?]") for one in patterns]
-        return any(fnmatchcase(text, one) for one in plain for text in (phecode.code, phecode.category))
+    def named(phecode: Phecode, patterns: list[str]) -> bool:
+        return any(fits(text, one) for one in patterns for text in (phecode.code, phecode.category))
 
     for key in ("only", "without"):
         for pattern in getattr(section, key):
-            if not any(fits(phecode, [pattern]) for phecode in phecode_map.phecodes):
+            if not any(named(phecode, [pattern]) for phecode in phecode_map.phecodes):
                 categories = sorted({phecode.category for phecode in phecode_map.phecodes})
                 raise InputError(
                     f"{pattern!r} is no phecode and no category of the map {phecode_map.name}",
@@ -151,7 +148,7 @@ def _wanted(section: PhecodesSection, phecode_map: PhecodeMap) -> list[int]:
     wanted = [
         at
         for at, phecode in enumerate(phecode_map.phecodes)
-        if (not section.only or fits(phecode, section.only)) and not fits(phecode, section.without)
+        if (not section.only or named(phecode, section.only)) and not named(phecode, section.without)
     ]
     if not wanted:
         raise InputError("no phecode is left", where="phecodes", fix="ask for more in `only`, or for less in `without`")

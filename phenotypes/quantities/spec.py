@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import Day, FilePath, Section, Text
 from allscan.errors import InputError
 from allscan.phenotypes.definitions.spec import Header, days
 from allscan.phenotypes.quantities.units import check_unit
@@ -25,13 +24,6 @@ TABLES = {
 """What definitions call the tables of events."""
 
 
-def _day(value: str) -> str:
-    try:
-        return dt.date.fromisoformat(value).isoformat()
-    except ValueError:
-        raise ValueError(f"{value!r} is no date; write it as 2015-12-31") from None
-
-
 def _bounds(value: list[float]) -> list[float]:
     if value[0] >= value[1]:
         raise ValueError(f"the bounds {value[0]:g} and {value[1]:g} leave nothing between them")
@@ -47,7 +39,6 @@ def _transform(value: str) -> str:
     return value
 
 
-Day = Annotated[Text, AfterValidator(_day)]
 Unit = Annotated[Text, AfterValidator(check_unit)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Bounds = Annotated[list[Number], Field(min_length=2, max_length=2), AfterValidator(_bounds)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import FilePath, Section, Text, Texts
 from allscan.errors import InputError
 from allscan.phenotypes.names import did_you_mean, listed
 from allscan.phenotypes.records.dialect import literal
@@ -48,21 +48,14 @@ MOST_WRITTEN = 5_000
 """Codes that are written out in a query; more are looked up in a relation."""
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-# Texts only: 250.00 and 038 without quotes are numbers to YAML, and would come back as 250.0 and 38.
-Codes = Annotated[list[Text], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-
-
 class CodeEntry(Section):
     """Some codes: of a vocabulary, by concept ids, or in a file."""
 
     vocabulary: Text | None = Field(
         default=None, description="Vocabulary: ICD10CM, ICD9CM, SNOMED, LOINC, RxNorm, ATC, …"
     )
-    codes: Codes = Field(
+    # Texts only: 250.00 and 038 without quotes are numbers to YAML, and would come back as 250.0 and 38.
+    codes: Texts = Field(
         default=[],
         description="Codes as people write them, `E11.9`; `*` at the end stands for anything: `E11*`.",
         examples=[["E11*", "O24.1"]],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import datetime as dt
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from allscan.storage.places import is_url, parse_url
 
@@ -31,6 +32,43 @@ def _check_place(value: str) -> str:
 Text = Annotated[str, AfterValidator(_check_text)]
 FilePath = Annotated[Text, AfterValidator(_check_place), Field(json_schema_extra={"format": "path"})]
 """A path, or s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY."""
+
+
+def one_or_several(value: Any) -> Any:
+    """A list of what may stand alone."""
+    return [value] if isinstance(value, str) else value
+
+
+def number_as_text(value: Any) -> Any:
+    """Codes such as -9 and contigs such as 22 may be written without quotes."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def numbers_as_texts(value: Any) -> Any:
+    """As :func:`number_as_text`, one or several."""
+    return [number_as_text(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def checked_day(value: str, what: str = "date") -> str:
+    """A day as YYYY-MM-DD.
+
+    Raises
+    ------
+    ValueError
+        If there is no such day.
+    """
+    try:
+        return dt.date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise ValueError(f"{value!r} is no {what}; write it as 2015-12-31") from None
+
+
+Texts = Annotated[list[Text], BeforeValidator(one_or_several, json_schema_input_type=str | list[str])]
+FilePaths = Annotated[list[FilePath], BeforeValidator(one_or_several, json_schema_input_type=str | list[str])]
+TextsOrNumbers = Annotated[
+    list[Text], BeforeValidator(numbers_as_texts, json_schema_input_type=str | int | float | list[str | int | float])
+]
+Day = Annotated[Text, AfterValidator(checked_day)]
 
 
 class Section(BaseModel):
