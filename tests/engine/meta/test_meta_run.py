@@ -75,8 +75,7 @@ def test_hits_tell_of_each_study_and_of_the_rest_without_it(tmp_path: Path) -> N
     summary = run_meta(studies, [ALL], SPEC, EmbeddedExecutor(1), tmp_path)
     hits = pq.read_table(tmp_path / "meta_hits.parquet").to_pylist()
     cube = MetaCube(tmp_path)
-    tests = [name for name in ("neg_log10_p", "neg_log10_p_random", "neg_log10_p_re2", "neg_log10_p_sample_size")]
-    tests.append("neg_log10_p_axes")
+    tests = [f"neg_log10_p{method}" for method in ("", "_random", "_re2", "_sample_size", "_axes")]
     reached = np.logical_or.reduce([whole(cube, name) >= 3.0 for name in tests])
     assert summary.n_hits == len(hits) == np.count_nonzero(reached) > 5
     assert [(h["trait"], h["position"]) for h in hits] == [
