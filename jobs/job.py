@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from allscan.documents.validation import locate
 from allscan.documents.yaml_source import YamlDocument, read_yaml
 from allscan.jobs.spec import validate_job
-from allscan.storage import ObjectPlace, is_url, place_of
+from allscan.storage import ObjectPlace, is_url, one_match, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,7 +82,16 @@ class Job:
         return self.resolve(self.spec.output)
 
     def resolve(self, path: str) -> Place:
-        """A path or URL of the job file; a path is relative to the job file's folder."""
+        """A path or URL of the job file; a path is relative to the job file's folder.
+
+        Raises
+        ------
+        InputError
+            The name holds ``*`` and means more than one file.
+        """
+        return one_match(self._place(path))
+
+    def _place(self, path: str) -> Place:
         options = self.spec.runtime.storage.options()
         if is_url(path):
             return place_of(path, options)

@@ -417,6 +417,7 @@ def job_text(job: Job) -> str:
     """The job as it was given, for the run folder."""
     if job.document is None:
         # JSON is YAML: a job made in Python is written so that it can be read again.
-        return JOB_NOTE + json.dumps(job.spec.model_dump(exclude_unset=True), indent=1, ensure_ascii=False) + "\n"
-    # A run that is resumed reads the copy in its folder.
-    return JOB_NOTE + job.document.text.removeprefix(JOB_NOTE)
+        text = json.dumps(job.spec.model_dump(exclude_unset=True), indent=1, ensure_ascii=False)
+        return JOB_NOTE + text.replace("${", "$${") + "\n"
+    # A run that is resumed reads the copy in its folder, perhaps where variables have other values.
+    return JOB_NOTE + job.document.expanded_text().removeprefix(JOB_NOTE)

@@ -30,6 +30,13 @@ from allscan.phenotypes.definitions.loading import load_definition
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+WORKBENCH = {
+    "CDR_STORAGE_PATH": "gs://example-datasets/v8",
+    "GOOGLE_PROJECT": "example-project",
+    "WORKSPACE_BUCKET": "gs://example-bucket",
+    "WORKSPACE_CDR": "example-project.C2024Q3R9",
+}
+"""Variables of the Researcher Workbench, which examples name."""
 GENERATED = ("commands.md", "python.md", "job.md", "phenotypes.md", "definition.md")
 
 
@@ -64,7 +71,9 @@ JOBS = [(page, text) for page in PAGES for text in blocks(page, "yaml") if "# A 
 
 
 @pytest.mark.parametrize(("page", "text"), JOBS, ids=name_of)
-def test_yaml_examples_are_jobs(page: Path, text: str, tmp_path: Path) -> None:
+def test_yaml_examples_are_jobs(page: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in WORKBENCH.items():
+        monkeypatch.setenv(name, value)
     (tmp_path / "job.yaml").write_text(text)
     if "\nrecords:" in text:
         document = read_yaml(tmp_path / "job.yaml")

@@ -32,7 +32,7 @@ from allscan.phenotypes.names import did_you_mean, listed
 from allscan.phenotypes.phecodes.traits import phecode_phenotypes, section_map
 from allscan.phenotypes.records.opening import open_records
 from allscan.phenotypes.tables import read_covariate_table, read_sample_list
-from allscan.storage import is_url
+from allscan.storage import is_url, local_path, one_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -101,8 +101,8 @@ class PhenotypeJob:
         return self.resolve(self.spec.output)
 
     def resolve(self, path: str) -> Path:
-        """A path of the file, which is relative to its folder."""
-        return self.base / Path(path).expanduser()
+        """A path of the file, which is relative to its folder; ``*`` in a name stands for any text."""
+        return local_path(one_match(self.base / Path(path).expanduser()), "give a path")
 
     def place(self, path: str) -> Path | str:
         """The same, of a file that may stand in object storage."""

@@ -10,6 +10,7 @@ import pytest
 from allscan.errors import InputError, JobError
 from allscan.jobs.check import check_job
 from allscan.jobs.job import Job
+from allscan.jobs.run import job_text
 
 if TYPE_CHECKING:
     from conftest import Cohort
@@ -196,3 +197,19 @@ def test_relatives_by_a_mixed_model_are_for_quantitative_traits(cohort: Cohort) 
         check(cohort, traits=traits, null_model={"method": "sparse_grm", "relatedness": "traits.tsv"})
     assert "key null_model" in (error.value.where or "")
     assert "whole_genome" in (error.value.fix or "")
+
+
+def test_variables_and_stars_in_paths(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cohort.job()
+    monkeypatch.setenv("ALLSCAN_TEST_TABLES", str(cohort.folder))
+    traits = {"file": "${ALLSCAN_TEST_TABLES}/tra*.tsv", "columns": ["height", "ldl"]}
+    job = cohort.job("variables.yaml", traits=traits)
+    found = Job.from_yaml(job)
+    assert found.check().n_analysed == Job.from_yaml(plain).check().n_analysed
+    # The copy in a run folder means the same where the variable is not set.
+    copy = cohort.folder / "copy.yaml"
+    copy.write_text(job_text(found))
+    monkeypatch.delenv("ALLSCAN_TEST_TABLES")
+    assert Job.from_yaml(copy).spec == found.spec
+    with pytest.raises(JobError, match="'ALLSCAN_TEST_TABLES' is not set"):
+        Job.from_yaml(job)

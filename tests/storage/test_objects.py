@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from allscan.errors import InputError, OutputError, StorageError
+from allscan.phenotypes.auxiliary import find_auxiliary
 from allscan.storage import (
     ObjectPlace,
     StorageOptions,
@@ -22,6 +23,7 @@ from allscan.storage import (
     files_below,
     first_bytes,
     objects,
+    one_match,
     open_stream,
     opened,
     remove_tree,
@@ -352,3 +354,14 @@ def test_zarr_reads_and_pickles_without_credentials(bucket: ObjectPlace) -> None
     assert not any(secret.encode() in content for secret in SECRETS)
     np.testing.assert_array_equal(pickle.loads(content)["x"][2:9], np.arange(2, 9))
     assert json.loads((place / "zarr.json").read_bytes())["attributes"] == {"a": 1}
+
+
+def test_tables_are_found_in_a_bucket(bucket: ObjectPlace) -> None:
+    aux = bucket / "v8/wgs/short_read/snpindel/aux"
+    write_atomically(aux / "ancestry/echo_v4_r2.ancestry_preds.tsv", b"x")
+    write_atomically(aux / "qc/flagged_samples.tsv", b"x")
+    for start in (bucket / "v8", aux, aux / "ancestry", aux / "ancestry/echo_v4"):
+        assert find_auxiliary(start, "ancestry_preds") == aux / "ancestry/echo_v4_r2.ancestry_preds.tsv"
+    assert one_match(aux / "qc/*flagged*.tsv") == aux / "qc/flagged_samples.tsv"
+    with pytest.raises(InputError, match="no table of pairs of relatives"):
+        find_auxiliary(bucket / "v8", "relatedness")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allscan.errors import InputError
-from allscan.storage import ObjectPlace, StorageOptions, place_of
+from allscan.storage import ObjectPlace, StorageOptions, one_match, place_of
 from allscan.storage.places import checked_endpoint, looks_like_credential
 from tests.storage.servers import ENVIRONMENT
 
@@ -86,3 +86,18 @@ def test_a_pickled_place_holds_no_credentials(bucket: ObjectPlace) -> None:
     assert not any(secret.encode() in content for name, secret in ENVIRONMENT.items() if name != "AWS_REGION")
     assert pickle.loads(content) == bucket
     assert StorageOptions() == ObjectPlace("s3", "bucket", "").options
+
+
+def test_a_star_means_the_one_file_that_there_is(tmp_path):
+    (tmp_path / "echo_v4.preds.tsv").write_text("")
+    (tmp_path / ".hidden.preds.tsv").write_text("")
+    pattern = tmp_path / "*preds.tsv"
+    assert one_match(pattern) == tmp_path / "echo_v4.preds.tsv"
+    assert one_match(tmp_path / "echo_v4.preds.tsv") == tmp_path / "echo_v4.preds.tsv"
+    assert one_match(tmp_path / "*.[a-z]sv") == tmp_path / "*.[a-z]sv"
+    assert one_match(tmp_path / "nowhere" / "*") == tmp_path / "nowhere" / "*"
+    (tmp_path / "foxtrot.preds.tsv").write_text("")
+    with pytest.raises(InputError, match=r"may be 2 files: echo_v4\.preds\.tsv, foxtrot\.preds\.tsv"):
+        one_match(pattern)
+    pattern.write_text("")
+    assert one_match(pattern) == pattern

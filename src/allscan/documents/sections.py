@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -26,6 +27,8 @@ def _check_text(value: str) -> str:
 def _check_place(value: str) -> str:
     if is_url(value):
         parse_url(value)
+    elif re.match(r"\$[A-Za-z_]", value):
+        raise ValueError("an environment variable is written ${NAME}, with brackets")
     return value
 
 

@@ -6,6 +6,7 @@ stays a word, a key is written once, nothing is ever executed, and a small file 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,11 +16,12 @@ from ruamel.yaml import events as ev
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
+from allscan.documents.environment import VariableError, expanded
 from allscan.errors import JobError
 from allscan.storage import first_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from allscan.storage import Place
 
@@ -62,6 +64,22 @@ class YamlDocument:
     data: dict[str, Any]
     positions: dict[KeyPath, Position]
     text: str
+    variables: Mapping[str, str] = field(default_factory=dict)  # of the environment, that stand in it
+
+    def expanded_text(self) -> str:
+        """The text with the values of its variables, which says the same wherever it is read.
+
+        Where a value would be something else in the place of its variable (``: `` in a path), the text as it is.
+        """
+        if not self.variables:
+            return self.text
+        names = "|".join(map(re.escape, self.variables))
+        text = re.sub(rf"(?<!\$)\$\{{({names})\}}", lambda match: self.variables[match[1]], self.text)
+        try:
+            same = parse_yaml(text, self.path, {}).data == self.data
+        except JobError:
+            same = False
+        return text if same else self.text
 
     def position(self, key_path: KeyPath) -> Position:
         """Position of a key, or of the nearest key above it that the file holds."""
@@ -73,7 +91,7 @@ class YamlDocument:
 
 
 def read_yaml(path: Place) -> YamlDocument:
-    """Read a job file.
+    """Read a job file, and put the values of environment variables in the place of ``${NAME}``.
 
     Parameters
     ----------
@@ -84,14 +102,17 @@ def read_yaml(path: Place) -> YamlDocument:
     ------
     JobError
         The file is missing, too large, not text, not YAML, not a mapping, says a key twice, or uses tags or
-        aliases beyond plain data. The message names file, line and column.
+        aliases beyond plain data; a variable is not set. The message names file, line and column.
     """
-    return parse_yaml(_read_text(path), path)
+    return parse_yaml(_read_text(path), path, os.environ)
 
 
-def parse_yaml(text: str, path: Place) -> YamlDocument:
-    """Parse the text of a job file; ``path`` is for messages. See :func:`read_yaml`."""
-    builder = _Builder(path)
+def parse_yaml(text: str, path: Place, environment: Mapping[str, str] | None = None) -> YamlDocument:
+    """Parse the text of a job file; ``path`` is for messages. See :func:`read_yaml`.
+
+    Without an ``environment``, ``${NAME}`` is a text like any other.
+    """
+    builder = _Builder(path, environment)
     try:
         data = builder.document(YAML(typ="safe", pure=True).parse(text))
     except ReaderError as error:
@@ -105,7 +126,7 @@ def parse_yaml(text: str, path: Place) -> YamlDocument:
         _refuse_syntax(error, text, path)
     except YAMLError as error:
         raise JobError(f"the file is not YAML: {error}", where=str(path)) from error
-    return YamlDocument(path=path, data=data, positions=builder.positions, text=text)
+    return YamlDocument(path, data, builder.positions, text, builder.variables)
 
 
 def _read_text(path: Place) -> str:
@@ -164,6 +185,8 @@ def _refuse_syntax(error: MarkedYAMLError, text: str, path: Place) -> NoReturn:
         opened = f" opened in line {start.line + 1}" if start is not None else ""
         problem = f"a comma or the end of the bracket{opened} is missing"
         fix = "close the bracket, or put a comma between its items"
+        if "${" in here:
+            fix = "inside brackets, put a value with ${NAME} in quotes"
     raise JobError(f"the file is not YAML: {problem}", where=f"{path}:{line}:{column}", fix=fix) from error
 
 
@@ -172,7 +195,9 @@ class _Builder:
     """Builds plain data from parser events and keeps where each key stood."""
 
     path: Place
+    environment: Mapping[str, str] | None = None
     positions: dict[KeyPath, Position] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     _anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
     _open_anchors: set[str] = field(default_factory=set)
     _size: int = 0
@@ -217,7 +242,7 @@ class _Builder:
         elif isinstance(event, ev.SequenceStartEvent):
             value = self._sequence(events, key_path, depth)
         elif isinstance(event, ev.ScalarEvent):
-            value = _scalar(event, self._text(event))
+            value = self._expanded(event, _scalar(event, self._text(event)))
         else:
             raise AssertionError(f"the parser sent {event} where a value must stand")
         if anchor is not None:
@@ -290,6 +315,14 @@ class _Builder:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             self._refuse(event, "an escape (\\u…) is half of a character", "write the character itself")
+
+    def _expanded(self, event: ev.ScalarEvent, value: Any) -> Any:
+        if self.environment is None or not isinstance(value, str):
+            return value
+        try:
+            return expanded(value, self.environment, self.variables)
+        except VariableError as error:
+            self._refuse(event, error.what, error.fix)
 
     def _refuse_tag(self, event: ev.Event) -> None:
         tag = getattr(event, "tag", None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import threading
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from allscan.errors import InputError
 from allscan.storage import objects
 from allscan.storage.places import ObjectPlace, Place
 
@@ -90,6 +92,29 @@ def _sync(waiting: list[int]) -> None:
     while waiting:
         os.fsync(waiting[-1])
         os.close(waiting.pop())
+
+
+def one_match(place: Place) -> Place:
+    """The file or folder that a name with ``*``, which stands for any text, means; the place itself if there is none.
+
+    Raises
+    ------
+    InputError
+        It means more than one.
+    """
+    if "*" not in place.name or place.exists() or not place.parent.is_dir():
+        return place
+    pattern = re.compile(".*".join(map(re.escape, place.name.split("*"))))
+    found = sorted(one.name for one in place.parent.iterdir() if pattern.fullmatch(one.name))
+    if not place.name.startswith("."):
+        found = [name for name in found if not name.startswith(".")]
+    if len(found) > 1:
+        raise InputError(
+            f"{place.name!r} may be {len(found):,} files: {', '.join(found[:3])}{', …' if len(found) > 3 else ''}",
+            where=str(place),
+            fix="write more of the name",
+        )
+    return place.with_name(found[0]) if found else place
 
 
 def is_remote(place: Place) -> bool:
