@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.design import Design
+from allscan.engine.design import Design, pooled
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.result_dataset import open_results
 from allscan.engine.results import ResultsCube
@@ -76,8 +76,8 @@ def scan(calls: NDArray[np.int8], traits: Floats, covariates: Floats, missing: M
         store.sample_sex,
     )
     spec = ScanSpec(missing=missing)
-    plan = plan_scan(store, design, spec, workers=1, memory_bytes=8 << 30)
-    run_scan(plan, store, design, spec, EmbeddedExecutor(1), folder / "run")
+    plan = plan_scan(store, pooled(design), spec, workers=1, memory_bytes=8 << 30)
+    run_scan(plan, store, pooled(design), spec, EmbeddedExecutor(1), folder / "run")
     return ResultsCube.open(folder / "run")
 
 

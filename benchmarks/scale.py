@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from allscan.engine.columns import cube_columns
-from allscan.engine.design import Design
+from allscan.engine.design import Design, pooled
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.reuse import COMMITS
 from allscan.engine.scan import run_scan
@@ -131,13 +131,13 @@ def measure_scan(
     for _ in range(repeats):
         shutil.rmtree(folder, ignore_errors=True)
         executor = Inline()
-        plan = plan_scan(store, design, spec, workers=1, memory_bytes=1 << 40)
+        plan = plan_scan(store, pooled(design), spec, workers=1, memory_bytes=1 << 40)
         stages: dict[str, float] = {}
 
         def note(progress: Any, stages: dict[str, float] = stages) -> None:
             stages.setdefault(str(progress.stage), time.process_time())
 
-        run_scan(plan, store, design, spec, executor, folder, note)
+        run_scan(plan, store, pooled(design), spec, executor, folder, note)
     times = list(stages.values())
     cube = folder / "results.zarr"
     columns = [column.name for column in cube_columns(spec)]
@@ -205,9 +205,9 @@ def measure_names(folder: Path, variants: int) -> tuple[float, float]:
 
     store, _ = make_store(folder / "names.zarr", 16, variants, "single")
     design, spec = make_design(16, 1), ScanSpec()
-    plan = plan_scan(store, design, spec, workers=1, memory_bytes=1 << 40)
+    plan = plan_scan(store, pooled(design), spec, workers=1, memory_bytes=1 << 40)
     start = time.process_time()
-    create_cube(folder / "cube", plan, store, design, spec)
+    create_cube(folder / "cube", plan, store, design.trait_names, spec)
     elapsed = time.process_time() - start
     size = sum(file.stat().st_size for path in (folder / "cube").glob("variant_*") for file in path.rglob("c/*"))
     return elapsed / variants, size / variants
@@ -252,7 +252,7 @@ def measure_plan(case: Case, rates: Rates) -> tuple[float, int, int]:
     store: Any = SyntheticStore(case.variants, case.samples, of_variant)
     design, spec = make_design(1_000, case.traits), ScanSpec()
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    plan = plan_scan(store, design, spec, workers=case.cores, memory_bytes=1 << 60)
+    plan = plan_scan(store, pooled(design), spec, workers=case.cores, memory_bytes=1 << 60)
     tally = Tally(plan)
     waiting = sum(1 for batch in range(plan.n_batches) for _ in tally.waiting(0, batch, range(plan.n_runs)))
     elapsed = time.process_time() - start

@@ -32,12 +32,13 @@ def test_write_block(timed: Timed, tmp_path: Path, traits: int, patterns: int) -
     run = tmp_path / "run"
     lay_out(run, plan)
     values = make_values(np.random.default_rng(1), traits, TASK_VARIANTS, patterns)
+    of_strata = {name: rows[None] for name, rows in values.items()}
     tasks = count()
 
     def write() -> int:
-        task = ScanTask(0, 0, next(tasks) % ROUNDS)
-        write_block(run / CUBE, plan, task, values)
-        return write_hits(run, plan, task, values, 5.0)
+        task = ScanTask(0, next(tasks) % ROUNDS)
+        write_block(run / CUBE, plan, task, of_strata)
+        return write_hits(run, plan, task, of_strata, 5.0)
 
     hits = timed(write, Work("sgemm", traits * TASK_VARIANTS))
     assert hits == np.count_nonzero(values["neg_log10_p"] >= 5.0)

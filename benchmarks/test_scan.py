@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.association_tests import find_test
-from allscan.engine.design import Design
+from allscan.engine.design import Design, pooled
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import run_scan
@@ -74,7 +74,7 @@ def time_scan(
         test = find_test("logistic")
         options = {**(test.options or {}), "min_cases": 1}
         spec = ScanSpec(missing=missing, test=test.name, test_options=options)
-    plan = plan_scan(store, design, spec, workers=workers, memory_bytes=MEMORY)
+    plan = plan_scan(store, pooled(design), spec, workers=workers, memory_bytes=MEMORY)
     genotypes = store.n_variants * store.n_samples
     # Many traits are a matrix product of all columns, few are not.
     columns = traits * (COVARIATES + 2) if binary else traits + COVARIATES
@@ -89,7 +89,7 @@ def time_scan(
         judged="cpu" if workers == 1 else "wall",
     )
     summary = timed(
-        lambda: run_scan(plan, store, design, spec, EmbeddedExecutor(workers), out),
+        lambda: run_scan(plan, store, pooled(design), spec, EmbeddedExecutor(workers), out),
         load,
         before=lambda: shutil.rmtree(out, ignore_errors=True),
     )
@@ -159,7 +159,7 @@ def test_scan_of_whole_genomes_in_two_bits(
     traits = 16 if SIZE != "tiny" else 3
     dense = time_scan(timed, wgs_two_bit_store, tmp_path / "dense", traits)
     design, spec = make_design(wgs_cohort.store, traits), ScanSpec()
-    plan = plan_scan(wgs_cohort.store, design, spec, workers=1, memory_bytes=MEMORY)
-    run_scan(plan, wgs_cohort.store, design, spec, EmbeddedExecutor(1), tmp_path / "carriers")
+    plan = plan_scan(wgs_cohort.store, pooled(design), spec, workers=1, memory_bytes=MEMORY)
+    run_scan(plan, wgs_cohort.store, pooled(design), spec, EmbeddedExecutor(1), tmp_path / "carriers")
     # The bound of the issue, for products in float32.
     np.testing.assert_allclose(neg_log10_p(tmp_path / "carriers"), dense, rtol=1e-4, atol=1e-4)

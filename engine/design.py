@@ -1,9 +1,9 @@
-"""The aligned samples of a scan: who is analysed, with which traits and covariates, in which strata."""
+"""Who is analysed, with which traits and covariates; and strata: people who are analysed apart from others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MALE = 1
 FEMALE = 2
 UNKNOWN_SEX = 0
+
+POOLED = "all"
+"""Name of the stratum of everybody."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,6 @@ class Design:
     covariates: NDArray[np.float64]  # (samples, covariates), finite; includes the intercept if there is one
     covariate_names: tuple[str, ...]
     sex: NDArray[np.int8]  # (samples,) 1 male, 2 female, 0 unknown
-    strata: tuple[str, ...] = ("all",)
-    stratum_members: NDArray[np.bool_] | None = None  # (strata, samples); None: everybody in the only stratum
     offsets: Offsets | None = None  # what the rest of the genome predicts of each trait: of these samples and traits
     relatedness: Relatedness | None = None  # of these samples; None where nobody asks
     binary: bool | NDArray[np.bool_] = False  # (traits,) or of all: whether they are 0 (control) and 1 (case)
@@ -67,9 +68,45 @@ class Design:
         """Number of analysed samples."""
         return len(self.store_rows)
 
-    def members(self, stratum: int) -> NDArray[np.bool_]:
-        """Which samples belong to a stratum, shape (samples,)."""
-        if self.stratum_members is None:
-            return np.ones(self.n_samples, dtype=bool)
-        members: NDArray[np.bool_] = self.stratum_members[stratum]
-        return members
+    @property
+    def has_anybody(self) -> NDArray[np.bool_]:
+        """Whether anybody has a value of each trait, shape (traits,)."""
+        return np.atleast_1d((~np.isnan(self.traits)).any(axis=0))
+
+
+class Stratum(NamedTuple):
+    """People who are analysed together: a design of their own, with traits as transformed among them."""
+
+    name: str
+    design: Design
+
+
+Strata = tuple[Stratum, ...]
+"""Strata of a scan, which may have people in common; all have the same traits."""
+
+
+def pooled(design: Design) -> Strata:
+    """Everybody as the only stratum."""
+    return (Stratum(POOLED, design),)
+
+
+def check_strata(strata: Strata) -> None:
+    """Check that strata can be scanned together.
+
+    Raises
+    ------
+    ValueError
+        If there are none, two have one name, or their traits are not the same.
+    """
+    names = [stratum.name for stratum in strata]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"strata need names of their own: {names}")
+    first = strata[0].design
+    for name, design in strata:
+        if design.trait_names != first.trait_names or not np.array_equal(design.is_binary, first.is_binary):
+            raise ValueError(f"the traits of stratum {name!r} are not those of {names[0]!r}")
+
+
+def n_people(strata: Strata) -> int:
+    """How many people are in any stratum."""
+    return len(np.unique(np.concatenate([design.store_rows for _, design in strata])))

@@ -40,7 +40,7 @@ def write_hits(output: Place, plan: ScanPlan, task: ScanTask, values: Mapping[st
     plan, task
         Where the rows stand in the cube.
     values
-        As for :func:`allscan.engine.results.write_block`, each of shape (traits, variants).
+        As for :func:`allscan.engine.results.write_block`, each of shape (strata, traits, variants).
     least
         A hit's −log10 p is at least this.
     """
@@ -49,13 +49,13 @@ def write_hits(output: Place, plan: ScanPlan, task: ScanTask, values: Mapping[st
     found = np.flatnonzero(values["neg_log10_p"].ravel() >= least)
     if not len(found):
         return 0
-    trait, variant = np.unravel_index(found, shape)
+    stratum, trait, variant = np.unravel_index(found, shape)
     hits = np.empty(len(found), _layout({name: rows.dtype for name, rows in values.items()}))
-    hits["stratum"] = task.stratum
+    hits["stratum"] = stratum
     hits["trait"] = plan.batch_traits(task.batch)[trait]
     hits["variant"] = task.index * plan.variants_per_task + variant
     for name in hits.dtype.names[len(_PLACE) :]:
-        hits[name] = values[name][trait, variant]
+        hits[name] = values[name][stratum, trait, variant]
     write_files([(_part(output, task.name), [hits.tobytes()])])
     return len(found)
 

@@ -26,7 +26,7 @@ from allscan.kernels.missingness import trait_patterns
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from allscan.engine.design import Design
+    from allscan.engine.design import Design, Strata
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
 
@@ -79,14 +79,14 @@ class Manifest:
 
     def of_task(self, task: ScanTask) -> str:
         """Hash of one task."""
-        return content_hash(self._batches[task.stratum][task.batch], self.runs[task.index])
+        return content_hash(self._batches[task.batch], self.runs[task.index])
 
     @cached_property
-    def _batches(self) -> list[list[str]]:
-        """Hash of all that the tasks of a stratum and batch share."""
+    def _batches(self) -> list[str]:
+        """Hash of all that the tasks of a batch share: its traits in every stratum."""
         return [
-            [content_hash(self.everything, *(traits[k] for k in batch.traits)) for batch in self.layout.batches]
-            for traits in self.traits
+            content_hash(self.everything, *(traits[k] for traits in self.traits for k in batch.traits))
+            for batch in self.layout.batches
         ]
 
     def to_json(self) -> str:
@@ -118,7 +118,7 @@ class Manifest:
             ) from error
 
 
-def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: ScanPlan) -> Manifest:
+def manifest_of(store: GenotypeStore, strata: Strata, spec: ScanSpec, plan: ScanPlan) -> Manifest:
     """Hash the parts of a planned scan."""
     parameters = asdict(spec) | {name: int(getattr(spec, name)) for name in ("model", "missing", "precision")}
     # Which test it is belongs to the trait: another kind of traits beside it changes nothing.
@@ -131,11 +131,11 @@ def manifest_of(store: GenotypeStore, design: Design, spec: ScanSpec, plan: Scan
         "program": content_hash(program_digest(), str(RESULTS_VERSION)),
         "parameters": content_hash(json.dumps(parameters, sort_keys=True, default=str)),
     }
-    rows, tests = _row_hashes(design), _tests(design, spec)
+    tests = _tests(strata[0].design, spec)
     return Manifest(
         common=common,
-        traits=tuple(_of_traits(design, design.members(g), rows, tests) for g in range(len(design.strata))),
-        runs=_runs(store, plan, offset_chromosomes(design)),
+        traits=tuple(_of_traits(design, tests) for _, design in strata),
+        runs=_runs(store, plan, offset_chromosomes(strata)),
         traits_per_task=plan.traits_per_task,
         variants_per_task=plan.variants_per_task,
         kinds=tuple((part.kind, tuple(part.traits.tolist()), part.per_task) for part in plan.kinds),
@@ -153,12 +153,11 @@ def _tests(design: Design, spec: ScanSpec) -> list[str]:
     return tests
 
 
-def _of_traits(
-    design: Design, members: NDArray[np.bool_], rows: NDArray[np.uint64], tests: list[str]
-) -> tuple[str, ...]:
+def _of_traits(design: Design, tests: list[str]) -> tuple[str, ...]:
     """Hash of each trait: its test, values and offsets, and the people who have one, with all that is known of them."""
-    of_trait, first = trait_patterns(design.traits, members)
-    present = [members & ~np.isnan(design.traits[:, trait]) for trait in first]
+    rows = _row_hashes(design)
+    of_trait, first = trait_patterns(design.traits)
+    present = [~np.isnan(design.traits[:, trait]) for trait in first]
     people = [content_hash(rows[who], *_relations(design, who)) for who in present]
     hashes = []
     for trait, pattern in enumerate(of_trait):

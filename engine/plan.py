@@ -12,12 +12,12 @@ from allscan.engine.chromosomes import Region, same_contig
 from allscan.engine.costs import (
     HELD_NULL_BYTES,
     core_seconds,
-    null_bytes,
     seconds_per_variant,
     shared_memory,
     task_memory,
     trait_batches,
 )
+from allscan.engine.design import check_strata, n_people
 from allscan.engine.manifest import Manifest, manifest_of
 from allscan.engine.null_groups import NullGroup, null_groups
 from allscan.engine.ploidy import offset_chromosomes
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from allscan.engine.costs import Batches
-    from allscan.engine.design import Design
+    from allscan.engine.costs import BatchPlan
+    from allscan.engine.design import Strata
     from allscan.engine.store import GenotypeStore
 
 # Layout follows the data alone, never workers or memory: a run resumed on another machine writes the same bytes.
@@ -87,22 +87,21 @@ class ScanSpec:
 
 @dataclass(frozen=True)
 class ScanTask:
-    """One unit of work: a run of variants × a batch of traits × a stratum."""
+    """One unit of work: a run of variants × a batch of traits, in every stratum."""
 
-    stratum: int
     batch: int
     index: int  # number of the variant run
 
     @property
     def name(self) -> str:
         """File name of the task's commit."""
-        return f"s{self.stratum}-b{self.batch}-v{self.index:06d}"
+        return f"b{self.batch}-v{self.index:06d}"
 
     @classmethod
     def of_name(cls, name: str) -> ScanTask:
         """The task of a name."""
-        stratum, batch, index = (int(part[1:]) for part in name.split("-"))
-        return cls(stratum, batch, index)
+        batch, index = (int(part[1:]) for part in name.split("-"))
+        return cls(batch, index)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class ScanPlan:
     """The tasks of a scan and what they will cost."""
 
     n_variants: int
-    n_samples: int
+    n_samples: int  # in any stratum
     n_traits: int
     strata: tuple[str, ...]
     variants_per_task: int
@@ -149,11 +148,11 @@ class ScanPlan:
     @property
     def n_tasks(self) -> int:
         """Tasks in all."""
-        return len(self.strata) * self.n_batches * self.n_runs
+        return self.n_batches * self.n_runs
 
     @property
     def nulls_held(self) -> int:
-        """Null models of a batch that are held at a time."""
+        """Null models of a batch that are held at a time, in each stratum."""
         return max(len(group.codes) for group in self.groups)
 
     @property
@@ -175,15 +174,14 @@ class ScanPlan:
         stop = min(start + self.variants_per_task, self.n_variants)
         return np.arange(start, stop) if self.rows is None else self.rows[start:stop]
 
-    def tasks(self, stratum: int, batch: int) -> list[ScanTask]:
-        """Tasks of one stratum and batch."""
-        return [ScanTask(stratum, batch, index) for index in range(self.n_runs)]
+    def tasks(self, batch: int) -> list[ScanTask]:
+        """Tasks of one batch."""
+        return [ScanTask(batch, index) for index in range(self.n_runs)]
 
     def all_tasks(self) -> Iterator[ScanTask]:
-        """Every task, stratum by stratum and batch by batch."""
-        for stratum in range(len(self.strata)):
-            for batch in range(self.n_batches):
-                yield from self.tasks(stratum, batch)
+        """Every task, batch by batch."""
+        for batch in range(self.n_batches):
+            yield from self.tasks(batch)
 
 
 def select_rows(store: GenotypeStore, filter_: VariantFilter) -> NDArray[np.int64] | None:
@@ -222,7 +220,7 @@ def select_rows(store: GenotypeStore, filter_: VariantFilter) -> NDArray[np.int6
     return np.flatnonzero(keep)
 
 
-def _task_variants(store: GenotypeStore, n_variants: int, batches: Batches) -> int:
+def _task_variants(store: GenotypeStore, n_variants: int, batches: BatchPlan) -> int:
     """Variants of a task, from the bytes that they are stored in: what a rare variant costs is in its carriers."""
     block = int(store.block_variants)
     wanted = min(TASK_SECONDS / seconds_per_variant(store, batches), MAX_TASK_VARIANTS, n_variants // MIN_TASKS)
@@ -232,11 +230,13 @@ def _task_variants(store: GenotypeStore, n_variants: int, batches: Batches) -> i
     return blocks * block
 
 
-def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: int, memory_bytes: int) -> ScanPlan:
+def plan_scan(store: GenotypeStore, strata: Strata, spec: ScanSpec, *, workers: int, memory_bytes: int) -> ScanPlan:
     """Lay out a scan.
 
     Parameters
     ----------
+    strata
+        The people, as one stratum or several, which are scanned together.
     workers
         Tasks that may run at the same time; fewer do when memory does not suffice.
     memory_bytes
@@ -244,22 +244,26 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
 
     Raises
     ------
+    ValueError
+        If the strata do not have the same traits.
     InputError
         If not even one task fits in ``memory_bytes``, or the spec selects nothing.
     """
+    check_strata(strata)
     rows = select_rows(store, spec.filter)
     n_variants = store.n_variants if rows is None else len(rows)
-    n_traits, n_strata = len(design.trait_names), len(design.strata)
+    design = strata[0].design
+    n_traits = len(design.trait_names)
     kinds = traits_by_kind(design.is_binary) if spec.tests else {"": np.arange(n_traits)}
     # Batches of traits, each of one kind, are scanned one after the other: what the largest of any needs is planned.
     specs = [spec.of_kind(kind) for kind in kinds]
-    batches = [trait_batches(store.n_samples, design, *part) for part in zip(specs, kinds.values(), strict=True)]
+    batches = [trait_batches(strata, *part) for part in zip(specs, kinds.values(), strict=True)]
     variants = min(_task_variants(store, n_variants, part) for part in batches)
-    task = max(task_memory(store, design, *part, variants) for part in zip(specs, batches, strict=True))
-    most_held = HELD_NULL_BYTES // max(1, *(null_bytes(store.n_samples, part) for part in batches))
-    groups = null_groups(store, rows, variants, offset_chromosomes(design), most_held)
+    task = max(task_memory(store, strata, *part, variants) for part in zip(specs, batches, strict=True))
+    most_held = HELD_NULL_BYTES // max(1, *(part.null_bytes for part in batches))
+    groups = null_groups(store, rows, variants, offset_chromosomes(strata), most_held)
     held = max(len(group.codes) for group in groups)
-    shared = max(shared_memory(store, design, part, rows, held) for part in batches)
+    shared = max(shared_memory(store, strata, part, rows, held) for part in batches)
     fitting = (memory_bytes - shared) // task
     if fitting < 1:
         need = (shared + task) / 2**30
@@ -270,18 +274,19 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
     workers = int(min(workers, fitting))
     seconds, output_bytes = 0.0, n_variants * 30
     for part, traits in zip(batches, kinds.values(), strict=True):
-        cells = n_variants * len(traits) * n_strata
-        repeats = -(-len(traits) // part.traits) * n_strata
-        seconds += core_seconds(store, part, n_variants, repeats, cells)
-        output_bytes += cells * (RESULT_BYTES + (0 if part.cases is None else CASE_BYTES))
-    parts = (TraitPart(kind, kinds[kind], part.traits) for kind, part in zip(kinds, batches, strict=True))
+        seconds += core_seconds(store, part, n_variants, len(traits))
+        # What nobody of a stratum has takes no space.
+        cells = n_variants * sum(int(of_stratum.has_anybody[traits].sum()) for _, of_stratum in strata)
+        binary = any(of_stratum.cases is not None for of_stratum in part.strata)
+        output_bytes += cells * (RESULT_BYTES + (CASE_BYTES if binary else 0))
+    parts = (TraitPart(kind, kinds[kind], part.size) for kind, part in zip(kinds, batches, strict=True))
     plan = ScanPlan(
         n_variants=n_variants,
-        n_samples=design.n_samples,
+        n_samples=n_people(strata),
         n_traits=n_traits,
-        strata=design.strata,
+        strata=tuple(name for name, _ in strata),
         variants_per_task=variants,
-        traits_per_task=max(part.traits for part in batches),
+        traits_per_task=max(part.size for part in batches),
         task_memory_bytes=task,
         shared_memory_bytes=shared,
         workers=workers,
@@ -291,4 +296,4 @@ def plan_scan(store: GenotypeStore, design: Design, spec: ScanSpec, *, workers: 
         groups=groups,
         kinds=tuple(parts) if spec.tests else (),
     )
-    return replace(plan, manifest=manifest_of(store, design, spec, plan))
+    return replace(plan, manifest=manifest_of(store, strata, spec, plan))

@@ -15,12 +15,11 @@ from allscan.kernels.association import Model, NullData, Status, TraitNote
 from allscan.kernels.case_counts import CaseSets, case_sets
 from allscan.kernels.counts import SampleSets, sample_sets
 from allscan.kernels.missingness import missingness_patterns
-from allscan.kernels.relatedness import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from allscan.engine.design import Design
+    from allscan.engine.design import Design, Strata
     from allscan.engine.plan import ScanSpec
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import AssociationTest
@@ -31,21 +30,29 @@ CLASSES = 8  # room for those of PloidyClass
 
 
 class ClassNull(NamedTuple):
-    """What the blocks of one chromosome class are tested with."""
+    """What the blocks of one chromosome class are tested with; everything is of the design's samples."""
 
     null: Any  # the test's null model
     sets: SampleSets
     set_of_trait: NDArray[np.int64]
-    males: SampleSets | None  # one set, all males: whose heterozygous calls are impossible (X, Y)
     male_sets: SampleSets | None  # the males of each set: they have one allele (X, Y)
     haploid: bool  # everybody has one allele (MT)
     cases: CaseSets | None = None  # of each trait, where the test is for binary traits
     male_cases: CaseSets | None = None  # who of them is a male (X, Y)
 
 
-def offset_chromosomes(design: Design) -> tuple[str, ...]:
+def offset_chromosomes(strata: Strata) -> tuple[str, ...]:
     """Chromosomes that have null models of their own, as the rest of the genome is another one for each."""
-    return () if design.offsets is None else design.offsets.chromosomes
+    offsets = [design.offsets for _, design in strata if design.offsets is not None]
+    return tuple(dict.fromkeys(chromosome for of_stratum in offsets for chromosome in of_stratum.chromosomes))
+
+
+def all_males(strata: Strata, n_samples: int) -> SampleSets | None:
+    """The males of all strata among the samples of the store, as one set: they have one X and one Y. None: nobody."""
+    male = np.zeros(n_samples, np.bool_)
+    for _, design in strata:
+        male[design.store_rows[design.sex == MALE]] = True
+    return sample_sets(male[None, :]) if male.any() else None
 
 
 def null_codes(store: GenotypeStore, rows: NDArray[np.int64], chromosomes: tuple[str, ...] = ()) -> NDArray[np.uint16]:
@@ -91,18 +98,17 @@ def count_classes(store: GenotypeStore, rows: NDArray[np.int64] | None = None) -
 def fit_class_null(
     code: int,
     test: AssociationTest,
-    store: GenotypeStore,
     design: Design,
     spec: ScanSpec,
-    stratum: int,
     traits: NDArray[np.int64],
+    chromosomes: tuple[str, ...] = (),
 ) -> tuple[ClassNull | None, tuple[TraitNote, ...]]:
     """Fit the null models of a trait batch for one chromosome class and, with offsets, one chromosome.
 
     Parameters
     ----------
     code
-        Of the variants that are to be tested, from :func:`null_codes`.
+        Of the variants that are to be tested, from :func:`null_codes` with ``chromosomes``.
     traits
         Indices of the batch's traits in the design.
 
@@ -110,40 +116,32 @@ def fit_class_null(
     -------
     None in place of the null models where the class cannot be tested: X or Y when nobody's sex is known.
     """
-    n = store.n_samples
     kind = PloidyClass(code % CLASSES)
-    members = design.members(stratum)
-    sex = np.zeros(n, np.int8)
-    sex[design.store_rows[members]] = design.sex[members]
-    values = np.full((n, len(traits)), np.nan)
-    values[design.store_rows[members]] = design.traits[np.ix_(members, traits)]
-    covariates = np.zeros((n, design.covariates.shape[1]))
-    covariates[design.store_rows] = design.covariates
-    names = design.covariate_names
-    scale = np.ones(n)
+    male = design.sex == MALE
+    # Laid out alike however the design is: the last digits of products follow it.
+    values = np.array(design.traits[:, traits], order="C")
+    covariates, names = np.ascontiguousarray(design.covariates), design.covariate_names
+    scale = np.ones(design.n_samples)
     # How much a copy counts matters to the models that count copies; a carrier is a carrier with one or two.
     counted = spec.model in (Model.ADDITIVE, Model.GENOTYPIC)
-    males = male_sets = None
-    if kind in (PloidyClass.X, PloidyClass.Y):
-        analysed = sex == MALE if kind == PloidyClass.Y else (sex == MALE) | (sex == FEMALE)
+    sexed = kind in (PloidyClass.X, PloidyClass.Y)
+    if sexed:
+        analysed = male if kind == PloidyClass.Y else male | (design.sex == FEMALE)
         if not analysed.any():
             return None, ()
         values[~analysed] = np.nan
-        males = sample_sets((sex == MALE)[None, :])
         if counted and (kind == PloidyClass.Y or spec.x_male_dosage == 1):
-            scale[sex == MALE] = 0.5
-        if kind == PloidyClass.X and spec.x_sex_covariate and len(np.unique(sex[analysed])) > 1:
-            covariates = np.column_stack([covariates, sex == MALE])
+            scale[male] = 0.5
+        if kind == PloidyClass.X and spec.x_sex_covariate and len(np.unique(male[analysed])) > 1:
+            covariates = np.column_stack([covariates, male])
             names = (*names, ADDED_SEX)
     elif counted and kind == PloidyClass.MT:
         scale[:] = 0.5
     member, set_of_trait = missingness_patterns(values)
-    offset = _offset(code, values, design, traits)
-    relatedness = None if design.relatedness is None else spread(design.relatedness, design.store_rows, n)
-    data = NullData(values, covariates, names, scale, member, set_of_trait, relatedness, offset)
+    offset = _offset(code, values, design, traits, chromosomes)
+    data = NullData(values, covariates, names, scale, member, set_of_trait, design.relatedness, offset)
     null, notes = test.fit_null(data, spec.options, spec.test_options)
-    if males is not None:
-        male_sets = sample_sets(member & (sex == MALE))
+    male_sets = sample_sets(member & male) if sexed else None
     # That a sex covariate which the job has already makes the added one redundant is nobody's concern.
     notes = tuple(note for note in notes if note.status != Status.OK or not note.message.endswith(f": {ADDED_SEX}"))
     prefix = "" if kind == PloidyClass.AUTOSOME else f"chromosome {kind.name}: "
@@ -152,20 +150,21 @@ def fit_class_null(
     if counts_cases(test):
         case = np.ascontiguousarray((values == 1.0).T)
         cases = case_sets(case)
-        male_cases = None if males is None else case_sets(case & (sex == MALE))
-    haploid = kind == PloidyClass.MT
-    return ClassNull(null, sample_sets(member), set_of_trait, males, male_sets, haploid, cases, male_cases), notes
+        male_cases = case_sets(case & male) if sexed else None
+    return ClassNull(
+        null, sample_sets(member), set_of_trait, male_sets, kind == PloidyClass.MT, cases, male_cases
+    ), notes
 
 
 def _offset(
-    code: int, values: NDArray[np.float64], design: Design, traits: NDArray[np.int64]
+    code: int, values: NDArray[np.float64], design: Design, traits: NDArray[np.int64], chromosomes: tuple[str, ...]
 ) -> NDArray[np.float64] | None:
-    """Offsets of the samples of the store (samples, traits), zero where a sample is not analysed; None: no offsets."""
+    """Offsets of the design's samples (samples, traits), zero where a trait is missing; None: no offsets."""
     if design.offsets is None:
         return None
-    chromosome = chromosome_of_code(code, design.offsets.chromosomes)
-    offset = np.zeros(values.shape)
+    chromosome = chromosome_of_code(code, chromosomes)
+    offset = np.empty(values.shape)
     for k in range(len(traits)):  # one at a time: of all together there would be another array of this size
-        offset[design.store_rows, k] = design.offsets.of(chromosome, traits[k : k + 1])[:, 0]
+        offset[:, k] = design.offsets.of(chromosome, traits[k : k + 1])[:, 0]
     offset[np.isnan(values)] = 0.0
     return offset

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.engine.chunk_files import ChunkLayout
-    from allscan.engine.design import Design
     from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
     from allscan.engine.store import GenotypeStore
     from allscan.engine.trait_parts import TraitPart
@@ -61,14 +60,14 @@ def _part_layout(column: OutputColumn, part: TraitPart, plan: ScanPlan) -> Chunk
     return column_layout(column.name, np.dtype(column.dtype), traits, variants)
 
 
-def create_cube(path: Place, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec) -> None:
+def create_cube(path: Place, plan: ScanPlan, store: GenotypeStore, trait_names: Sequence[str], spec: ScanSpec) -> None:
     """Lay out an empty cube, with the variants' names copied from the store."""
     path.mkdir()
     parts = plan.layout.parts
     for part in parts:
-        _create_part(part_folder(path, part.kind), part, plan, design, spec.of_kind(part.kind))
-    _describe_names(path, plan, store, design)
-    write_files(_name_files(path, plan, store, design))
+        _create_part(part_folder(path, part.kind), part, plan, trait_names, spec.of_kind(part.kind))
+    _describe_names(path, plan, store, trait_names)
+    write_files(_name_files(path, plan, store, trait_names))
     # Written last: a cube without these attributes is one whose creation was interrupted.
     write_group(
         path,
@@ -87,16 +86,16 @@ def create_cube(path: Place, plan: ScanPlan, store: GenotypeStore, design: Desig
     )
 
 
-def _create_part(path: Place, part: TraitPart, plan: ScanPlan, design: Design, spec: ScanSpec) -> None:
+def _create_part(path: Place, part: TraitPart, plan: ScanPlan, trait_names: Sequence[str], spec: ScanSpec) -> None:
     """Lay out the results of one kind of traits: those of the whole cube, or a group of their own."""
     columns = cube_columns(spec)
     if part.kind:
         path.mkdir()
-        names = [design.trait_names[trait] for trait in part.traits]
+        names = [trait_names[trait] for trait in part.traits]
         write_group(path, {"test": spec.test, "columns": [asdict(column) for column in columns]})
         _describe_name_list(path, "trait", "trait", names)
         write_files([_name_list_file(path, "trait", names)])
-    n_traits, n_strata = len(part.traits), len(design.strata)
+    n_traits, n_strata = len(part.traits), len(plan.strata)
     for column in columns:
         layout = _part_layout(column, part, plan)
         write_array(
@@ -113,11 +112,13 @@ def _create_part(path: Place, part: TraitPart, plan: ScanPlan, design: Design, s
             (path / column.name / folder).mkdir(parents=True)
 
 
-def _name_lists(plan: ScanPlan, store: GenotypeStore, design: Design) -> dict[str, tuple[str, Sequence[str]]]:
+def _name_lists(
+    plan: ScanPlan, store: GenotypeStore, trait_names: Sequence[str]
+) -> dict[str, tuple[str, Sequence[str]]]:
     """Arrays of names that are not the variants': dimension, and names."""
     lists: dict[str, tuple[str, Sequence[str]]] = {
-        "stratum": ("stratum", design.strata),
-        "trait": ("trait", design.trait_names),
+        "stratum": ("stratum", plan.strata),
+        "trait": ("trait", trait_names),
         "contig_id": ("contig", store.contigs),
     }
     if plan.kinds:
@@ -147,9 +148,9 @@ def _name_rows(plan: ScanPlan) -> int:
     return plan.variants_per_task * max(1, NAME_ROWS // plan.variants_per_task)
 
 
-def _describe_names(path: Place, plan: ScanPlan, store: GenotypeStore, design: Design) -> None:
+def _describe_names(path: Place, plan: ScanPlan, store: GenotypeStore, trait_names: Sequence[str]) -> None:
     """Arrays of the names of strata, traits and contigs, and of the tested variants' columns of the store."""
-    for name, (dimension, texts) in _name_lists(plan, store, design).items():
+    for name, (dimension, texts) in _name_lists(plan, store, trait_names).items():
         _describe_name_list(path, name, dimension, texts)
     chunk = min(_name_rows(plan), plan.n_variants)
     for name, dtype in _NUMBERS.items():
@@ -165,10 +166,10 @@ def _describe_names(path: Place, plan: ScanPlan, store: GenotypeStore, design: D
 
 
 def _name_files(
-    path: Place, plan: ScanPlan, store: GenotypeStore, design: Design
+    path: Place, plan: ScanPlan, store: GenotypeStore, trait_names: Sequence[str]
 ) -> Iterator[tuple[Place, list[bytes]]]:
     """The files of these arrays."""
-    for name, (_, texts) in _name_lists(plan, store, design).items():
+    for name, (_, texts) in _name_lists(plan, store, trait_names).items():
         yield _name_list_file(path, name, texts)
     rows = _name_rows(plan)
     chunk = min(rows, plan.n_variants)
@@ -198,7 +199,8 @@ def write_block(path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str
     plan, task
         Which part of it.
     values
-        Every column of the task's traits, each of shape (traits, variants) and the column's dtype; best in C order.
+        Every column of the task's traits, each of shape (strata, traits, variants) and the column's dtype; best in C
+        order.
     """
     write_files(_task_files(path, plan, task, values))
 
@@ -207,14 +209,16 @@ def _task_files(
     path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[Place, list[bytes]]]:
     part, first, _ = plan.batch(task.batch)
-    for name, rows in values.items():
-        layout = _part_layout(OutputColumn(name, "", dtype=rows.dtype.name), part, plan)
-        for start in range(0, len(rows), layout.traits):
-            chunk = (first + start) // layout.traits
-            yield (
-                part_folder(path, part.kind) / f"{name}/c/{task.stratum}/{chunk}/{task.index}",
-                layout.encode(rows[start : start + layout.traits]),
-            )
+    folder = part_folder(path, part.kind)
+    for name, of_strata in values.items():
+        layout = _part_layout(OutputColumn(name, "", dtype=of_strata.dtype.name), part, plan)
+        for stratum, rows in enumerate(of_strata):
+            for start in range(0, len(rows), layout.traits):
+                chunk = (first + start) // layout.traits
+                yield (
+                    folder / f"{name}/c/{stratum}/{chunk}/{task.index}",
+                    layout.encode(rows[start : start + layout.traits]),
+                )
 
 
 class ResultsCube:

@@ -48,7 +48,7 @@ def read_manifest(folder: Place) -> Manifest | None:
 def read_commits(folder: Place, manifest: Manifest) -> dict[str, dict[str, Any]]:
     """What the finished tasks of a folder say of themselves, by name; those of another scan are left out."""
     commits = {}
-    paths: list[Place] = list((folder / COMMITS).glob("s*-b*-v*.json"))
+    paths: list[Place] = list((folder / COMMITS).glob("b*-v*.json"))
     for path, content in zip(paths, each(lambda path: path.read_bytes(), paths), strict=True):
         try:
             commit = json.loads(content)
@@ -136,13 +136,13 @@ class Earlier:
         # A worker opens the cube itself.
         return {name: value for name, value in self.__dict__.items() if name != "_cube"}
 
-    def _place(self, task: ScanTask, trait: int) -> tuple[int, int] | None:
+    def _place(self, task: ScanTask, stratum: int, trait: int) -> tuple[int, int] | None:
         """Stratum and trait in the earlier cube of a trait (counted from the batch's first), if its result is there."""
         before, batch = self._before, self._now.layout.batches[task.batch]
         if before is None:
             return None
         run = self._runs.get(self._now.runs[task.index])
-        found = self._traits.get(self._now.traits[task.stratum][batch.traits[trait]])
+        found = self._traits.get(self._now.traits[stratum][batch.traits[trait]])
         if run is None or found is None:
             return None
         return found if self._task(before, found, run).name in self._commits else None
@@ -150,24 +150,26 @@ class Earlier:
     @staticmethod
     def _task(before: Manifest, place: tuple[int, int], run: int) -> ScanTask:
         """The earlier task that computed a stratum's trait."""
-        stratum, trait = place
-        return ScanTask(stratum, int(before.layout.batch_of_trait[trait]), run)
+        return ScanTask(int(before.layout.batch_of_trait[place[1]]), run)
 
-    def kept(self, task: ScanTask, n_traits: int) -> tuple[int, ...]:
-        """Traits of a task's batch, counted from its first, whose results still hold."""
-        return tuple(trait for trait in range(n_traits) if self._place(task, trait) is not None)
+    def kept(self, task: ScanTask, n_traits: int) -> tuple[tuple[int, ...], ...]:
+        """Of each stratum the traits of a task's batch, counted from its first, whose results still hold."""
+        return tuple(
+            tuple(trait for trait in range(n_traits) if self._place(task, stratum, trait) is not None)
+            for stratum in range(len(self._now.traits))
+        )
 
-    def take(self, task: ScanTask, kept: tuple[int, ...], columns: dict[str, NDArray[Any]]) -> int:
+    def take(self, task: ScanTask, stratum: int, kept: tuple[int, ...], columns: dict[str, NDArray[Any]]) -> int:
         """Fill in the rows of kept traits.
 
         Parameters
         ----------
-        task
-            The task.
+        task, stratum
+            Which results.
         kept
-            Traits, as :meth:`kept` gives them.
+            Traits, as :meth:`kept` gives them for the stratum.
         columns
-            Every column of the cube, (traits of the batch, variants); written.
+            Every column of the stratum in the cube, (traits of the batch, variants); written.
 
         Returns
         -------
@@ -180,14 +182,14 @@ class Earlier:
         """
         assert self._before is not None
         run = self._runs[self._now.runs[task.index]]
-        places = [place for trait in kept if (place := self._place(task, trait)) is not None]
+        places = [place for trait in kept if (place := self._place(task, stratum, trait)) is not None]
         start = run * self._before.variants_per_task
         for name, rows in columns.items():
             variants = slice(start, start + rows.shape[1])
             # Neighbours are read together: they share files.
             for low, high in _stretches(places):
-                stratum, trait = places[low]
-                block = self._cube.block(name, stratum, slice(trait, trait + high - low), variants)
+                earlier, trait = places[low]
+                block = self._cube.block(name, earlier, slice(trait, trait + high - low), variants)
                 rows[list(kept[low:high])] = block
         commit = self._commits[self._task(self._before, places[0], run).name]
         return int(commit["hidden_heterozygotes"])

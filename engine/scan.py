@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -13,11 +14,10 @@ import numpy as np
 from allscan import errors
 from allscan.engine.arrays import read_group_attributes
 from allscan.engine.association_tests import find_test
-from allscan.engine.columns import cube_columns
 from allscan.engine.hits import HIT_PARTS, compact_hits, write_hits
 from allscan.engine.manifest import MANIFEST, changes
 from allscan.engine.plan import ScanTask
-from allscan.engine.ploidy import CLASSES, ClassNull, fit_class_null, offset_chromosomes
+from allscan.engine.ploidy import CLASSES, ClassNull, all_males, fit_class_null, offset_chromosomes
 from allscan.engine.results import CUBE, ResultsCube, create_cube, write_block
 from allscan.engine.reuse import (
     COMMITS,
@@ -29,18 +29,19 @@ from allscan.engine.reuse import (
     read_manifest,
     set_aside,
 )
-from allscan.engine.scoring import ScanShared, score_rows
+from allscan.engine.scoring import ScanShared, StratumShared, blank_results, score_rows
 from allscan.engine.tally import Tally, TaskReport
 from allscan.errors import JobChangedError, OutputError
 from allscan.kernels.association import Status
+from allscan.kernels.narrowing import choose_people
 from allscan.storage import remove_tree, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from allscan.engine.design import Design
+    from allscan.engine.design import Strata, Stratum
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.association import TraitNote
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
+Kept = tuple[tuple[int, ...], ...]
+"""Of each stratum the traits of a batch, counted from its first, that are taken from earlier results."""
+NOBODY = "not tested: nobody has a value"
 
 
 class TaskRunner(Protocol):
@@ -87,7 +91,7 @@ class ScanProgress:
     tasks_done: int  # resumed ones among them
     tasks_total: int
     tasks_resumed: int
-    variants_done: int  # variants × strata × trait batches
+    variants_done: int  # variants × trait batches
     variants_total: int
     stage: str = Stage.SCAN
     task: FinishedTask | None = None  # the one that this progress comes from
@@ -138,8 +142,9 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
         hits = write_hits(output, plan, task, columns, shared.spec.hits_neg_log10_p)
         counts = np.bincount(columns["status"].ravel())
         statuses = {Status(code).name.lower(): int(count) for code, count in enumerate(counts) if count}
-        variants = columns["status"].shape[1]
-        report = TaskReport(statuses, variants, hidden, hits, variants * len(shared.kept))
+        variants = columns["status"].shape[2]
+        kept = sum(len(stratum.kept) for stratum in shared.strata)
+        report = TaskReport(statuses, variants, hidden, hits, variants * kept)
         commit = {"digest": plan.made_of.of_task(task), **report.__dict__}
         write_atomically(output / COMMITS / f"{task.name}.json", json.dumps(commit).encode())
     except OSError as error:
@@ -148,23 +153,16 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
 
 
 def _task_columns(shared: ScanShared, task: ScanTask) -> tuple[dict[str, NDArray[Any]], int]:
-    """Every column of a task, (traits of the batch, variants), and the heterozygous calls that were hidden."""
+    """Every column of a task, (strata, traits of the batch, variants), and the heterozygous calls that were hidden."""
     rows = shared.plan.run_rows(task.index)
-    if shared.earlier is None or not shared.kept:
-        result = score_rows(shared, rows)
-        return result.columns, result.hidden
-    n_traits = len(shared.kept) + len(shared.traits)
-    columns: dict[str, NDArray[Any]] = {
-        column.name: np.empty((n_traits, len(rows)), column.dtype) for column in cube_columns(shared.spec)
-    }
-    hidden = shared.earlier.take(task, shared.kept, columns)
-    if shared.traits:
-        result = score_rows(shared, rows)
-        computed = [trait for trait in range(n_traits) if trait not in shared.kept]
-        for name, values in result.columns.items():
-            columns[name][computed] = values
-        hidden = result.hidden
-    return columns, hidden
+    result = score_rows(shared, rows) if shared.computes else blank_results(shared, len(rows))
+    hidden = result.hidden
+    for number, stratum in enumerate(shared.strata):
+        if shared.earlier is not None and stratum.kept:
+            of_stratum = {name: array[number] for name, array in result.columns.items()}
+            then = shared.earlier.take(task, number, stratum.kept, of_stratum)
+            hidden = hidden if shared.computes else then
+    return result.columns, hidden
 
 
 def output_error(error: OSError, output: Place) -> OutputError:
@@ -178,7 +176,13 @@ def output_error(error: OSError, output: Place) -> OutputError:
 
 
 def prepare_output(
-    output: Place, plan: ScanPlan, store: GenotypeStore, design: Design, spec: ScanSpec, *, update: bool = False
+    output: Place,
+    plan: ScanPlan,
+    store: GenotypeStore,
+    trait_names: Sequence[str],
+    spec: ScanSpec,
+    *,
+    update: bool = False,
 ) -> Earlier | None:
     """Create the results cube, or accept the one of the same scan.
 
@@ -220,7 +224,7 @@ def prepare_output(
             (output / COMMITS).mkdir()
             (output / HIT_PARTS).mkdir()
             write_atomically(output / MANIFEST, plan.made_of.to_json().encode())
-            create_cube(cube, plan, store, design, spec)
+            create_cube(cube, plan, store, trait_names, spec)
     except OSError as error:
         raise output_error(error, output) from error
     return Earlier(output, plan.made_of) if has_previous(output) else None
@@ -239,27 +243,39 @@ def _cube_digest(cube: Place) -> str | None:
 class _BatchNulls:
     """Null models of a stratum's trait batch: those that a group of tasks needs, made when it comes to them."""
 
-    store: GenotypeStore
-    design: Design
+    stratum: Stratum
     spec: ScanSpec  # of the batch's kind of traits
-    stratum: int
-    traits: NDArray[np.int64]  # indices in the design
+    traits: NDArray[np.int64]  # of the batch, as indices in the design
+    chromosomes: tuple[str, ...]  # that have null models of their own
+    without: tuple[int, ...] = ()  # traits, counted from the batch's first, whose results are known
     held: dict[int, ClassNull | None] = field(default_factory=dict)
     notes: dict[TraitNote, None] = field(default_factory=dict)  # each once, in order
     classes: set[int] = field(default_factory=set)  # PloidyClass of those that were made
+
+    @cached_property
+    def nobody(self) -> NDArray[np.int64]:
+        """Traits that nobody of the stratum has, counted from the batch's first."""
+        return np.flatnonzero(~self.stratum.design.has_anybody[self.traits])
+
+    @cached_property
+    def computed(self) -> NDArray[np.int64]:
+        """Traits that null models are made of, counted from the batch's first."""
+        return np.setdiff1d(np.arange(len(self.traits)), [*self.nobody, *self.without])
 
     def hold(self, codes: Iterable[int]) -> dict[int, ClassNull | None]:
         """Make the null models of some variants (codes of ``null_codes``), and forget the others."""
         from threadpoolctl import threadpool_limits
 
-        test = find_test(self.spec.test)
+        if not len(self.computed):
+            return {}
+        test, design = find_test(self.spec.test), self.stratum.design
         self.held = {code: self.held[code] for code in codes if code in self.held}
         for code in codes:
             if code in self.held:
                 continue
             # With several threads of BLAS, the last digits follow the number of CPUs (and small products take longer).
             with threadpool_limits(limits=1, user_api="blas"):
-                made = fit_class_null(code, test, self.store, self.design, self.spec, self.stratum, self.traits)
+                made = fit_class_null(code, test, design, self.spec, self.traits[self.computed], self.chromosomes)
             self.held[code], notes = made
             # Remarks differ in digits from chromosome to chromosome: those of the first stand for all of its class.
             again = code % CLASSES in self.classes
@@ -273,11 +289,28 @@ class _BatchNulls:
             if code % CLASSES not in self.classes:
                 self.hold((code,))
 
+    def told(self) -> Iterator[tuple[str, str, str]]:
+        """What is to be said: (trait, stratum, message)."""
+        name, design = self.stratum
+        for trait in self.nobody:
+            yield design.trait_names[self.traits[trait]], name, NOBODY
+        for note in self.notes:
+            yield design.trait_names[self.traits[self.computed[note.trait]]], name, note.message
+
+
+def _note(of_strata: list[_BatchNulls], codes: Iterable[int]) -> None:
+    for nulls in of_strata:
+        nulls.note(codes)
+
+
+def _told(of_strata: list[_BatchNulls]) -> list[tuple[str, str, str]]:
+    return [note for nulls in of_strata for note in nulls.told()]
+
 
 def run_scan(
     plan: ScanPlan,
     store: GenotypeStore,
-    design: Design,
+    strata: Strata,
     spec: ScanSpec,
     executor: TaskRunner,
     output: Place,
@@ -289,6 +322,8 @@ def run_scan(
 
     Parameters
     ----------
+    strata
+        Those that the scan was planned with.
     update
         Where ``output`` holds results of another scan, compute only what they do not hold.
 
@@ -301,48 +336,55 @@ def run_scan(
     CorruptChunkError
         If a chunk of the store is damaged.
     """
-    earlier = prepare_output(output, plan, store, design, spec, update=update)
+    earlier = prepare_output(output, plan, store, strata[0].design.trait_names, spec, update=update)
     tally = Tally(plan)
     for name, commit in read_commits(output, plan.made_of).items():
         tally.add(ScanTask.of_name(name), TaskReport(**commit))
     resumed = tally.tasks
-    chromosomes = offset_chromosomes(design)
-    total = plan.n_variants * len(plan.strata) * plan.n_batches
+    chromosomes = offset_chromosomes(strata)
+    males = all_males(strata, store.n_samples)
+    people = [choose_people(design.store_rows, store.n_samples) for _, design in strata]
+    total = plan.n_variants * plan.n_batches
     notes: list[tuple[str, str, str]] = []
 
     def tell(stage: str, task: FinishedTask | None = None) -> None:
         if on_progress:
             on_progress(ScanProgress(tally.tasks, plan.n_tasks, resumed, tally.variants, total, stage, task))
 
-    def run_tasks(nulls: _BatchNulls, codes: tuple[int, ...], kept: tuple[int, ...], tasks: Iterable[ScanTask]) -> None:
-        if kept:
-            nulls.held = {}
-            nulls = replace(nulls, traits=np.delete(nulls.traits, kept), held={}, notes={}, classes=set())
-        computed = tuple(design.trait_names[trait] for trait in nulls.traits)
+    def run_tasks(
+        of_strata: list[_BatchNulls], codes: tuple[int, ...], kept: Kept, batch: int, tasks: Iterable[ScanTask]
+    ) -> None:
         tell(Stage.NULL_MODELS)
-        held = nulls.hold(codes) if computed else {}
+        shared_strata = []
+        for nulls, who, kept_here in zip(of_strata, people, kept, strict=True):
+            used = nulls
+            if kept_here:
+                nulls.held = {}
+                used = replace(nulls, without=kept_here, held={}, notes={}, classes=set())
+            held = used.hold(codes)
+            shared_strata.append(StratumShared(who, held, used.computed, used.nobody, kept_here))
         tell(Stage.SCAN)
-        shared = ScanShared(store, plan, nulls.spec, held, chromosomes, output, plan.strata, computed, kept, earlier)
+        of_batch = plan.batch(batch)
+        of_kind = spec.of_kind(of_batch.part.kind)
+        shared = ScanShared(
+            store, plan, of_kind, tuple(shared_strata), males, chromosomes, output, len(of_batch.traits), earlier
+        )
         for task, timed in executor.run(run_timed_task, shared, tasks, memory_bytes=plan.task_memory_bytes):
             report = timed.report
             tally.add(task, report)
             tell(Stage.SCAN, FinishedTask(task.name, timed.seconds, timed.node, report.variants, report.hits))
 
-    for stratum, stratum_name in enumerate(plan.strata):
-        for batch in range(plan.n_batches):
-            of_batch = plan.batch(batch)
-            nulls = _BatchNulls(store, design, spec.of_kind(of_batch.part.kind), stratum, of_batch.traits)
-            for group in plan.groups:
-                if tally.is_done(stratum, batch, group.runs):
-                    nulls.note(group.codes)
-                    continue
-                waiting = tally.waiting(stratum, batch, group.runs)
-                for kept, tasks in _by_kept(waiting, earlier, len(nulls.traits)).items():
-                    if tasks:
-                        run_tasks(nulls, group.codes, kept, tasks)
-                    else:
-                        nulls.note(group.codes)
-            notes += [(design.trait_names[nulls.traits[n.trait]], stratum_name, n.message) for n in nulls.notes]
+    for batch in range(plan.n_batches):
+        of_batch = plan.batch(batch)
+        of_kind = spec.of_kind(of_batch.part.kind)
+        of_strata = [_BatchNulls(stratum, of_kind, of_batch.traits, chromosomes) for stratum in strata]
+        for group in plan.groups:
+            if not tally.is_done(batch, group.runs):
+                waiting = tally.waiting(batch, group.runs)
+                for kept, tasks in _by_kept(waiting, earlier, len(strata), len(of_batch.traits)).items():
+                    run_tasks(of_strata, group.codes, kept, batch, tasks)
+            _note(of_strata, group.codes)
+        notes += _told(of_strata)
     tell(Stage.HITS)
     try:
         n_hits = compact_hits(output, ResultsCube(output), tally.with_hits())
@@ -357,7 +399,7 @@ def run_scan(
         n_tests=plan.n_variants * plan.n_traits * len(plan.strata),
         status_counts=tally.status_counts,
         variant_accounting=accounting,
-        trait_notes=tuple(notes),
+        trait_notes=tuple(sorted(notes, key=lambda note: plan.strata.index(note[1]))),
         n_hits=n_hits,
         tasks_resumed=resumed,
         results_kept=tally.kept,
@@ -365,12 +407,13 @@ def run_scan(
 
 
 def _by_kept(
-    tasks: Iterator[ScanTask], earlier: Earlier | None, n_traits: int
-) -> dict[tuple[int, ...], Iterable[ScanTask]]:
+    tasks: Iterator[ScanTask], earlier: Earlier | None, n_strata: int, n_traits: int
+) -> dict[Kept, Iterable[ScanTask]]:
     """Tasks of a batch by the traits whose results need not be computed; first those that compute all."""
+    nothing: Kept = ((),) * n_strata
     if earlier is None:
-        return {(): tasks}
-    groups: dict[tuple[int, ...], list[ScanTask]] = {(): []}
+        return {nothing: tasks}
+    groups: dict[Kept, list[ScanTask]] = {nothing: []}
     for task in tasks:
         groups.setdefault(earlier.kept(task, n_traits), []).append(task)
-    return dict(groups)
+    return {kept: some for kept, some in groups.items() if some}

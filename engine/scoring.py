@@ -1,4 +1,4 @@
-"""From variants of the store to arrays of results: block by block, null model by null model."""
+"""From variants of the store to arrays of results: block by block, null model by null model, stratum by stratum."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.columns import blank, cube_columns
+from allscan.engine.columns import blank, counts_cases, cube_columns
 from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
 from allscan.kernels.block import Encoding, concatenate, take
 from allscan.kernels.case_counts import count_cases
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
+from allscan.kernels.narrowing import narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from allscan.kernels.association import AssociationTest
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.case_counts import CaseCounts
-    from allscan.kernels.counts import GenotypeCounts
+    from allscan.kernels.counts import GenotypeCounts, SampleSets
+    from allscan.kernels.narrowing import People
     from allscan.storage import Place
 
 SCORED_VARIANTS = 1024
@@ -36,39 +38,72 @@ MOST_VARIANTS = 8192
 """Variants whose products are taken together, whatever they are held as."""
 
 
+class StratumShared(NamedTuple):
+    """What a batch's traits are tested with in one stratum."""
+
+    people: People | None  # to narrow blocks of the store to; None: all samples of the store
+    nulls: dict[int, ClassNull | None]  # by the codes of null_codes; of the traits that are computed
+    computed: NDArray[np.int64]  # traits, counted from the batch's first
+    nobody: NDArray[np.int64]  # traits that nobody of the stratum has: their results are known beforehand
+    kept: tuple[int, ...]  # traits that are taken from earlier results
+
+
 class ScanShared(NamedTuple):
     """What every task of a batch needs: handed to each worker once."""
 
     store: GenotypeStore
     plan: ScanPlan
     spec: ScanSpec
-    nulls: dict[int, ClassNull | None]  # by the codes of null_codes
+    strata: tuple[StratumShared, ...]
+    males: SampleSets | None  # of the store, one set: whose heterozygous calls are impossible (X, Y)
     chromosomes: tuple[str, ...]  # that have null models of their own
     output: Place
-    strata: tuple[str, ...]
-    traits: tuple[str, ...]  # of the batch, those that are computed
-    kept: tuple[int, ...] = ()  # traits of the batch that are taken from earlier results
+    n_traits: int  # of the batch
     earlier: Earlier | None = None
+
+    @property
+    def computes(self) -> bool:
+        """Whether any trait is to be tested in any stratum."""
+        return any(len(stratum.computed) for stratum in self.strata)
 
 
 @dataclass
 class BlockResult:
-    """Arrays of one task under construction, each of shape (traits, variants)."""
+    """Arrays of one task under construction, each of shape (strata, traits, variants)."""
 
     names: tuple[str, ...]  # of the test's own columns
     columns: dict[str, NDArray[Any]]
     hidden: int = 0
 
 
-def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
-    """Results of variants of the store, block by block, null model by null model."""
+def blank_results(shared: ScanShared, n_variants: int) -> BlockResult:
+    """Results of which those are in place of traits that nobody has."""
     test = find_test(shared.spec.test)
     names = tuple(column.name for column in test.columns(shared.spec.options))
-    shape = (len(shared.traits), len(rows))
+    shape = (len(shared.strata), shared.n_traits, n_variants)
     columns: dict[str, NDArray[Any]] = {
         column.name: np.full(shape, blank(column), column.dtype) for column in cube_columns(shared.spec)
     }
-    result = BlockResult(names, columns)
+    for stratum, of_stratum in enumerate(shared.strata):
+        columns["status"][stratum, of_stratum.nobody] = status_of_nobody(test)
+        columns["effect_allele_count"][stratum, of_stratum.nobody] = 0.0
+    return BlockResult(names, columns)
+
+
+def status_of_nobody(test: AssociationTest) -> Status:
+    """Why there is no result of a trait that nobody has."""
+    return Status.TOO_FEW_CASES if counts_cases(test) else Status.TOO_FEW_SAMPLES
+
+
+def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
+    """Results of variants of the store, block by block, null model by null model, in every stratum.
+
+    Genotypes are read once; of those who are not in a stratum they are left out before anything is computed in it.
+    """
+    test = find_test(shared.spec.test)
+    result = blank_results(shared, len(rows))
+    working = [number for number, stratum in enumerate(shared.strata) if len(stratum.computed)]
+    sets = [shared.strata[number].people for number in working]
     codes = null_codes(shared.store, rows, shared.chromosomes)
     size = shared.store.block_variants
     blocks = np.unique(rows // size)
@@ -79,19 +114,55 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
         for code in np.unique(codes[inside]):
             of_code = codes[inside] == code
             here, local = inside[of_code], place[of_code]
+            kind = PloidyClass(code % CLASSES)
             part = block if len(local) == block.n_variants else take(block, local)
-            state = shared.nulls[int(code)]
-            if state is None:
-                columns["status"][:, here] = Status.SEX_UNKNOWN
-                continue
-            _score_part(test, part, state, PloidyClass(code % CLASSES), shared, here, result)
+            if shared.males is not None and kind in (PloidyClass.X, PloidyClass.Y):
+                part, hidden = hide_heterozygotes(part, shared.males)
+                result.hidden += hidden
+            for number, of_people in zip(working, narrowed(part, sets), strict=True):
+                cells = _Cells(result, number, shared.strata[number].computed, here)
+                state = shared.strata[number].nulls[int(code)]
+                if state is None:
+                    cells.write("status", np.uint8(Status.SEX_UNKNOWN))
+                else:
+                    _score_part(test, of_people, state, kind, shared.spec, cells)
     if shared.spec.filter.min_info > 0:
         info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
         low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes
-        for name in names:
-            columns[name][:, low] = np.nan
-        columns["status"][:, low] = Status.FILTERED
+        for number in working:
+            cells = _Cells(result, number, shared.strata[number].computed, np.flatnonzero(low))
+            for name in result.names:
+                cells.write(name, np.float32(np.nan))
+            cells.write("status", np.uint8(Status.FILTERED))
     return result
+
+
+class _Cells:
+    """Where results of some traits and variants of a stratum go."""
+
+    def __init__(
+        self, result: BlockResult, stratum: int, traits: NDArray[np.int64], variants: NDArray[np.int64]
+    ) -> None:
+        self.names, self._columns, self._stratum = result.names, result.columns, stratum
+        self.shape = (len(traits), len(variants))
+        rows, columns = _as_slice(traits), _as_slice(variants)
+        both = not isinstance(rows, slice) and not isinstance(columns, slice)
+        self._where: Any = np.ix_(traits, variants) if both else (rows, columns)
+
+    def write(self, name: str, values: NDArray[Any] | np.generic) -> None:
+        """Write a column, (traits, variants) or one value for all."""
+        target = self._columns[name][self._stratum]
+        target[self._where] = values
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of a column."""
+        return self._columns[name].dtype
+
+
+def _as_slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Neighbours as a slice: it is copied to faster."""
+    whole = len(index) > 0 and int(index[-1]) - int(index[0]) + 1 == len(index)
+    return slice(int(index[0]), int(index[-1]) + 1) if whole else index
 
 
 def _read_together(
@@ -112,40 +183,29 @@ def _read_together(
 
 
 def _score_part(
-    test: AssociationTest,
-    part: GenotypeBlock,
-    state: ClassNull,
-    kind: PloidyClass,
-    shared: ScanShared,
-    here: NDArray[np.int64],
-    result: BlockResult,
+    test: AssociationTest, part: GenotypeBlock, state: ClassNull, kind: PloidyClass, spec: ScanSpec, cells: _Cells
 ) -> None:
-    """Score variants of one class and write them into columns ``here`` of the result."""
-    spec = shared.spec
-    if state.males is not None:
-        part, hidden = hide_heterozygotes(part, state.males)
-        result.hidden += hidden
+    """Score variants of one class in the people of a stratum."""
     counts = count_genotypes(part, state.sets)
     of_males = None if state.male_sets is None else count_genotypes(part, state.male_sets)
     alleles = _alleles(counts, of_males, state.haploid)
     # As the cube holds them; the contract's (variants, traits) are views.
-    shape = (len(shared.traits), len(here))
-    cells: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan, np.float32) for name in result.names}
-    cells["status"] = np.zeros(shape, np.uint8)
+    found: dict[str, NDArray[Any]] = {name: np.full(cells.shape, np.nan, np.float32) for name in cells.names}
+    found["status"] = np.zeros(cells.shape, np.uint8)
     if kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC):
-        cells["status"][:] = Status.NOT_TESTED
+        found["status"][:] = Status.NOT_TESTED
     else:
-        test.score_block(part, counts, state.null, spec.options, {name: array.T for name, array in cells.items()})
+        test.score_block(part, counts, state.null, spec.options, {name: array.T for name, array in found.items()})
     s = state.set_of_trait
     with np.errstate(divide="ignore", invalid="ignore"):
         frequency = alleles.copies / alleles.called
         missing_rate = counts.n_missing / counts.size
-    filtered = _filtered(shared, alleles, frequency, missing_rate)
+    filtered = _filtered(spec, alleles, frequency, missing_rate)
     if filtered.any():
         out = filtered.T[s]
-        for name in result.names:
-            cells[name][out] = np.nan
-        cells["status"][out] = Status.FILTERED
+        for name in cells.names:
+            found[name][out] = np.nan
+        found["status"][out] = Status.FILTERED
     used = counts.size - counts.n_missing if spec.missing else np.broadcast_to(counts.size, counts.n_missing.shape)
     of_sets = {
         "n": used,
@@ -156,14 +216,11 @@ def _score_part(
     if state.cases is not None:
         carriers = counts.n_het + counts.n_hom_alt
         of_cases = _of_cases(part, state, _Alleles(alleles.copies[:, s], alleles.called[:, s]), carriers[:, s], spec)
-        cells |= {name: array.T for name, array in of_cases.items()}
-    whole = slice(int(here[0]), int(here[-1]) + 1)
-    columns = whole if whole.stop - whole.start == len(here) else here
-    for name, array in cells.items():
-        result.columns[name][:, columns] = array
+        found |= {name: array.T for name, array in of_cases.items()}
+    for name, array in found.items():
+        cells.write(name, array)
     for name, array in of_sets.items():
-        target = result.columns[name]
-        target[:, columns] = array.T.astype(target.dtype)[s]
+        cells.write(name, array.T.astype(cells.dtype(name))[s])
 
 
 class _Alleles(NamedTuple):
@@ -204,13 +261,13 @@ def _of_cases(
 
 
 def _filtered(
-    shared: ScanShared,
+    spec: ScanSpec,
     alleles: _Alleles,
     frequency: NDArray[np.floating[Any]],
     missing_rate: NDArray[np.floating[Any]],
 ) -> NDArray[np.bool_]:
     """Which (variant, set) the job's filters leave out, shape (variants, sets)."""
-    limits = shared.spec.filter
+    limits = spec.filter
     out = np.zeros(frequency.shape, np.bool_)
     if limits.min_mac > 0:
         out |= np.minimum(alleles.copies, alleles.called - alleles.copies) < limits.min_mac

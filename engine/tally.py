@@ -29,19 +29,18 @@ class Tally:
     """Which tasks of a plan are done, and the sums of their reports."""
 
     def __init__(self, plan: ScanPlan) -> None:
-        self._plan = plan
         # A bit or two of each task; names and reports of all would take gigabytes.
-        self._done = [bytearray(plan.n_runs) for _ in range(len(plan.strata) * plan.n_batches)]
+        self._done = [bytearray(plan.n_runs) for _ in range(plan.n_batches)]
         self._hits: list[ScanTask] = []
         self._statuses: Counter[str] = Counter()
         self.tasks = 0
-        self.variants = 0  # × strata × trait batches
+        self.variants = 0  # × trait batches
         self.kept = 0
         self.hidden_heterozygotes = 0  # of one batch of traits: the others see the same calls
 
     def add(self, task: ScanTask, report: TaskReport) -> None:
         """Count a finished task; a task that is counted already is not counted again."""
-        done = self._done[task.stratum * self._plan.n_batches + task.batch]
+        done = self._done[task.batch]
         if done[task.index]:
             return
         done[task.index] = 1
@@ -54,14 +53,14 @@ class Tally:
         if report.hits:
             self._hits.append(task)
 
-    def waiting(self, stratum: int, batch: int, runs: range) -> Iterator[ScanTask]:
+    def waiting(self, batch: int, runs: range) -> Iterator[ScanTask]:
         """Tasks of some runs that are not done, in order."""
-        done = self._done[stratum * self._plan.n_batches + batch]
-        return (ScanTask(stratum, batch, index) for index in runs if not done[index])
+        done = self._done[batch]
+        return (ScanTask(batch, index) for index in runs if not done[index])
 
-    def is_done(self, stratum: int, batch: int, runs: range) -> bool:
+    def is_done(self, batch: int, runs: range) -> bool:
         """Whether all tasks of some runs are done."""
-        return next(self.waiting(stratum, batch, runs), None) is None
+        return next(self.waiting(batch, runs), None) is None
 
     @property
     def status_counts(self) -> dict[str, int]:
@@ -70,4 +69,4 @@ class Tally:
 
     def with_hits(self) -> list[str]:
         """Names of tasks that have hits, in order."""
-        return [task.name for task in sorted(self._hits, key=lambda task: (task.stratum, task.batch, task.index))]
+        return [task.name for task in sorted(self._hits, key=lambda task: (task.batch, task.index))]

@@ -11,7 +11,7 @@ import allscan
 from allscan.documents.validation import key_name
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass, parse_region
-from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design
+from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design, Strata, pooled
 from allscan.engine.marker_names import read_marker_list
 from allscan.engine.named_variants import find_variants
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
@@ -72,6 +72,11 @@ class CheckedJob:
     science: dict[str, Any]  # key path → value or content hash: what may not change within a run folder
     report: CheckReport
     null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = None
+
+    @property
+    def strata(self) -> Strata:
+        """Who is scanned."""
+        return pooled(self.design)
 
 
 def check_job(job: Job) -> CheckedJob:

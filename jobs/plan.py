@@ -164,7 +164,7 @@ def plan_job(job: Job, checked: CheckedJob | CheckedPredictors) -> PlannedJob:
         if isinstance(checked, CheckedPredictors):
             of_columns = plan_predictors(checked, workers=workers or 1, memory_bytes=bound)
             return PlannedJob(of_columns, memory, _predictors_report(job, of_columns, workers, memory))
-        scan = plan_scan(checked.store, checked.design, checked.spec, workers=workers or 1, memory_bytes=bound)
+        scan = plan_scan(checked.store, checked.strata, checked.spec, workers=workers or 1, memory_bytes=bound)
     except InputError as error:
         raise type(error)(error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix) from error
     worker_memory = scan.task_memory_bytes + (BASE_MEMORY if on_cluster else 0)

@@ -204,7 +204,7 @@ def _tested(checked: Checked, planned: PlannedJob, summary: ScanSummary) -> dict
     assert isinstance(planned.scan, ScanPlan)
     return {
         "variants": _variants_described(checked, summary),
-        "strata": list(checked.design.strata),
+        "strata": [name for name, _ in checked.strata],
         "results": {
             "columns": [asdict(column) for column in cube_columns(checked.spec)],
             **counts,

@@ -64,7 +64,7 @@ class Stages:
         return run_scan(
             plan,
             checked.store,
-            checked.design,
+            checked.strata,
             checked.spec,
             self.executor,
             self.output,

@@ -106,7 +106,7 @@ class ScanOptions(NamedTuple):
 
 
 class NullData(NamedTuple):
-    """What a null model is fitted to: all samples of the store, analysed or not.
+    """What a null model is fitted to: the samples that the blocks will be of, analysed or not.
 
     A sample that is not analysed has NaN in every trait; its covariates are then not looked at. An offset is what is
     known of a trait beforehand, such as what the other chromosomes predict of it: a term of the model whose

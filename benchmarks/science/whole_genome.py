@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.design import Design
+from allscan.engine.design import Design, pooled
 from allscan.engine.markers import MarkerRules
 from allscan.engine.null_model_files import FOLDER
 from allscan.engine.plan import ScanSpec, plan_scan
@@ -180,9 +180,9 @@ def scan(
     spec = ScanSpec("logistic" if design.binary else "linear")
     if "mixed" in method:
         spec = ScanSpec("mixed", {"variance": "average" if "average" in method else "exact"})
-    plan = plan_scan(store, design, spec, workers=1, memory_bytes=8 << 30)
+    plan = plan_scan(store, pooled(design), spec, workers=1, memory_bytes=8 << 30)
     shutil.rmtree(out / "results.zarr", ignore_errors=True)
-    run_scan(plan, store, design, spec, EmbeddedExecutor(1), out)
+    run_scan(plan, store, pooled(design), spec, EmbeddedExecutor(1), out)
     cube = ResultsCube.open(out)
     where = (0, slice(0, len(design.trait_names)), slice(0, store.n_variants))
     beta, se = (cube.block(name, *where).astype(float) for name in ("beta", "standard_error"))

@@ -12,6 +12,7 @@ import pytest
 import allscan
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.cluster.ray_executor import RayExecutor
+from allscan.engine.design import pooled
 from allscan.engine.marker_names import named_markers
 from allscan.engine.markers import MarkerRules, choose_markers
 from allscan.engine.null_model_files import NullModelFiles
@@ -68,11 +69,11 @@ def test_a_scan_on_ray_writes_the_same_results(
         draw_model(tmp_path / "null_model", cohort.store.sample_ids, design.trait_names)
         ids = cohort.store.sample_ids[design.store_rows]
         design = replace(design, offsets=StoredOffsets(NullModelFiles(tmp_path / "null_model"), design, ids))
-    plan = plan_scan(cohort.store, design, spec, workers=2, memory_bytes=4 << 30)
-    run_scan(plan, cohort.store, design, spec, EmbeddedExecutor(2), tmp_path / "here")
+    plan = plan_scan(cohort.store, pooled(design), spec, workers=2, memory_bytes=4 << 30)
+    run_scan(plan, cohort.store, pooled(design), spec, EmbeddedExecutor(2), tmp_path / "here")
     address = machines.client_address if through_the_head else machines.address
     with RayExecutor(address) as executor:
-        run_scan(plan, cohort.store, design, spec, executor, tmp_path / "ray")
+        run_scan(plan, cohort.store, pooled(design), spec, executor, tmp_path / "ray")
     for part in (CUBE, "hits.parquet"):
         here, ray = tmp_path / "here" / part, tmp_path / "ray" / part
         assert (tree(here) if here.is_dir() else here.read_bytes()) == (tree(ray) if ray.is_dir() else ray.read_bytes())

@@ -53,9 +53,9 @@ SCORE = one_trait_test(
 NAME = f"{__name__}:SCORE"
 
 
-def binary_design(cohort: Cohort, *, seed: int = 1, strata: tuple[str, ...] = ("all",)) -> Design:
+def binary_design(cohort: Cohort, *, seed: int = 1) -> Design:
     """Traits of two patterns of missing samples: of many cases, few cases, one case and none."""
-    design = make_design(cohort, seed=seed, strata=strata)
+    design = make_design(cohort, seed=seed)
     missing = np.isnan(design.traits)
     share = np.array([0.4, 0.1, 0.0, 0.0])
     traits = (np.random.default_rng(seed).random(missing.shape) < share).astype(float)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from allscan.engine.design import Design
+from allscan.engine import scan as scan_module
+from allscan.engine.design import Design, Strata, Stratum, pooled
 from allscan.engine.store import GenotypeStore
 from allscan.engine.store_writing import create_store, write_genotypes, write_variants
 from allscan.kernels.block import encode_block
@@ -117,9 +121,7 @@ def write_calls(
     return Cohort(GenotypeStore(path), calls, contig, position)
 
 
-def make_design(
-    cohort: Cohort, *, seed: int = 1, traits: int = 4, leave_out: int = 20, strata: tuple[str, ...] = ("all",)
-) -> Design:
+def make_design(cohort: Cohort, *, seed: int = 1, traits: int = 4, leave_out: int = 20) -> Design:
     """Traits of two missingness patterns, a covariate, and some samples of the store not analysed."""
     rng = np.random.default_rng(seed)
     n = cohort.store.n_samples
@@ -127,10 +129,6 @@ def make_design(
     values = rng.normal(size=(len(rows), traits))
     values[:, 0] += 0.7 * np.maximum(cohort.calls[1, rows], 0)
     values[rng.random(len(rows)) < 0.1, 1::2] = np.nan
-    members = None
-    if len(strata) > 1:
-        label = rng.integers(0, len(strata), len(rows))
-        members = np.stack([label == g for g in range(len(strata))])
     return Design(
         rows,
         values,
@@ -138,6 +136,53 @@ def make_design(
         np.column_stack([np.ones(len(rows)), rng.normal(size=len(rows))]),
         ("intercept", "age"),
         cohort.store.sample_sex[rows],
-        strata,
-        members,
     )
+
+
+def some_of(design: Design, who: NDArray[np.bool_]) -> Design:
+    """The design of some of its people; without offsets and relatives."""
+    return replace(
+        design,
+        store_rows=design.store_rows[who],
+        traits=design.traits[who],
+        covariates=design.covariates[who],
+        sex=design.sex[who],
+        offsets=None,
+        relatedness=None,
+    )
+
+
+def split(design: Design, names: tuple[str, ...], seed: int = 2) -> Strata:
+    """The people of a design, divided among strata."""
+    if len(names) == 1:
+        return (Stratum(names[0], design),)
+    label = np.random.default_rng(seed).integers(0, len(names), design.n_samples)
+    return tuple(Stratum(name, some_of(design, label == g)) for g, name in enumerate(names))
+
+
+def strata_of(people: Design | Strata) -> Strata:
+    """Strata as they are, or a design as the only one."""
+    return pooled(people) if isinstance(people, Design) else people
+
+
+class Computed(NamedTuple):
+    """What a task computed."""
+
+    traits: tuple[tuple[str, ...], ...]  # by stratum; trait0 is the first of the design
+    first: int  # row of the store
+
+
+def watch_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Computed]:
+    """Every call of the arithmetic, from now on."""
+    calls: list[Computed] = []
+    whole: Callable[..., Any] = scan_module._task_columns
+
+    def watched(shared: Any, task: Any) -> Any:
+        batch = shared.plan.batch_traits(task.batch)
+        traits = tuple(tuple(f"trait{t}" for t in batch[stratum.computed]) for stratum in shared.strata)
+        if any(traits):
+            calls.append(Computed(traits, int(shared.plan.run_rows(task.index)[0])))
+        return whole(shared, task)
+
+    monkeypatch.setattr(scan_module, "_task_columns", watched)
+    return calls

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from allscan.engine.design import Design
 from allscan.engine.manifest import Manifest
 from allscan.engine.plan import ScanPlan, ScanSpec, ScanTask
 from allscan.engine.results import CUBE, create_cube, write_block
@@ -86,26 +85,22 @@ def lay_out(run: Path, plan: ScanPlan) -> None:
     run.mkdir()
     (run / "hits.parts").mkdir()
     names = tuple(f"trait{t}" for t in range(plan.n_traits))
-    design = Design(
-        np.arange(SAMPLES),
-        np.zeros((SAMPLES, plan.n_traits)),
-        names,
-        np.ones((SAMPLES, 1)),
-        ("intercept",),
-        np.zeros(SAMPLES, np.int8),
-        plan.strata,
-    )
-    create_cube(run / CUBE, plan, GenotypeStore(store), design, ScanSpec())
+    create_cube(run / CUBE, plan, GenotypeStore(store), names, ScanSpec())
 
 
 def all_tasks(plan: ScanPlan) -> list[ScanTask]:
-    """Tasks of all strata and batches."""
-    return [task for g in range(len(plan.strata)) for b in range(plan.n_batches) for task in plan.tasks(g, b)]
+    """Tasks of all batches."""
+    return list(plan.all_tasks())
+
+
+def values_of_task(plan: ScanPlan, task: ScanTask, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What of values, each of shape (traits, variants), a task has, the same in every stratum."""
+    start = task.index * plan.variants_per_task
+    part = (plan.batch_traits(task.batch), slice(start, start + plan.variants_per_task))
+    return {name: np.stack([rows[part]] * len(plan.strata)) for name, rows in values.items()}
 
 
 def fill(run: Path, plan: ScanPlan, values: dict[str, NDArray[Any]]) -> None:
     """Write values, each of shape (traits, variants), to every stratum."""
     for task in all_tasks(plan):
-        start = task.index * plan.variants_per_task
-        part = (plan.batch_traits(task.batch), slice(start, start + plan.variants_per_task))
-        write_block(run / CUBE, plan, task, {name: rows[part] for name, rows in values.items()})
+        write_block(run / CUBE, plan, task, values_of_task(plan, task, values))

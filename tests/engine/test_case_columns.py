@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.columns import CASE_COLUMNS, cube_columns
-from allscan.engine.design import Design
+from allscan.engine.design import Design, Strata
 from allscan.engine.plan import ScanSpec, VariantFilter, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import run_scan
 from allscan.kernels.association import Missing, Model, Status
 from tests.engine.binary_cohorts import NAME, binary_design
-from tests.engine.cohorts import Cohort, write_calls, write_cohort
+from tests.engine.cohorts import Cohort, split, strata_of, write_calls, write_cohort
 
 NAMES = [column.name for column in CASE_COLUMNS]
 CONTIGS = {"1": 70, "X": 70, "Y": 30, "MT": 20}
 
 
-def scan(cohort: Cohort, design: Design, out: Path, spec: ScanSpec, workers: int = 1) -> ResultsCube:
-    plan = plan_scan(cohort.store, design, spec, workers=workers, memory_bytes=4 << 30)
-    run_scan(plan, cohort.store, design, spec, EmbeddedExecutor(workers), out)
+def scan(cohort: Cohort, design: Design | Strata, out: Path, spec: ScanSpec, workers: int = 1) -> ResultsCube:
+    plan = plan_scan(cohort.store, strata_of(design), spec, workers=workers, memory_bytes=4 << 30)
+    run_scan(plan, cohort.store, strata_of(design), spec, EmbeddedExecutor(workers), out)
     return ResultsCube(out)
 
 
@@ -55,17 +55,15 @@ def naive(
 
 
 def assert_counts(cube: ResultsCube, exact: NDArray[np.float64], design: Design, contig: list[str], **how: Any) -> None:
-    for g, stratum in enumerate(design.strata):
-        here = design.members(g)
-        for t, trait in enumerate(cube.traits):
-            found = cube.trait_columns(trait, stratum)
-            for v in range(len(exact)):
-                expected = naive(exact[v, here], design.traits[here, t], design.sex[here], contig[v], **how)
-                for name, value in expected.items():
-                    # Counts are exact, and frequencies the nearest float32.
-                    assert found[name][v] == found[name].dtype.type(value) or np.isnan(found[name][v] + value), (
-                        f"{name} of {trait} in variant {v} on {contig[v]}: {found[name][v]}, not {value}"
-                    )
+    for t, trait in enumerate(cube.traits):
+        found = cube.trait_columns(trait)
+        for v in range(len(exact)):
+            expected = naive(exact[v], design.traits[:, t], design.sex, contig[v], **how)
+            for name, value in expected.items():
+                # Counts are exact, and frequencies the nearest float32.
+                assert found[name][v] == found[name].dtype.type(value) or np.isnan(found[name][v] + value), (
+                    f"{name} of {trait} in variant {v} on {contig[v]}: {found[name][v]}, not {value}"
+                )
 
 
 @pytest.mark.parametrize("missing", Missing)
@@ -98,13 +96,12 @@ def test_counts_of_dosages_and_in_strata(tmp_path: Path) -> None:
         ("1",),
         dosage=dosage.astype(np.float32),
     )
-    design = binary_design(cohort, strata=("one", "two"))
-    cube = scan(cohort, design, tmp_path / "run", ScanSpec(test=NAME))
-    for g, stratum in enumerate(design.strata):
-        here = design.members(g)
-        exact = dosage[:, design.store_rows][:, here]
+    strata = split(binary_design(cohort), ("one", "two"))
+    cube = scan(cohort, strata, tmp_path / "run", ScanSpec(test=NAME))
+    for stratum, design in strata:
+        exact = dosage[:, design.store_rows]
         found = cube.trait_columns("trait0", stratum)
-        of_cases = design.traits[here, 0] == 1
+        of_cases = design.traits[:, 0] == 1
         for name, who in (("cases", of_cases), ("controls", ~of_cases)):
             frequency = np.nanmean(exact[:, who], axis=1) / 2
             np.testing.assert_allclose(found[f"effect_allele_frequency_{name}"], frequency, rtol=1e-6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ import pytest
 
 import allscan
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine import scan as scan_module
 from allscan.engine.association_tests import find_test
 from allscan.engine.columns import CASE_COLUMNS, cube_columns
-from allscan.engine.design import Design
+from allscan.engine.design import Design, Strata, Stratum
 from allscan.engine.plan import ScanPlan, ScanSpec, plan_scan
 from allscan.engine.results import CUBE, ResultsCube
 from allscan.engine.scan import ScanSummary, run_scan
 from allscan.errors import InputError
 from allscan.kernels.association import OutputColumn
-from tests.engine.cohorts import Cohort, make_design, write_cohort
+from tests.engine.cohorts import Cohort, Computed, make_design, split, strata_of, watch_tasks, write_cohort
 from tests.engine.test_scan import Backwards, Dying, tree
 
 LOGISTIC = {"correction": "saddlepoint", "p_threshold": 0.05, "min_cases": 10, "exact_carriers": 4}
@@ -31,10 +29,10 @@ BINARY = (False, True, True, False, True, False, True)
 STRATA = ("AFR", "EUR")
 
 
-def mixed_design(cohort: Cohort, strata: tuple[str, ...] = ("all",)) -> Design:
+def mixed_design(cohort: Cohort) -> Design:
     """Traits of both kinds in turn, each missing people of its own."""
     rng = np.random.default_rng(3)
-    design = make_design(cohort, traits=len(BINARY), strata=strata)
+    design = make_design(cohort, traits=len(BINARY))
     traits = rng.normal(size=design.traits.shape)
     case = rng.random(traits.shape) < 0.2 + 0.2 * np.maximum(cohort.calls[2, design.store_rows], 0)[:, None]
     traits = np.where(BINARY, case, traits)
@@ -52,27 +50,34 @@ def of_kind(design: Design, *, binary: bool) -> Design:
     return of_traits(design, np.flatnonzero(design.is_binary == binary).tolist())
 
 
-def plan_of(cohort: Cohort, design: Design, spec: ScanSpec) -> ScanPlan:
-    return plan_scan(cohort.store, design, spec, workers=1, memory_bytes=4 << 30)
+def plan_of(cohort: Cohort, design: Design | Strata, spec: ScanSpec) -> ScanPlan:
+    return plan_scan(cohort.store, strata_of(design), spec, workers=1, memory_bytes=4 << 30)
 
 
 def scan(
-    cohort: Cohort, design: Design, out: Path, spec: ScanSpec = BOTH, executor: Any = None, *, update: bool = False
+    cohort: Cohort,
+    design: Design | Strata,
+    out: Path,
+    spec: ScanSpec = BOTH,
+    executor: Any = None,
+    *,
+    update: bool = False,
 ) -> ScanSummary:
     plan = plan_of(cohort, design, spec)
-    return run_scan(plan, cohort.store, design, spec, executor or EmbeddedExecutor(1), out, update=update)
+    return run_scan(plan, cohort.store, strata_of(design), spec, executor or EmbeddedExecutor(1), out, update=update)
 
 
-def assert_as_alone(cohort: Cohort, design: Design, run: Path, alone: Path) -> None:
+def assert_as_alone(cohort: Cohort, people: Design | Strata, run: Path, alone: Path) -> None:
     """Every number of every trait is, bit for bit, that of a scan of its kind alone."""
     mixed = ResultsCube(run)
-    assert mixed.traits == design.trait_names
+    strata = strata_of(people)
+    assert mixed.traits == strata[0].design.trait_names
     for kind, binary in (("quantitative", False), ("binary", True)):
-        part = of_kind(design, binary=binary)
+        part = tuple(Stratum(name, of_kind(design, binary=binary)) for name, design in strata)
         if not (alone / kind).exists():
             scan(cohort, part, alone / kind, BOTH.of_kind(kind))
         expected = ResultsCube(alone / kind)
-        assert expected.traits == part.trait_names
+        assert expected.traits == part[0].design.trait_names
         for stratum in expected.strata:
             for trait in expected.traits:
                 found, of_kind_alone = (cube.trait_columns(trait, stratum) for cube in (mixed, expected))
@@ -87,17 +92,8 @@ def cohort(tmp_path: Path) -> Cohort:
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Traits of every call of the arithmetic."""
-    calls: list[tuple[str, ...]] = []
-    whole: Callable[..., Any] = scan_module.score_rows
-
-    def counted(shared: Any, rows: Any) -> Any:
-        calls.append(shared.traits)
-        return whole(shared, rows)
-
-    monkeypatch.setattr(scan_module, "score_rows", counted)
-    return calls
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[Computed]:
+    return watch_tasks(monkeypatch)
 
 
 @pytest.mark.parametrize(("strata", "batch"), [(("all",), 2), (STRATA, 256)])
@@ -105,7 +101,7 @@ def test_each_trait_gets_what_a_scan_of_its_kind_alone_gives(
     cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strata: tuple[str, ...], batch: int
 ) -> None:
     monkeypatch.setattr("allscan.engine.costs.MAX_BATCH_TRAITS", batch)
-    design = mixed_design(cohort, strata)
+    design = split(mixed_design(cohort), strata)
     summary = scan(cohort, design, tmp_path / "run")
     monkeypatch.setattr("allscan.engine.plan.MIN_TASKS", 2)  # a scan of one kind may have longer tasks
     assert summary.n_tests == len(strata) * 7 * 270 == sum(summary.status_counts.values())
@@ -131,7 +127,7 @@ def test_workers_order_and_resumption_change_no_byte(cohort: Cohort, tmp_path: P
 
 @pytest.mark.parametrize("first", ["quantitative", "binary"])
 def test_traits_of_the_other_kind_are_added_and_the_first_are_kept(
-    cohort: Cohort, tmp_path: Path, scored: list[tuple[str, ...]], first: str
+    cohort: Cohort, tmp_path: Path, scored: list[Computed], first: str
 ) -> None:
     design = mixed_design(cohort)
     part, other = (of_kind(design, binary=binary) for binary in (first == "binary", first != "binary"))
@@ -140,7 +136,7 @@ def test_traits_of_the_other_kind_are_added_and_the_first_are_kept(
     with pytest.raises(KeyboardInterrupt):
         scan(cohort, design, tmp_path / "run", executor=Dying(1), update=True)
     summary = scan(cohort, design, tmp_path / "run", update=True)
-    assert set(scored) == {other.trait_names}
+    assert {traits for traits, _ in scored} == {(other.trait_names,)}
     assert summary.results_kept == len(part.trait_names) * 270
     assert_as_alone(cohort, design, tmp_path / "run", tmp_path)
     scan(cohort, design, tmp_path / "fresh")
@@ -158,7 +154,7 @@ def test_traits_of_the_other_kind_are_added_and_the_first_are_kept(
 
 
 def test_another_test_of_one_kind_leaves_the_other_kind_alone(
-    cohort: Cohort, tmp_path: Path, scored: list[tuple[str, ...]]
+    cohort: Cohort, tmp_path: Path, scored: list[Computed]
 ) -> None:
     design = mixed_design(cohort)
     scan(cohort, design, tmp_path / "run")
@@ -166,12 +162,12 @@ def test_another_test_of_one_kind_leaves_the_other_kind_alone(
     strict = LOGISTIC | {"p_threshold": 0.01}
     changed = replace(BOTH, tests={**BOTH.tests, "binary": ("logistic", strict)})
     scan(cohort, design, tmp_path / "run", changed, update=True)
-    assert set(scored) == {of_kind(design, binary=True).trait_names}
+    assert {traits for traits, _ in scored} == {(of_kind(design, binary=True).trait_names,)}
 
 
 def test_the_cube_is_read_as_one_in_the_order_of_the_traits(cohort: Cohort, tmp_path: Path) -> None:
-    design = mixed_design(cohort, STRATA)
-    scan(cohort, design, tmp_path / "run")
+    design = mixed_design(cohort)
+    scan(cohort, split(design, STRATA), tmp_path / "run")
     cube = ResultsCube(tmp_path / "run")
     assert cube.columns == cube_columns(BOTH)
     names = [column.name for column in cube.columns]

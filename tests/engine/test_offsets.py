@@ -14,7 +14,8 @@ from allscan.engine import null_groups as groups_module
 from allscan.engine import plan as plan_module
 from allscan.engine import scan as scan_module
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.design import Design
+from allscan.engine.costs import BatchPlan
+from allscan.engine.design import Design, Strata, Stratum
 from allscan.engine.null_groups import null_groups
 from allscan.engine.null_model_files import NullModelFiles
 from allscan.engine.offsets import ALL, StoredOffsets, residual_sd
@@ -25,7 +26,7 @@ from allscan.engine.scan import ScanSummary, run_scan
 from allscan.errors import FileFormatError, InputError
 from allscan.kernels.association import Missing, Model, Status
 from tests import naive
-from tests.engine.cohorts import BLOCK, Cohort, make_design, write_cohort
+from tests.engine.cohorts import BLOCK, Cohort, Computed, make_design, split, strata_of, watch_tasks, write_cohort
 from tests.engine.null_models import DrawnOffsets, draw_model
 from tests.engine.test_scan import Backwards, Dying, assert_cell, tree
 
@@ -35,7 +36,7 @@ CONTIGS = {"chr1": 2 * BLOCK + 20, "chr2": 70, "chr3": 90, "chrX": 60, "scaffold
 
 def scan(
     cohort: Cohort,
-    design: Design,
+    design: Design | Strata,
     out: Path,
     spec: ScanSpec | None = None,
     executor: Any = None,
@@ -43,8 +44,8 @@ def scan(
     **options: Any,
 ) -> ScanSummary:
     spec = spec or ScanSpec()
-    plan = plan_scan(cohort.store, design, spec, workers=workers, memory_bytes=4 * GIB)
-    return run_scan(plan, cohort.store, design, spec, executor or EmbeddedExecutor(workers), out, **options)
+    plan = plan_scan(cohort.store, strata_of(design), spec, workers=workers, memory_bytes=4 * GIB)
+    return run_scan(plan, cohort.store, strata_of(design), spec, executor or EmbeddedExecutor(workers), out, **options)
 
 
 @pytest.fixture
@@ -84,12 +85,17 @@ def test_a_variant_is_tested_against_the_trait_less_the_prediction_of_its_chromo
 
 
 def test_every_stratum_is_tested_less_its_own_predictions(cohort: Cohort, tmp_path: Path) -> None:
-    plain = make_design(cohort, strata=("AFR", "EUR"))
-    offsets = DrawnOffsets(plain, ("1", "2", "X"))
-    scan(cohort, replace(plain, offsets=offsets), tmp_path / "run")
-    scan(cohort, replace(plain, traits=plain.traits - offsets.values["2"]), tmp_path / "two")
-    for stratum in plain.strata:
-        for trait in plain.trait_names:
+    plain = split(make_design(cohort), ("AFR", "EUR"))
+    offsets = [DrawnOffsets(of, ("1", "2", "X"), seed) for seed, (_, of) in enumerate(plain)]
+    with_offsets = tuple(Stratum(name, replace(of, offsets=o)) for (name, of), o in zip(plain, offsets, strict=True))
+    without_2 = tuple(
+        Stratum(name, replace(of, traits=of.traits - o.values["2"]))
+        for (name, of), o in zip(plain, offsets, strict=True)
+    )
+    scan(cohort, with_offsets, tmp_path / "run")
+    scan(cohort, without_2, tmp_path / "two")
+    for stratum, of in plain:
+        for trait in of.trait_names:
             found, expected = (ResultsCube(tmp_path / name).trait_table(trait, stratum) for name in ("run", "two"))
             on_two = found["contig"] == "chr2"
             for name in ("beta", "standard_error", "neg_log10_p", "status", "n"):
@@ -126,13 +132,13 @@ def test_lengths_of_tasks_and_the_null_models_held_change_no_number(
 ) -> None:
     scan(cohort, design, tmp_path / "usual")
     monkeypatch.setattr(plan_module, "_task_variants", lambda *_: blocks * BLOCK)
-    monkeypatch.setattr(plan_module, "HELD_NULL_BYTES", held * plan_module.null_bytes(300, _batches(cohort, design)))
+    monkeypatch.setattr(plan_module, "HELD_NULL_BYTES", held * _batches(design).null_bytes)
     alive: list[int] = []
     hold = scan_module._BatchNulls.hold
     monkeypatch.setattr(
         scan_module._BatchNulls, "hold", lambda self, codes: alive.append(len(codes)) or hold(self, codes)
     )
-    plan = plan_scan(cohort.store, design, ScanSpec(), workers=1, memory_bytes=4 * GIB)
+    plan = plan_scan(cohort.store, strata_of(design), ScanSpec(), workers=1, memory_bytes=4 * GIB)
     assert [run for group in plan.groups for run in group.runs] == list(range(plan.n_runs))
     scan(cohort, design, tmp_path / "run")
     assert max(alive) == plan.nulls_held <= max(held, 4 if blocks == 8 else 3)
@@ -143,8 +149,8 @@ def test_lengths_of_tasks_and_the_null_models_held_change_no_number(
             np.testing.assert_array_equal(table[name], expected[name])
 
 
-def _batches(cohort: Cohort, design: Design) -> Any:
-    return plan_module.trait_batches(cohort.store.n_samples, design, ScanSpec())
+def _batches(design: Design) -> BatchPlan:
+    return plan_module.trait_batches(strata_of(design), ScanSpec())
 
 
 @pytest.mark.parametrize("together", [BLOCK, 3 * BLOCK, 1 << 20])
@@ -166,18 +172,12 @@ def test_groups_hold_what_their_runs_need(cohort: Cohort, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The traits of every call of the arithmetic."""
-    calls: list[tuple[str, ...]] = []
-    whole = scan_module.score_rows
-    monkeypatch.setattr(
-        scan_module, "score_rows", lambda shared, rows: calls.append(shared.traits) or whole(shared, rows)
-    )
-    return calls
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[Computed]:
+    return watch_tasks(monkeypatch)
 
 
 def test_a_null_model_that_changed_costs_its_trait(
-    cohort: Cohort, design: Design, tmp_path: Path, scored: list[tuple[str, ...]]
+    cohort: Cohort, design: Design, tmp_path: Path, scored: list[Computed]
 ) -> None:
     scan(cohort, design, tmp_path / "run", update=True)
     scored.clear()
@@ -186,7 +186,7 @@ def test_a_null_model_that_changed_costs_its_trait(
         values[5, 2] += 1.0
     changed = replace(design, offsets=offsets)
     scan(cohort, changed, tmp_path / "run", update=True)
-    assert set(scored) == {("trait2",)}
+    assert {traits for traits, _ in scored} == {(("trait2",),)}
     scan(cohort, changed, tmp_path / "fresh")
     for trait in design.trait_names:
         found, expected = (ResultsCube(tmp_path / name).trait_table(trait) for name in ("run", "fresh"))
@@ -195,13 +195,13 @@ def test_a_null_model_that_changed_costs_its_trait(
 
 
 def test_a_null_model_that_is_added_or_taken_away_costs_everything(
-    cohort: Cohort, design: Design, tmp_path: Path, scored: list[tuple[str, ...]]
+    cohort: Cohort, design: Design, tmp_path: Path, scored: list[Computed]
 ) -> None:
     scan(cohort, replace(design, offsets=None), tmp_path / "run", update=True)
     for changed in (design, replace(design, offsets=None)):
         scored.clear()
         scan(cohort, changed, tmp_path / "run", update=True)
-        assert set(scored) == {design.trait_names}
+        assert {traits for traits, _ in scored} == {(design.trait_names,)}
 
 
 def stored(cohort: Cohort, design: Design, folder: Path, **options: Any) -> StoredOffsets:
@@ -303,10 +303,10 @@ def test_the_residual_standard_deviation_counts_the_rank() -> None:
 
 def test_memory_is_planned_for_the_null_models_that_are_held(cohort: Cohort, design: Design) -> None:
     plain, loco = (
-        plan_scan(cohort.store, of, ScanSpec(), workers=1, memory_bytes=4 * GIB)
+        plan_scan(cohort.store, strata_of(of), ScanSpec(), workers=1, memory_bytes=4 * GIB)
         for of in (replace(design, offsets=None), design)
     )
-    one = plan_module.null_bytes(300, _batches(cohort, design))
+    one = _batches(design).null_bytes
     assert plain.nulls_held == 2  # autosomes, X
     assert loco.nulls_held == 4  # 1, 2, X, the rest
     assert loco.shared_memory_bytes >= plain.shared_memory_bytes + 2 * one

@@ -16,7 +16,7 @@ from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import ScanSummary, run_scan
 from allscan.kernels.association import Missing, has_result
-from tests.engine.cohorts import Cohort, make_design, write_cohort
+from tests.engine.cohorts import Cohort, make_design, strata_of, write_cohort
 
 KIND_OF_TEST = {"linear": False, "logistic": True, "firth": True, "logistic_wald": True}
 
@@ -65,8 +65,8 @@ def alone(design: Design, trait: int, covariates: list[int]) -> Design:
 
 
 def scan(cohort: Cohort, design: Design, out: Path, spec: ScanSpec) -> ScanSummary:
-    plan = plan_scan(cohort.store, design, spec, workers=1, memory_bytes=4 << 30)
-    return run_scan(plan, cohort.store, design, spec, EmbeddedExecutor(1), out)
+    plan = plan_scan(cohort.store, strata_of(design), spec, workers=1, memory_bytes=4 << 30)
+    return run_scan(plan, cohort.store, strata_of(design), spec, EmbeddedExecutor(1), out)
 
 
 @pytest.mark.parametrize("missing", list(Missing))

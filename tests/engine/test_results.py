@@ -20,7 +20,7 @@ from allscan.engine.hits import compact_hits, write_hits
 from allscan.engine.plan import ScanPlan, ScanTask
 from allscan.engine.results import CUBE, ResultsCube, column_layout, write_block
 from allscan.errors import CorruptChunkError, FileFormatError
-from tests.engine.result_blocks import all_tasks, fill, lay_out, make_plan, make_values
+from tests.engine.result_blocks import all_tasks, fill, lay_out, make_plan, make_values, values_of_task
 
 PLANS = {
     "one trait": make_plan(1, 1_000, 256),
@@ -147,12 +147,12 @@ def test_every_file_has_reached_the_disk_under_its_name(tmp_path: Path, monkeypa
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
-    part = {name: rows[:, :256] for name, rows in values.items()}
-    write_block(tmp_path / "run" / CUBE, plan, ScanTask(0, 0, 0), part)
-    assert write_hits(tmp_path / "run", plan, ScanTask(0, 0, 0), part, 1.0) > 0
+    part = values_of_task(plan, ScanTask(0, 0), values)
+    write_block(tmp_path / "run" / CUBE, plan, ScanTask(0, 0), part)
+    assert write_hits(tmp_path / "run", plan, ScanTask(0, 0), part, 1.0) > 0
     written = {str(path) for path in (tmp_path / "run" / CUBE).rglob("c/0/*/0")}
     assert len(written) == 2 * len(values)
-    assert synced == written | {str(tmp_path / "run" / "hits.parts" / "s0-b0-v000000.bin")}
+    assert synced == written | {str(tmp_path / "run" / "hits.parts" / "b0-v000000.bin")}
 
 
 def test_counts_of_one_pattern_cost_next_to_nothing() -> None:
@@ -178,12 +178,11 @@ def test_hits_are_the_rows_at_or_above_the_threshold(plan: ScanPlan, tmp_path: P
     values = values_of(plan)
     values["neg_log10_p"][0, 3] = 2.5
     lay_out(tmp_path / "run", plan)
-    found = []
-    for task in all_tasks(plan):
-        start = task.index * plan.variants_per_task
-        part = (plan.batch_traits(task.batch), slice(start, start + plan.variants_per_task))
-        if write_hits(tmp_path / "run", plan, task, {name: rows[part] for name, rows in values.items()}, 2.5):
-            found.append(task.name)
+    found = [
+        task.name
+        for task in all_tasks(plan)
+        if write_hits(tmp_path / "run", plan, task, values_of_task(plan, task, values), 2.5)
+    ]
     assert len(list((tmp_path / "run" / "hits.parts").iterdir())) == len(found)
     cube = ResultsCube(tmp_path / "run")
     rows = compact_hits(tmp_path / "run", cube, reversed(found))
@@ -205,7 +204,8 @@ def test_hits_are_the_rows_at_or_above_the_threshold(plan: ScanPlan, tmp_path: P
 def test_no_hits_are_an_empty_table(tmp_path: Path) -> None:
     plan = PLANS["strata"]
     lay_out(tmp_path / "run", plan)
-    assert write_hits(tmp_path / "run", plan, ScanTask(0, 0, 0), values_of(plan), 1e9) == 0
+    values = values_of_task(plan, ScanTask(0, 0), values_of(plan))
+    assert write_hits(tmp_path / "run", plan, ScanTask(0, 0), values, 1e9) == 0
     assert compact_hits(tmp_path / "run", ResultsCube(tmp_path / "run"), []) == 0
     table = pq.read_table(tmp_path / "run" / "hits.parquet")
     assert (table.num_rows, table.schema.field("beta").type) == (0, "float")

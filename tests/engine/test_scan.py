@@ -29,7 +29,7 @@ from allscan.errors import CorruptChunkError, InputError, JobChangedError, Outpu
 from allscan.kernels.association import Missing, Model, Status
 from allscan.kernels.panel import panel_bytes
 from tests import naive
-from tests.engine.cohorts import Cohort, make_design, write_cohort
+from tests.engine.cohorts import Cohort, make_design, split, strata_of, write_cohort
 
 GIB = 1 << 30
 
@@ -45,8 +45,10 @@ def scan(
     on_progress: Callable[[ScanProgress], None] | None = None,
 ) -> ScanSummary:
     spec = spec or ScanSpec()
-    plan = plan_scan(cohort.store, design, spec, workers=workers, memory_bytes=4 * GIB)
-    return run_scan(plan, cohort.store, design, spec, executor or EmbeddedExecutor(workers), out, on_progress)
+    plan = plan_scan(cohort.store, strata_of(design), spec, workers=workers, memory_bytes=4 * GIB)
+    return run_scan(
+        plan, cohort.store, strata_of(design), spec, executor or EmbeddedExecutor(workers), out, on_progress
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -58,13 +60,10 @@ def cohort(tmp_path: Path) -> Cohort:
     return write_cohort(tmp_path / "cohort.zarr")
 
 
-def naive_fit(
-    cohort: Cohort, design: Design, v: int, t: int, member: NDArray[np.bool_] | None = None, **options: Any
-) -> naive.Fit | None:
+def naive_fit(cohort: Cohort, design: Design, v: int, t: int, **options: Any) -> naive.Fit | None:
     calls = cohort.calls[v, design.store_rows].astype(float)
-    keep = np.ones(len(calls), bool) if member is None else member
-    dosage = np.where(calls < 0, np.nan, calls)[keep]
-    return naive.linear(dosage, design.traits[keep, t], design.covariates[keep], **options)
+    dosage = np.where(calls < 0, np.nan, calls)
+    return naive.linear(dosage, design.traits[:, t], design.covariates, **options)
 
 
 def assert_cell(table: dict[str, NDArray[Any]], v: int, fit: naive.Fit | None) -> None:
@@ -219,15 +218,15 @@ def test_hits_are_the_cells_above_the_threshold(cohort: Cohort, tmp_path: Path) 
 
 
 def test_strata_are_separate_runs(cohort: Cohort, tmp_path: Path) -> None:
-    design = make_design(cohort, strata=("AFR", "EUR"))
-    scan(cohort, design, tmp_path / "run")
+    strata = split(make_design(cohort), ("AFR", "EUR"))
+    scan(cohort, strata, tmp_path / "run")
     cube = ResultsCube(tmp_path / "run")
     assert cube.strata == ("AFR", "EUR")
-    for g, stratum in enumerate(cube.strata):
+    for stratum, design in strata:
         table = cube.trait_table("trait0", stratum)
-        assert set(table["n"]) == {int(design.members(g).sum())}
+        assert set(table["n"]) == {design.n_samples}
         for v in range(0, 210, 10):
-            assert_cell(table, v, naive_fit(cohort, design, v, 0, design.members(g)))
+            assert_cell(table, v, naive_fit(cohort, design, v, 0))
 
 
 def test_filters_leave_a_status_and_a_count(cohort: Cohort, tmp_path: Path) -> None:
@@ -382,7 +381,7 @@ def test_commits_hold_no_person(cohort: Cohort, tmp_path: Path) -> None:
 
 def test_too_little_memory_is_said_before_work(cohort: Cohort) -> None:
     with pytest.raises(InputError, match="GiB of memory"):
-        plan_scan(cohort.store, make_design(cohort), ScanSpec(), workers=2, memory_bytes=1 << 20)
+        plan_scan(cohort.store, strata_of(make_design(cohort)), ScanSpec(), workers=2, memory_bytes=1 << 20)
 
 
 def test_unknown_test_is_refused(cohort: Cohort, tmp_path: Path) -> None:
@@ -432,7 +431,7 @@ def test_batches_change_no_result(cohort: Cohort, tmp_path: Path, monkeypatch: p
     n = cohort.store.n_samples
     limit = panel_bytes(n, 8, np.float32) + panel_bytes(n, 8, np.float64) + 16 * n
     monkeypatch.setattr("allscan.engine.costs.MAX_PANEL_BYTES", limit)
-    plan = plan_scan(cohort.store, design, ScanSpec(), workers=1, memory_bytes=4 * GIB)
+    plan = plan_scan(cohort.store, strata_of(design), ScanSpec(), workers=1, memory_bytes=4 * GIB)
     assert (plan.traits_per_task, plan.n_batches) == (4, 2)
     with pytest.raises(KeyboardInterrupt):
         scan(cohort, design, tmp_path / "cut", executor=Dying(3))

@@ -24,7 +24,7 @@ from allscan.engine.scan import run_scan
 from allscan.engine.null_model_files import NullModelFiles
 from allscan.engine.offsets import StoredOffsets
 from allscan.engine.store import open_store
-from tests.engine.cohorts import Cohort, make_design
+from tests.engine.cohorts import Cohort, make_design, strata_of
 
 folder, traits, patterns, cases, model = Path(sys.argv[1]), *map(int, sys.argv[2:5]), Path(sys.argv[5])
 store = open_store(folder / "c.zarr")
@@ -43,8 +43,8 @@ design, spec = replace(design, traits=values, binary=np.arange(traits) < cases),
 if model.exists():
     ids = cohort.store.sample_ids[design.store_rows]
     design = replace(design, offsets=StoredOffsets(NullModelFiles(model), design, ids))
-plan = plan_scan(cohort.store, design, spec, workers=2, memory_bytes=8 << 30)
-run_scan(plan, cohort.store, design, spec, EmbeddedExecutor(plan.workers), folder / "run")
+plan = plan_scan(cohort.store, strata_of(design), spec, workers=2, memory_bytes=8 << 30)
+run_scan(plan, cohort.store, strata_of(design), spec, EmbeddedExecutor(plan.workers), folder / "run")
 # Not getrusage: its peak begins with that of the process that started this one.
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 peak = int(status["VmHWM"].split()[0]) * 1024

@@ -12,26 +12,25 @@ import pytest
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine import reuse
-from allscan.engine import scan as scan_module
-from allscan.engine.design import Design
+from allscan.engine.design import Design, Strata
 from allscan.engine.manifest import Manifest, changes, manifest_of
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import ScanSummary, run_scan
 from allscan.errors import FileFormatError, JobChangedError
 from allscan.kernels.association import Model
-from tests.engine.cohorts import Cohort, make_design, write_cohort
+from tests.engine.cohorts import Cohort, Computed, make_design, split, strata_of, watch_tasks, write_cohort
 from tests.engine.test_scan import Dying, tree
 
 GIB = 1 << 30
 
 
 def update(
-    cohort: Cohort, design: Design, out: Path, spec: ScanSpec | None = None, executor: Any = None
+    cohort: Cohort, design: Design | Strata, out: Path, spec: ScanSpec | None = None, executor: Any = None
 ) -> ScanSummary:
     spec = spec or ScanSpec()
-    plan = plan_scan(cohort.store, design, spec, workers=1, memory_bytes=4 * GIB)
-    return run_scan(plan, cohort.store, design, spec, executor or EmbeddedExecutor(1), out, update=True)
+    plan = plan_scan(cohort.store, strata_of(design), spec, workers=1, memory_bytes=4 * GIB)
+    return run_scan(plan, cohort.store, strata_of(design), spec, executor or EmbeddedExecutor(1), out, update=True)
 
 
 @pytest.fixture
@@ -40,17 +39,8 @@ def cohort(tmp_path: Path) -> Cohort:
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], int]]:
-    """Every call of the arithmetic: which traits, and the first row of the variants."""
-    calls: list[tuple[tuple[str, ...], int]] = []
-    whole: Callable[..., Any] = scan_module.score_rows
-
-    def counted(shared: Any, rows: Any) -> Any:
-        calls.append((shared.traits, int(rows[0])))
-        return whole(shared, rows)
-
-    monkeypatch.setattr(scan_module, "score_rows", counted)
-    return calls
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[Computed]:
+    return watch_tasks(monkeypatch)
 
 
 def assert_same_results(found: Path, expected: Path) -> None:
@@ -72,13 +62,13 @@ def with_traits(design: Design, order: list[int], names: tuple[str, ...] | None 
     return replace(design, traits=np.asfortranarray(design.traits[:, order]), trait_names=chosen)
 
 
-def test_an_added_trait_is_the_only_one_computed(cohort: Cohort, tmp_path: Path, scored: list[Any]) -> None:
+def test_an_added_trait_is_the_only_one_computed(cohort: Cohort, tmp_path: Path, scored: list[Computed]) -> None:
     design = make_design(cohort, traits=5)
     update(cohort, with_traits(design, [0, 1, 2, 3]), tmp_path / "run")
     before = ResultsCube(tmp_path / "run").trait_table("trait1")
     scored.clear()
     summary = update(cohort, design, tmp_path / "run")
-    assert {traits for traits, _ in scored} == {("trait4",)}
+    assert {traits for traits, _ in scored} == {(("trait4",),)}
     assert summary.results_kept == 4 * 210
     assert summary.n_tests == 5 * 210 == sum(summary.status_counts.values())
     after = ResultsCube(tmp_path / "run").trait_table("trait1")
@@ -88,7 +78,9 @@ def test_an_added_trait_is_the_only_one_computed(cohort: Cohort, tmp_path: Path,
     assert_same_results(tmp_path / "run", tmp_path / "fresh")
 
 
-def test_traits_that_move_or_change_names_or_go_cost_nothing(cohort: Cohort, tmp_path: Path, scored: list[Any]) -> None:
+def test_traits_that_move_or_change_names_or_go_cost_nothing(
+    cohort: Cohort, tmp_path: Path, scored: list[Computed]
+) -> None:
     design = make_design(cohort)
     update(cohort, design, tmp_path / "run")
     scored.clear()
@@ -99,22 +91,24 @@ def test_traits_that_move_or_change_names_or_go_cost_nothing(cohort: Cohort, tmp
     assert_same_results(tmp_path / "run", tmp_path / "fresh")
 
 
-def test_a_corrected_value_costs_its_trait(cohort: Cohort, tmp_path: Path, scored: list[Any]) -> None:
+def test_a_corrected_value_costs_its_trait(cohort: Cohort, tmp_path: Path, scored: list[Computed]) -> None:
     design = make_design(cohort)
     update(cohort, design, tmp_path / "run")
     scored.clear()
     values = design.traits.copy()
     values[5, 2] += 1.0
     update(cohort, replace(design, traits=values), tmp_path / "run")
-    assert {traits for traits, _ in scored} == {("trait2",)}
+    assert {traits for traits, _ in scored} == {(("trait2",),)}
 
 
 @pytest.mark.parametrize("strata", [("all",), ("AFR", "EUR")])
-def test_added_variants_are_the_only_ones_computed(tmp_path: Path, scored: list[Any], strata: tuple[str, ...]) -> None:
+def test_added_variants_are_the_only_ones_computed(
+    tmp_path: Path, scored: list[Computed], strata: tuple[str, ...]
+) -> None:
     contigs = {"1": 256, "2": 128, "3": 128}
     less = write_cohort(tmp_path / "less.zarr", contigs=contigs, stop=384)
     more = write_cohort(tmp_path / "more.zarr", contigs=contigs)
-    design = make_design(less, strata=strata)
+    design = split(make_design(less), strata)
     update(less, design, tmp_path / "run")
     scored.clear()
     update(more, design, tmp_path / "run")
@@ -123,7 +117,7 @@ def test_added_variants_are_the_only_ones_computed(tmp_path: Path, scored: list[
     assert_same_results(tmp_path / "run", tmp_path / "fresh")
 
 
-def test_variants_put_before_the_others_move_their_results(tmp_path: Path, scored: list[Any]) -> None:
+def test_variants_put_before_the_others_move_their_results(tmp_path: Path, scored: list[Computed]) -> None:
     contigs = {"1": 128, "2": 384}
     later = write_cohort(tmp_path / "later.zarr", contigs=contigs, skip=128)
     whole = write_cohort(tmp_path / "whole.zarr", contigs=contigs)
@@ -136,7 +130,7 @@ def test_variants_put_before_the_others_move_their_results(tmp_path: Path, score
     assert_same_results(tmp_path / "run", tmp_path / "fresh")
 
 
-def test_a_changed_genotype_costs_its_run_of_variants(tmp_path: Path, scored: list[Any]) -> None:
+def test_a_changed_genotype_costs_its_run_of_variants(tmp_path: Path, scored: list[Computed]) -> None:
     one = write_cohort(tmp_path / "one.zarr", contigs={"1": 256})
     design = make_design(one)
     update(one, design, tmp_path / "run")
@@ -151,7 +145,9 @@ def test_a_changed_genotype_costs_its_run_of_variants(tmp_path: Path, scored: li
     assert {first for _, first in scored} == {64}
 
 
-def test_people_who_come_with_an_added_trait_change_no_other(cohort: Cohort, tmp_path: Path, scored: list[Any]) -> None:
+def test_people_who_come_with_an_added_trait_change_no_other(
+    cohort: Cohort, tmp_path: Path, scored: list[Computed]
+) -> None:
     """A job drops people who have no trait; with another trait some of them come in."""
     design = make_design(cohort)
     values = design.traits.copy()
@@ -164,7 +160,7 @@ def test_people_who_come_with_an_added_trait_change_no_other(cohort: Cohort, tmp
     update(cohort, less, tmp_path / "run")
     scored.clear()
     update(cohort, whole, tmp_path / "run")
-    assert {traits for traits, _ in scored} == {("trait3",)}
+    assert {traits for traits, _ in scored} == {(("trait3",),)}
     update(cohort, whole, tmp_path / "fresh")
     assert_same_results(tmp_path / "run", tmp_path / "fresh")
 
@@ -183,15 +179,15 @@ def test_people_who_come_with_an_added_trait_change_no_other(cohort: Cohort, tmp
     ],
 )
 def test_what_touches_everything_says_so(
-    cohort: Cohort, tmp_path: Path, scored: list[Any], change: Callable[[Design], Design], said: str
+    cohort: Cohort, tmp_path: Path, scored: list[Computed], change: Callable[[Design], Design], said: str
 ) -> None:
     design = make_design(cohort)
     update(cohort, design, tmp_path / "run")
     scored.clear()
     changed = change(design)
-    plan = plan_scan(cohort.store, changed, ScanSpec(), workers=1, memory_bytes=4 * GIB)
+    plan = plan_scan(cohort.store, strata_of(changed), ScanSpec(), workers=1, memory_bytes=4 * GIB)
     with pytest.raises(JobChangedError, match=said):
-        run_scan(plan, cohort.store, changed, ScanSpec(), EmbeddedExecutor(1), tmp_path / "run")
+        run_scan(plan, cohort.store, strata_of(changed), ScanSpec(), EmbeddedExecutor(1), tmp_path / "run")
     update(cohort, changed, tmp_path / "run")
     assert len(scored) == 4
     update(cohort, changed, tmp_path / "fresh")
@@ -200,9 +196,9 @@ def test_what_touches_everything_says_so(
 
 def test_a_changed_program_changes_every_task(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     design, spec = make_design(cohort), ScanSpec()
-    plan = plan_scan(cohort.store, design, spec, workers=1, memory_bytes=4 * GIB)
+    plan = plan_scan(cohort.store, strata_of(design), spec, workers=1, memory_bytes=4 * GIB)
     monkeypatch.setattr("allscan.engine.manifest.program_digest", lambda: "another")
-    other = manifest_of(cohort.store, design, spec, plan)
+    other = manifest_of(cohort.store, strata_of(design), spec, plan)
     assert changes(plan.made_of, other) == ["the program changed: everything is computed again"]
     assert not {plan.made_of.of_task(t) for t in plan.all_tasks()} & {other.of_task(t) for t in plan.all_tasks()}
 
@@ -221,7 +217,7 @@ def test_an_update_that_is_killed_goes_on(cohort: Cohort, tmp_path: Path, surviv
 
 @pytest.mark.parametrize("moved", [0, 1, 2, 3])
 def test_a_kill_while_results_are_set_aside_loses_nothing(
-    cohort: Cohort, tmp_path: Path, scored: list[Any], monkeypatch: pytest.MonkeyPatch, moved: int
+    cohort: Cohort, tmp_path: Path, scored: list[Computed], monkeypatch: pytest.MonkeyPatch, moved: int
 ) -> None:
     design = make_design(cohort, traits=5)
     less = with_traits(design, [0, 1, 2, 3])
@@ -241,11 +237,11 @@ def test_a_kill_while_results_are_set_aside_loses_nothing(
             update(cohort, design, tmp_path / "run")
     scored.clear()
     update(cohort, design, tmp_path / "run")
-    assert {traits for traits, _ in scored} == {("trait4",)}
+    assert {traits for traits, _ in scored} == {(("trait4",),)}
 
 
 def test_an_update_cut_short_by_another_keeps_the_first_results(
-    cohort: Cohort, tmp_path: Path, scored: list[Any]
+    cohort: Cohort, tmp_path: Path, scored: list[Computed]
 ) -> None:
     design = make_design(cohort, traits=6)
     update(cohort, with_traits(design, [0, 1, 2, 3]), tmp_path / "run")
@@ -253,7 +249,7 @@ def test_an_update_cut_short_by_another_keeps_the_first_results(
         update(cohort, with_traits(design, [0, 1, 2, 3, 4]), tmp_path / "run", executor=Dying(2))
     scored.clear()
     update(cohort, with_traits(design, [0, 1, 2, 3, 5]), tmp_path / "run")
-    assert {traits for traits, _ in scored} == {("trait5",)}
+    assert {traits for traits, _ in scored} == {(("trait4",),)}  # the fifth
 
 
 def test_a_damaged_manifest_is_named(cohort: Cohort, tmp_path: Path) -> None:
@@ -266,7 +262,7 @@ def test_a_damaged_manifest_is_named(cohort: Cohort, tmp_path: Path) -> None:
 
 def test_a_manifest_is_read_as_it_was_written(cohort: Cohort) -> None:
     spec = ScanSpec(model=Model.DOMINANT)
-    plan = plan_scan(cohort.store, make_design(cohort), spec, workers=1, memory_bytes=4 * GIB)
+    plan = plan_scan(cohort.store, strata_of(make_design(cohort)), spec, workers=1, memory_bytes=4 * GIB)
     again = Manifest.from_json(plan.made_of.to_json(), "here")
     assert again == plan.made_of
     assert again.digest == plan.made_of.digest

@@ -166,7 +166,7 @@ def test_a_test_that_only_heeds_relatives_takes_no_more_memory(cohort: Cohort) -
         check_job(Job.from_yaml(cohort.job(f"{name}.yaml", null_model=section)))
         for name, section in (("named", DRAWN), ("not", {"load": "earlier"}))
     ]
-    plans = [plan_scan(job.store, job.design, job.spec, workers=1, memory_bytes=2 << 30) for job in checked]
+    plans = [plan_scan(job.store, job.strata, job.spec, workers=1, memory_bytes=2 << 30) for job in checked]
     assert plans[0].shared_memory_bytes == plans[1].shared_memory_bytes
     assert plans[0].task_memory_bytes == plans[1].task_memory_bytes
 

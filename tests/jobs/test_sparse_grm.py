@@ -165,7 +165,7 @@ def test_an_update_follows_the_relatives_of_each_trait(cohort: Cohort) -> None:
     with pytest.raises(JobChangedError, match=r"null_model\.relatedness"):
         job.run()
     checked = check_job(job)
-    now = plan_scan(checked.store, checked.design, checked.spec, workers=1, memory_bytes=2 << 30).manifest.traits[0]
+    now = plan_scan(checked.store, checked.strata, checked.spec, workers=1, memory_bytes=2 << 30).manifest.traits[0]
     assert [one == other for one, other in zip(before, now, strict=True)] == [False, True]
     run_job(job, update=True)
     fresh = Job.from_yaml(cohort.job("fresh.yaml", null_model=SECTION, output="fresh"))
@@ -248,6 +248,6 @@ def test_memory_of_relatives_is_planned(cohort: Cohort) -> None:
     plans = []
     for keys in ({}, {"null_model": SECTION}):
         checked = check_job(Job.from_yaml(cohort.job(**keys)))
-        plans.append(plan_scan(checked.store, checked.design, checked.spec, workers=1, memory_bytes=4 << 30))
+        plans.append(plan_scan(checked.store, checked.strata, checked.spec, workers=1, memory_bytes=4 << 30))
     assert plans[1].shared_memory_bytes > plans[0].shared_memory_bytes
     assert plans[1].task_memory_bytes > plans[0].task_memory_bytes

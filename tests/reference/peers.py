@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from allscan.cluster.embedded import EmbeddedExecutor
-from allscan.engine.design import Design
+from allscan.engine.design import Design, Strata
 from allscan.engine.ingest.pipeline import ingest
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import run_scan
 from allscan.engine.store import GenotypeStore, open_store
 from allscan.kernels.association import Status
+from tests.engine.cohorts import strata_of
 
 Floats = NDArray[np.float64]
 
@@ -71,11 +72,12 @@ def design(
     )
 
 
-def scan(store: GenotypeStore, aligned: Design, output: Path, **options: Any) -> ResultsCube:
+def scan(store: GenotypeStore, aligned: Design | Strata, output: Path, **options: Any) -> ResultsCube:
     """Run the engine."""
     spec = ScanSpec(**options)
-    plan = plan_scan(store, aligned, spec, workers=1, memory_bytes=4 << 30)
-    run_scan(plan, store, aligned, spec, EmbeddedExecutor(1), output)
+    strata = strata_of(aligned)
+    plan = plan_scan(store, strata, spec, workers=1, memory_bytes=4 << 30)
+    run_scan(plan, store, strata, spec, EmbeddedExecutor(1), output)
     return ResultsCube.open(output)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +22,9 @@ from peers import (
     write_people,
 )
 
+from allscan.engine.design import Stratum
 from allscan.kernels.association import Missing, Status
+from tests.engine.cohorts import some_of
 
 pytestmark = pytest.mark.reference
 
@@ -75,9 +75,11 @@ def test_strata_are_separate_analyses(example, tmp_path):
     prefix, store, traits, covariates = example
     members = np.zeros((2, 500), bool)
     members[0, :300] = members[1, 200:] = True
-    aligned = replace(design(store, traits, covariates), strata=("first", "second"), stratum_members=members)
-    cube = scan(store, aligned, tmp_path / "run", missing=Missing.EXCLUDE)
-    for stratum, people in zip(aligned.strata, members, strict=True):
+    whole = design(store, traits, covariates)
+    names = ("first", "second")
+    strata = tuple(Stratum(name, some_of(whole, people)) for name, people in zip(names, members, strict=True))
+    cube = scan(store, strata, tmp_path / "run", missing=Missing.EXCLUDE)
+    for stratum, people in zip(names, members, strict=True):
         keep = write_people(tmp_path / "keep.txt", pd.DataFrame(index=store.sample_ids[people]))
         glm = run_glm(prefix, traits, covariates, tmp_path, "--keep", keep)
         for trait in TRAITS:

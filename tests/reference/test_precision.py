@@ -12,6 +12,7 @@ from allscan.engine.ploidy import fit_class_null
 from allscan.kernels.association import Missing
 from allscan.kernels.counts import count_genotypes
 from allscan.kernels.linear import LINEAR
+from allscan.kernels.narrowing import choose_people, narrow
 
 pytestmark = pytest.mark.reference
 
@@ -21,13 +22,14 @@ def test_float32_storage_costs_6e_8(kg489, tmp_path):
     aligned = design(kg489.store, kg489.traits, kg489.covariates)
     spec = ScanSpec(missing=Missing.EXCLUDE)
     cube = scan(kg489.store, aligned, tmp_path / "run", missing=Missing.EXCLUDE)
-    state, _ = fit_class_null(PloidyClass.AUTOSOME, LINEAR, kg489.store, aligned, spec, 0, np.arange(4))
+    state, _ = fit_class_null(PloidyClass.AUTOSOME, LINEAR, aligned, spec, np.arange(4))
     assert state is not None
+    people = choose_people(aligned.store_rows, kg489.store.n_samples)
     names = ("beta", "standard_error", "neg_log10_p")
     exact = {name: np.empty((kg489.store.n_variants, 4)) for name in names}
     for index in range(kg489.store.n_blocks):
         start, stop = kg489.store.block_range(index)
-        block = kg489.store.read_block(index)
+        block = narrow(kg489.store.read_block(index), people)
         out = {name: exact[name][start:stop] for name in names}
         out["status"] = np.empty((stop - start, 4), np.uint8)
         LINEAR.score_block(block, count_genotypes(block, state.sets), state.null, spec.options, out)

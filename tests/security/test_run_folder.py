@@ -86,7 +86,7 @@ def test_a_damaged_commit_is_no_commit(content: bytes, done: Cohort, allscan_cli
     right = first.read_bytes()
     first.write_bytes(content)
     (commits / "s-b-vx.json").write_bytes(content)
-    (commits / "s0-b0-v99999999999999.json").write_bytes(b"{}")
+    (commits / "b0-v99999999999999.json").write_bytes(b"{}")
     (done.folder / "run" / "provenance.json").unlink()
     result = allscan_cli("run", done.job())
     assert result.exit_code == 0, result.output
