@@ -4,7 +4,8 @@
 ``√(2p(1 − p))``, missing calls taken for the mean. Its leading eigenvectors are the principal components; they are
 found by products of ``A`` with a few vectors (:mod:`allscan.engine.structure.krylov`), each of which is one pass over
 the markers in tasks of the executor. The calls of the people analysed are packed once, into a folder that is removed in
-the end, so that a pass reads two bits for a call of a marker and nothing else of the store.
+the end, so that a pass reads two bits for a call of a marker and nothing else of the store. What a pass gave is kept
+there too: whoever goes on after a kill reads the passes that are done, and repeats only what lies between them.
 
 What decides the result are calls, order of people, and :class:`PcaSpec`: tasks follow from the numbers of markers and
 people, and their sums are added in their order.
@@ -13,7 +14,7 @@ people, and their sums are added in their order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
@@ -122,6 +123,7 @@ def principal_components(
     executor: TaskRunner,
     work: Place,
     *,
+    keep: bool = False,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> PrincipalComponents:
     """Principal components of the genotypes of some people, who should be unrelated.
@@ -140,6 +142,9 @@ def principal_components(
     work
         A folder that every worker reaches, in which packed calls have one of their own: a quarter of a byte for each
         person and marker.
+    keep
+        Whether what is done stays in ``work`` where this is stopped, and is gone on with. The folder must then be for
+        these calls, markers, people and ``spec`` alone.
     on_progress
         Called after each pass with passes done and the largest error of a component.
 
@@ -164,11 +169,16 @@ def principal_components(
         )
     calls = work / CALLS
     with writing(work, again="run the same command again", elsewhere="choose another folder"):
-        remove_tree(calls)  # of a run that was killed
+        if not keep:
+            remove_tree(calls)  # of a run that was killed
         try:
-            return _components(store, rows, people, spec, executor, calls, on_progress or (lambda _done, _error: None))
-        finally:
-            remove_tree(calls)
+            found = _components(store, rows, people, spec, executor, calls, on_progress or (lambda _done, _error: None))
+        except BaseException as error:
+            if not keep or isinstance(error, CorruptChunkError):
+                remove_tree(calls)
+            raise
+        remove_tree(calls)
+        return found
 
 
 def _components(
@@ -192,10 +202,16 @@ def _components(
     groups = _groups(len(parts))
     passing = _Passing(executor, _Pass(work, parts, mean, scale, np.empty((0, 0), np.float32)), groups)
 
+    number = count()
+
     def product(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = np.zeros(vectors.shape)
-        for of_task in passing.over(_gram_task, vectors):
-            total += of_task
+        kept = _KeptPass(work / f"{next(number):03d}.pass", vectors)
+        total = kept.read()
+        if total is None:
+            total = np.zeros(vectors.shape)
+            for of_task in passing.over(_gram_task, vectors):
+                total += of_task
+            kept.write(total)
         return total / n_markers
 
     found = leading_eigenpairs(
@@ -330,11 +346,60 @@ def _extract(
 
 
 def _extract_part(shared: _Extraction, task: tuple[int, int]) -> tuple[_Part, NDArray[np.float64]]:
-    packed, called, copies = read_packed(shared.store, shared.rows[slice(*task)], shared.people)
-    content = packed.tobytes()
-    write_atomically(_part_file(shared.folder, task[0]), content)
-    with np.errstate(invalid="ignore"):
-        return _Part(*task, google_crc32c.value(content)), copies / (2 * called)
+    file = _part_file(shared.folder, task[0])
+    done = file.with_suffix(".frequencies")
+    try:
+        known = done.read_bytes()
+    except FileNotFoundError:
+        packed, called, copies = read_packed(shared.store, shared.rows[slice(*task)], shared.people)
+        content = packed.tobytes()
+        with np.errstate(invalid="ignore"):
+            known = _checked(google_crc32c.value(content).to_bytes(4, "little") + (copies / (2 * called)).tobytes())
+        write_atomically(file, content)
+        write_atomically(done, known)
+    content = _unchecked(known, done)
+    return _Part(*task, int.from_bytes(content[:4], "little")), np.frombuffer(content[4:])
+
+
+class _KeptPass(NamedTuple):
+    """What a pass gave, in a file that says of which vectors."""
+
+    file: Place
+    vectors: NDArray[np.float64]
+
+    def read(self) -> NDArray[np.float64] | None:
+        """It, if it is there: on another machine the last digits of the vectors may differ, and it is not."""
+        try:
+            known = _unchecked(self.file.read_bytes(), self.file)
+        except FileNotFoundError:
+            return None
+        if known[:4] != self._of():
+            return None
+        return np.frombuffer(known[4:]).reshape(self.vectors.shape).copy()
+
+    def write(self, total: NDArray[np.float64]) -> None:
+        write_atomically(self.file, _checked(self._of() + total.tobytes()))
+
+    def _of(self) -> bytes:
+        return google_crc32c.value(np.ascontiguousarray(self.vectors).tobytes()).to_bytes(4, "little")
+
+
+def _checked(content: bytes) -> bytes:
+    return google_crc32c.value(content).to_bytes(4, "little") + content
+
+
+def _unchecked(content: bytes, file: Place) -> bytes:
+    if google_crc32c.value(content[4:]).to_bytes(4, "little") != content[:4]:
+        raise _damaged(file)
+    return content[4:]
+
+
+def _damaged(file: Place) -> CorruptChunkError:
+    return CorruptChunkError(
+        "what was kept of principal components is not what was written",
+        where=str(file),
+        fix="run the same command again",
+    )
 
 
 def _part_file(folder: Place, start: int) -> Place:
@@ -343,11 +408,12 @@ def _part_file(folder: Place, start: int) -> Place:
 
 def _read_part(shared: _Pass, part: _Part) -> NDArray[np.uint8]:
     file = _part_file(shared.folder, part.start)
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        content = b""
     if google_crc32c.value(content) != part.checksum:
-        raise CorruptChunkError(
-            "packed calls are not those that were written", where=str(file), fix="run the same command again"
-        )
+        raise _damaged(file)
     return np.frombuffer(content, np.uint8).reshape(part.stop - part.start, -1)
 
 

@@ -173,7 +173,7 @@ def test_damaged_packed_calls_are_not_used(cohort: Cohort, tmp_path: Path) -> No
                 file.write_bytes(content)
             return super().run(function, shared, tasks, memory_bytes=memory_bytes)
 
-    with pytest.raises(CorruptChunkError, match="not those that were written"):
+    with pytest.raises(CorruptChunkError, match="not what was written"):
         fit(cohort, tmp_path / "work", executor=Damaging(1))
 
 
@@ -249,3 +249,65 @@ def test_memory_is_as_planned(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak <= max(planned) + engine_pca.memory_bytes(4000, PcaSpec(**spec))
+
+
+class Killed(Exception):
+    """In the place of a kill."""
+
+
+class Mortal:
+    """Runs so many tasks, and dies."""
+
+    def __init__(self, tasks: int) -> None:
+        self.left = tasks
+        self.done = 0
+
+    def run(self, function: Any, shared: Any, tasks: Any, *, memory_bytes: int = 0) -> Iterator[tuple[Any, Any]]:
+        for task in tasks:
+            if not self.left:
+                raise Killed
+            self.left -= 1
+            self.done += 1
+            yield task, function(shared, task)
+
+
+@pytest.mark.parametrize("tasks", [3, 25, 60])
+def test_what_was_stopped_goes_on_to_the_same_bytes(
+    cohort: Cohort, tmp_path: Path, small_parts: None, tasks: int
+) -> None:
+    def go(executor: Any, work: Path) -> PrincipalComponents:
+        rows, people = np.arange(cohort.store.n_variants), np.arange(cohort.store.n_samples)
+        return principal_components(cohort.store, rows, people, PcaSpec(), executor, work, keep=True)
+
+    whole = Mortal(10**6)
+    expected = go(whole, tmp_path / "whole")
+    killed, rest = Mortal(tasks), Mortal(10**6)
+    with pytest.raises(Killed):
+        go(killed, tmp_path / "work")
+    found = go(rest, tmp_path / "work")
+    assert found.scores.tobytes() == expected.scores.tobytes()
+    assert found.axes.loadings.tobytes() == expected.axes.loadings.tobytes()
+    # Parts are packed anew (the executor gives them out; their files are there), the passes that ended are not repeated.
+    assert rest.done < whole.done - tasks + 7 + 20
+    assert not list(tmp_path.glob("work/*"))
+
+
+def test_what_was_kept_of_other_vectors_or_damaged_is_not_used(
+    cohort: Cohort, tmp_path: Path, small_parts: None
+) -> None:
+    rows, people = np.arange(cohort.store.n_variants), np.arange(cohort.store.n_samples)
+
+    def go(executor: Any, seed: int = 1) -> PrincipalComponents:
+        return principal_components(cohort.store, rows, people, PcaSpec(seed=seed), executor, tmp_path, keep=True)
+
+    expected = go(EmbeddedExecutor(1))
+    with pytest.raises(Killed):
+        go(Mortal(60), seed=2)
+    assert go(EmbeddedExecutor(1)).scores.tobytes() == expected.scores.tobytes()
+    with pytest.raises(Killed):
+        go(Mortal(60))
+    kept = sorted((tmp_path / engine_pca.CALLS).glob("*.pass"))
+    kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"\0")
+    with pytest.raises(CorruptChunkError, match="not what was written"):
+        go(EmbeddedExecutor(1))
+    assert go(EmbeddedExecutor(1)).scores.tobytes() == expected.scores.tobytes(), "what is damaged is removed"
