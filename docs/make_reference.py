@@ -120,7 +120,8 @@ def _summary(value: Any) -> str:
 def _class(name: str, cls: type) -> list[str]:
     lines = [f"## {name}", "", *_markdown(inspect.getdoc(cls) or ""), ""]
     attributes = []
-    for member, value in vars(cls).items():
+    members = {name: value for base in reversed(_own(cls)) for name, value in vars(base).items()}
+    for member, value in members.items():
         if member.startswith("_"):
             continue
         if isinstance(value, classmethod):
@@ -132,6 +133,11 @@ def _class(name: str, cls: type) -> list[str]:
     if attributes:
         lines += ["| attribute | meaning |", "|---|---|", *attributes, ""]
     return lines
+
+
+def _own(cls: type) -> list[type]:
+    """A class and those of the package that it inherits from."""
+    return [base for base in cls.__mro__ if base.__module__.startswith("allscan.")]
 
 
 def _function(name: str, function: Any) -> list[str]:

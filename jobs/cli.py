@@ -4,6 +4,7 @@
     info OUT.zarr              describe a store
     verify OUT.zarr            check every checksum of a store
     phenotypes build FILE      make a trait table of people's records
+    structure build FILE       relatives, principal components, groups
     check JOB.yaml             read everything, say what would be analysed
     plan JOB.yaml              tasks, memory, time, disk
     run JOB.yaml               run, or go on
@@ -37,6 +38,7 @@ from allscan.jobs.command import PLACE, Group, LocalPathType, cluster_options, p
 from allscan.jobs.null_model_commands import null_model
 from allscan.jobs.phenotype_commands import phenotypes
 from allscan.jobs.simulate_command import SimulateCommand
+from allscan.jobs.structure_commands import structure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,6 +179,7 @@ def verify(store: Place) -> None:
 
 
 main.add_command(phenotypes)
+main.add_command(structure)
 
 
 @main.command()
@@ -271,10 +274,10 @@ main.add_command(SimulateCommand())
 )
 @click.option(
     "--of",
-    type=click.Choice(["job", "phenotypes", "definition"]),
+    type=click.Choice(["job", "phenotypes", "definition", "structure"]),
     default="job",
     show_default=True,
-    help="Which file: the job file, the phenotype file, or a phenotype definition.",
+    help="Which file: the job file, the phenotype file, a phenotype definition, or the structure file.",
 )
 def schema(format_name: str, of: str) -> None:
     """Describe the files that you write: every key, its type, default and meaning."""

@@ -56,10 +56,21 @@ same keys in a phenotype file; paths are relative to its folder. `kind` says whi
 [Definitions](../guide/definitions.md) shows what they are for. Lengths of time are written as 30d, 2w, 1y (365 days).
 """
 
+_STRUCTURE = """\
+# The structure file
+
+This page is made from the model by `allscan schema --of structure --format markdown`; a test keeps the two equal.
+
+A structure file is one YAML 1.2 mapping in UTF-8, read as strictly as a [job file](job.md); paths are relative to its
+folder. [The structure of a cohort](../guide/structure.md) shows one. `name`, `output` and the keys under `runtime`
+change nothing in the tables.
+"""
+
 _PAGES = {
     "job": ("allscan job", _JOB),
     "phenotypes": ("allscan phenotype file", _PHENOTYPES),
     "definition": ("allscan phenotype definition", _DEFINITION),
+    "structure": ("allscan structure file", _STRUCTURE),
 }
 
 DESCRIBED = tuple(_PAGES)
@@ -71,6 +82,10 @@ def _model(of: str) -> type[BaseModel]:
         from allscan.phenotypes.build.spec import PhenotypeFile
 
         return PhenotypeFile
+    if of == "structure":
+        from allscan.jobs.structure.spec import StructureFile
+
+        return StructureFile
     from allscan.jobs.spec import JobSpec
 
     return JobSpec

@@ -1,0 +1,227 @@
+"""What a structure is made of: genotypes, people, tables, read and aligned before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+import allscan.engine.structure
+from allscan.engine.hashing import content_hash
+from allscan.engine.long_range_ld import BUILDS, LONG_RANGE_LD, excluded_regions
+from allscan.engine.manifest import program_digest
+from allscan.engine.markers import MarkerRules
+from allscan.engine.store import GenotypeStore, open_store
+from allscan.errors import FileFormatError, InputError, JobError, quoting_people
+from allscan.jobs.input_files import hash_input
+from allscan.jobs.structure.folder import FORMAT, StructureFolder, is_structure, open_structure
+from allscan.phenotypes.ancestry import align_groups, count_groups, read_groups
+from allscan.phenotypes.matching import rows_of
+from allscan.phenotypes.relatedness import align_relatedness, read_relatedness
+from allscan.phenotypes.tables import read_sample_list
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.jobs.structure.file import StructureJob
+    from allscan.phenotypes.model import SampleCount
+    from allscan.phenotypes.relatedness import AlignedPairs
+
+_ROLES = ("samples", "relatives", "groups")
+_NO_RESULT = {"name", "output", "runtime"}
+"""Keys that change nothing in the tables."""
+
+
+class Groups(NamedTuple):
+    """Who is in which group."""
+
+    names: tuple[str, ...]
+    code: NDArray[np.int16]  # (samples,) index into names; -1: in none
+    counts: tuple[SampleCount, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A structure file with what it names, opened and aligned."""
+
+    job: StructureJob
+    store: GenotypeStore
+    excluded: NDArray[np.object_]  # (samples,) why somebody is left out; None: nobody says so
+    rules: MarkerRules
+    pairs: AlignedPairs | None  # relatives among the people; samples are numbers in `people`
+    groups: Groups | None
+    made_of: dict[str, Any]  # everything that decides the result
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def people(self) -> NDArray[np.int64]:
+        """Store rows of those who are not left out, ascending."""
+        return np.flatnonzero(self.excluded == None)  # noqa: E711 - element by element
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides the result."""
+        return content_hash(json.dumps(self.made_of, sort_keys=True, default=str))
+
+    @property
+    def group_names(self) -> tuple[str, ...] | None:
+        """Names of the groups; None: known when they are computed."""
+        return () if self.groups is None else self.groups.names
+
+    def built(self) -> StructureFolder | None:
+        """The structure, if it is there and made of the same."""
+        place = self.job.output
+        if not is_structure(place):
+            return None
+        try:
+            found = open_structure(place)
+        except InputError:
+            return None
+        return found if found.digest == self.digest else None
+
+
+def prepare(job: StructureJob) -> Prepared:
+    """Open, read and align everything that a structure file names.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged, or not what it should be; too few people are left.
+    """
+    spec = job.spec
+    store = _open_store(job)
+    hashes = _hashes(job)
+    with quoting_people():
+        excluded = _excluded(job, store)
+        people = np.flatnonzero(excluded == None)  # noqa: E711
+        if len(people) <= spec.components.count:
+            raise InputError(
+                f"{len(people):,} people are left, who have no {spec.components.count} principal components",
+                where=job.locate("samples"),
+                fix="keep more people, or ask for fewer components",
+            )
+        pairs, groups = _pairs(job, store, people), _groups(job, store)
+    rules, notes = _rules(job, store)
+    made_of = {
+        "format": FORMAT,
+        "program": _program(),
+        "genotypes": store.fingerprint(),
+        "files": hashes,
+        "keys": {key: value for key, value in spec.model_dump(mode="json").items() if key not in _NO_RESULT},
+    }
+    warnings = (*(pairs.warnings if pairs is not None else ()), *(groups.warnings if groups is not None else ()))
+    return Prepared(job, store, excluded, rules, pairs, groups, made_of, notes, warnings)
+
+
+@cache
+def _program() -> str:
+    """Hash of the sources that decide the result."""
+    engine = Path(str(allscan.engine.structure.__file__)).parent.parent
+    sources = [*sorted((engine / "structure").glob("*.py")), engine / "markers.py", engine / "marker_pruning.py"]
+    return content_hash(program_digest(), *(path.read_bytes() for path in (*sources, Path(__file__).parent / "build.py")))
+
+
+def _open_store(job: StructureJob) -> GenotypeStore:
+    where = job.locate("genotypes")
+    place = job.resolve(job.spec.genotypes)
+    if not place.exists():
+        raise JobError(
+            f"there is no genotype store {job.spec.genotypes!r}",
+            where=where,
+            fix="check the path (relative to the structure file), or make the store: allscan ingest FILE OUT.zarr",
+        )
+    try:
+        return open_store(place)
+    except FileFormatError as error:
+        raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+
+
+def _hashes(job: StructureJob) -> dict[str, str]:
+    """Contents of the tables, by the keys that name them."""
+    spec = job.spec
+    named = {
+        **{("samples", "keep", k): path for k, path in enumerate(spec.samples.keep)},
+        **{("samples", "exclude", k): path for k, path in enumerate(spec.samples.exclude)},
+        ("relatives", "file"): spec.relatives.file,
+        ("groups", "file"): None if spec.groups is None else spec.groups.file,
+    }
+    found = {}
+    for key, path in named.items():
+        if path is None:
+            continue
+        role = ".".join(str(part) for part in key)
+        try:
+            found[role] = hash_input(role, job.resolve(path), path).sha256
+        except OSError as error:
+            raise JobError(
+                f"the file {path!r} cannot be read: {error.strerror or error}",
+                where=job.locate(*key),
+                fix="check the path; it is relative to the structure file",
+            ) from error
+    return found
+
+
+def _excluded(job: StructureJob, store: GenotypeStore) -> NDArray[np.object_]:
+    ids = np.array([str(person) for person in store.sample_ids], dtype=object)
+    excluded = np.full(len(ids), None, dtype=object)
+    section = job.spec.samples
+    for reason, paths, leave_out_those_in_it in (
+        ("not in a list of people to keep", section.keep, False),
+        ("in a list of people to exclude", section.exclude, True),
+    ):
+        for path in paths:
+            found = read_sample_list(job.resolve(path))
+            listed = rows_of(ids, found.sample_ids) >= 0
+            excluded[(listed == leave_out_those_in_it) & (excluded == None)] = reason  # noqa: E711
+    return excluded
+
+
+def _pairs(job: StructureJob, store: GenotypeStore, people: NDArray[np.int64]) -> AlignedPairs | None:
+    if job.spec.relatives.file is None:
+        return None
+    return align_relatedness(read_relatedness(job.resolve(job.spec.relatives.file)), store.sample_ids, people)
+
+
+def _groups(job: StructureJob, store: GenotypeStore) -> Groups | None:
+    section = job.spec.groups
+    if section is None:
+        return None
+    table = read_groups(
+        job.resolve(section.file),
+        column=section.column,
+        id_column=section.id_column,
+        min_probability=section.min_probability,
+    )
+    return Groups(
+        table.labels, align_groups(table, store.sample_ids), count_groups(table, store.sample_ids), table.warnings
+    )
+
+
+def _rules(job: StructureJob, store: GenotypeStore) -> tuple[MarkerRules, tuple[str, ...]]:
+    section = job.spec.markers
+    named, notes = section.exclude, ()
+    if named is None:
+        # Whoever says nothing wants the list, if there is one.
+        known = store.reference_build in BUILDS
+        named = [LONG_RANGE_LD] if known else []
+        if not known:
+            notes = ("regions of long-range LD are not left out: the reference build of the store is not known",)
+    try:
+        exclude = excluded_regions(named, store)
+    except InputError as error:
+        raise JobError(error.what, where=job.locate("markers", "exclude"), fix=error.fix) from error
+    rules = MarkerRules(
+        min_maf=section.min_maf,
+        max_missing_rate=section.max_missing_rate,
+        prune_r2=section.prune_r2,
+        window_bp=section.window_kb * 1000,
+        max_markers=section.max_markers,
+        exclude=exclude,
+    )
+    return rules, notes

@@ -1,0 +1,181 @@
+"""The structure file as one model: every key, its type, default, unit and meaning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.validation import validate
+from allscan.engine.chromosomes import parse_region
+from allscan.engine.long_range_ld import LONG_RANGE_LD
+from allscan.jobs.runtime_spec import RuntimeSection
+
+if TYPE_CHECKING:
+    from allscan.documents.yaml_source import YamlDocument
+
+SUBJECT = "the structure file"
+FIX = "`allscan schema --of structure` describes every key"
+MOST_COMPONENTS = 100
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+def _relatives(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
+def _check_regions(value: list[str] | None) -> list[str] | None:
+    for text in value or ():
+        if text != LONG_RANGE_LD:
+            parse_region(text)
+    return value
+
+
+Files = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+class SamplesSection(Section):
+    """Whose genotypes are looked at: everybody's, unless said otherwise here."""
+
+    keep: Files = Field(default=[], description="Files of person ids; only people who are in all of them are placed.")
+    exclude: Files = Field(
+        default=[],
+        description="Files of person ids that are left out, e.g. flagged samples or withdrawn participants.",
+    )
+
+
+class MarkersSection(Section):
+    """Which variants relatives and components are computed from; counted among the people who are not excluded."""
+
+    min_maf: float = Field(default=0.01, ge=0, lt=0.5, description="Least minor allele frequency.")
+    max_missing_rate: float = Field(default=0.02, ge=0, le=1, description="Greatest share of missing genotypes.")
+    prune_r2: float | None = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Of two markers with a greater r² within the window, one goes. `null`: all stay.",
+    )
+    window_kb: int = Field(default=1000, ge=1, description="How far apart two markers are compared, in kb.")
+    max_markers: int | None = Field(
+        default=200_000, ge=1, description="More than these are thinned evenly along the genome. `null`: all stay."
+    )
+    exclude: Annotated[list[Text] | None, AfterValidator(_check_regions)] = Field(
+        default=None,
+        description=(
+            "Regions that no marker is taken from; `long_range_ld` is the usual list of those where markers correlate "
+            "over megabases. Left out: `long_range_ld`, where the reference build of the store is known."
+        ),
+        examples=[["long_range_ld", "2:100000000-101000000"]],
+    )
+
+
+class RelativesSection(Section):
+    """Who is related. Relatives beyond one of each family are placed among the components, and do not define them."""
+
+    method: Literal["none"] | None = Field(
+        default=None, description="`none`: everybody counts as unrelated; `relatives: none` says the same."
+    )
+    file: FilePath | None = Field(
+        default=None,
+        description="Table of pairs and their kinship: of KING, of `plink2 --make-king-table`, of All of Us.",
+        examples=["relatedness.tsv"],
+    )
+    max_kinship: float = Field(
+        default=0.0442,
+        gt=0,
+        lt=0.5,
+        description="Pairs with a greater kinship are relatives: 0.0442 counts those of the third degree, 0.0884 of "
+        "the second.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.method is None) == (self.file is None):
+            raise ValueError("write either `file: FILE` or `method: none`")
+        return self
+
+
+class WithinGroupsSection(Section):
+    """Components of each group alone, which the scan of a group adjusts for."""
+
+    count: int | None = Field(
+        default=None, ge=0, le=MOST_COMPONENTS, description="How many; 0: none. Left out: as many as of everybody."
+    )
+    min_people: int = Field(
+        default=100,
+        ge=20,
+        description="Groups with fewer unrelated people, or fewer than twice the components, have none of their own.",
+    )
+
+
+class ComponentsSection(Section):
+    """Principal components: of the unrelated people, with the others placed among them."""
+
+    count: int = Field(default=20, ge=1, le=MOST_COMPONENTS, description="How many: `pc1`, `pc2`, …")
+    accuracy: float = Field(
+        default=0.02,
+        gt=0,
+        le=0.2,
+        description="How far a component may be off, as the sine of the angle to the exact one.",
+    )
+    seed: int = Field(default=1, ge=0, description="Of the random vectors that the computation begins with.")
+    within_groups: WithinGroupsSection = Field(
+        default=WithinGroupsSection(), description="Components of each group alone."
+    )
+
+
+class GroupsSection(Section):
+    """Groups of people, such as ancestries: who is in which."""
+
+    file: FilePath = Field(
+        description="Table of people with their group, such as `ancestry_preds.tsv`.", examples=["ancestry_preds.tsv"]
+    )
+    column: Text | None = Field(
+        default=None, description="Column that names the group. Left out: the first of the usual names that is there."
+    )
+    id_column: Text | None = Field(default=None, description="Column of person ids, as in a job's `traits.id_column`.")
+    min_probability: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Whose most likely group is less likely than this is in none; for tables with `probabilities`.",
+    )
+
+
+class StructureFile(Section):
+    """The structure of one cohort: genotypes, what is computed of them, and where it goes."""
+
+    name: Annotated[Text, Field(max_length=200)] = Field(description="Title, shown in the report.")
+    genotypes: FilePath = Field(description="Genotype store, made by `allscan ingest`.")
+    samples: SamplesSection = Field(default=SamplesSection(), description="Whose genotypes are looked at.")
+    markers: MarkersSection = Field(
+        default=MarkersSection(), description="Which variants relatives and components are computed from."
+    )
+    relatives: Annotated[
+        RelativesSection, BeforeValidator(_relatives, json_schema_input_type=Literal["none"] | RelativesSection)
+    ] = Field(default=RelativesSection(method="none"), description="Who is related: `none`, or a section.")
+    components: ComponentsSection = Field(default=ComponentsSection(), description="Principal components.")
+    groups: Annotated[
+        GroupsSection | None, BeforeValidator(_file, json_schema_input_type=str | GroupsSection | None)
+    ] = Field(default=None, description="Groups of people, such as ancestries: a table, or a section.")
+    output: FilePath = Field(description="Folder of the structure. It is made.")
+    runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where it is computed; changes no result.")
+
+
+def validate_structure(data: dict[str, Any], document: YamlDocument | None = None) -> StructureFile:
+    """Check the keys of a structure file.
+
+    Raises
+    ------
+    JobError
+        One is unknown, missing or has an impossible value.
+    """
+    return validate(StructureFile, data, document, subject=SUBJECT, fix=FIX)

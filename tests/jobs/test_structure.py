@@ -1,0 +1,330 @@
+"""Structures: what is built of a structure file, what scans read of it, and what the report does not tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from allscan.arrow import numbers, objects
+from allscan.cluster.embedded import EmbeddedExecutor
+from allscan.engine.structure import pca as engine_pca
+from allscan.errors import InputError, JobError, OutputError
+from allscan.jobs.cli import main
+from allscan.jobs.job import Job
+from allscan.jobs.structure import build as structure_build
+from allscan.jobs.structure.build import build_structure
+from allscan.jobs.structure.checkpoints import WORK
+from allscan.jobs.structure.file import StructureJob
+from allscan.jobs.structure.folder import TABLES, StructureFolder, is_structure, open_structure
+from allscan.jobs.structure.inputs import Prepared, prepare
+from allscan.jobs.structure.report import report_of
+from allscan.jobs.structure.report.discs import discs
+from allscan.jobs.structure.use import structure_of_job
+from tests.engine.cohorts import Cohort, write_calls
+
+PEOPLE, CHILDREN, MARKERS, SMALL_GROUP = 260, 20, 900, 12
+
+
+def simulated(folder: Path) -> Cohort:
+    """Three populations of which one is small, and children of pairs of people of the first."""
+    rng = np.random.default_rng(8)
+    ancestral = rng.uniform(0.15, 0.85, MARKERS)
+    own = rng.beta(ancestral * 9, (1 - ancestral) * 9, (3, MARKERS))
+    population = np.repeat([0, 1, 2], [130, PEOPLE - 130 - SMALL_GROUP, SMALL_GROUP])
+    haplotypes = (rng.random((2, MARKERS, PEOPLE)) < own[population].T).astype(np.int8)
+    parents = haplotypes[:, :, : 2 * CHILDREN]
+    passed = np.where(rng.random(parents.shape[1:]) < 0.5, parents[0], parents[1])
+    calls = np.concatenate([haplotypes.sum(axis=0), passed[:, ::2] + passed[:, 1::2]], axis=1).astype(np.int8)
+    calls[rng.random(calls.shape) < 0.005] = -1
+    ids = np.array([f"person-{k:04d}" for k in range(PEOPLE + CHILDREN)], dtype=object)
+    contig = np.repeat(np.arange(3, dtype=np.int16), MARKERS // 3)
+    position = np.tile(np.arange(MARKERS // 3, dtype=np.int32) * 1_100_000 + 1, 3)
+    cohort = write_calls(folder / "cohort.zarr", calls, contig, position, ("1", "2", "3"), sample_ids=ids)
+    names = np.array(["alpha", "beta", "gamma"])[np.concatenate([population, np.zeros(CHILDREN, int)])]
+    rows = [f"{person}\t{name}" for person, name in zip(ids, names, strict=True)]
+    rows[5] = f"{ids[5]}\toth"
+    (folder / "groups.tsv").write_text("person_id\tgroup\n" + "\n".join(rows) + "\n")
+    pairs = [f"{ids[2 * k + p]}\t{ids[PEOPLE + k]}\t0.25" for k in range(CHILDREN) for p in (0, 1)]
+    (folder / "relatives.tsv").write_text("ID1\tID2\tKinship\n" + "\n".join(pairs) + "\n")
+    (folder / "out.txt").write_text(f"{ids[100]}\n{ids[200]}\n")
+    return cohort
+
+
+KEYS: dict[str, Any] = {
+    "name": "A small cohort",
+    "genotypes": "cohort.zarr",
+    "samples": {"exclude": "out.txt"},
+    "relatives": {"file": "relatives.tsv"},
+    "components": {"count": 3},
+    "groups": "groups.tsv",
+    "output": "structure",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("structure")
+    simulated(folder)
+    return folder
+
+
+def prepared(place: Path, **keys: Any) -> Prepared:
+    return prepare(StructureJob.from_dict({**KEYS, **keys}, base=place))
+
+
+@pytest.fixture(scope="module")
+def built(place: Path) -> StructureFolder:
+    return build_structure(prepared(place)).folder
+
+
+def column(folder: StructureFolder, name: str) -> NDArray[Any]:
+    column = folder.samples()[name]
+    return objects(column) if name in ("person_id", "excluded", "group") else numbers(column, np.float64, np.nan)
+
+
+def test_everybody_in_the_store_has_a_row(built: StructureFolder) -> None:
+    assert column(built, "person_id").tolist() == [f"person-{k:04d}" for k in range(PEOPLE + CHILDREN)]
+    excluded = column(built, "excluded")
+    assert np.flatnonzero(excluded != None).tolist() == [100, 200]  # noqa: E711
+    assert set(excluded[[100, 200]]) == {"in a list of people to exclude"}
+    scores = np.column_stack([column(built, f"pc{k}") for k in (1, 2, 3)])
+    assert np.flatnonzero(np.isnan(scores).any(axis=1)).tolist() == [100, 200], "whom nobody excludes has a place"
+    assert built.provenance["people"] == {
+        "in_store": PEOPLE + CHILDREN,
+        "excluded": {"in a list of people to exclude": 2},
+        "placed": PEOPLE + CHILDREN - 2,
+        "related": CHILDREN,
+    }
+
+
+def test_unrelated_people_define_the_components_and_children_fall_by_their_parents(built: StructureFolder) -> None:
+    table = built.samples()
+    related = objects(table["related"])
+    assert np.flatnonzero(related == True).tolist() == list(range(PEOPLE, PEOPLE + CHILDREN))  # noqa: E712
+    unrelated = related == False  # noqa: E712
+    scores = np.column_stack([column(built, f"pc{k}") for k in (1, 2)])
+    np.testing.assert_allclose((scores[unrelated] ** 2).mean(axis=0), 1, rtol=1e-6)
+    assert np.abs(scores[unrelated].mean(axis=0)).max() < 0.02
+    children = scores[PEOPLE:]
+    middle = (scores[0 : 2 * CHILDREN : 2] + scores[1 : 2 * CHILDREN : 2]) / 2
+    group = column(built, "group")
+    spread = scores[:130][unrelated[:130]].std(axis=0)
+    between = np.abs(scores[group == "alpha"].mean(axis=0) - scores[group == "beta"].mean(axis=0)).max()
+    assert np.abs(children - middle).mean(axis=0).max() < spread.max() * 1.2 < 0.2 * between
+
+
+def test_groups_and_components_within_them(built: StructureFolder) -> None:
+    assert built.groups == ("alpha", "beta", "gamma")
+    assert column(built, "group")[5] is None
+    assert built.groups_with_components == ("alpha", "beta")
+    assert built.provenance["groups"][2]["why"] == "fewer than 100 unrelated people"
+    within = built.group_components()
+    of_alpha = objects(within["group"]) == "alpha"
+    assert of_alpha.sum() == 130 + CHILDREN - 2
+    scores = numbers(within["pc1"], np.float64, np.nan)[of_alpha]
+    own = objects(within["related"])[of_alpha] == False  # noqa: E712
+    np.testing.assert_allclose((scores[own] ** 2).mean(), 1, rtol=1e-6)
+    assert built.provenance["groups_accounting"]["in no group: labelled 'oth'"] == 1
+
+
+def test_pairs_are_a_table_that_null_models_read(built: StructureFolder) -> None:
+    from allscan.phenotypes.relatedness import read_relatedness
+
+    found = read_relatedness(built.relatives)
+    assert len(found.first) == 2 * CHILDREN
+    assert found.value.tolist() == [0.5] * 2 * CHILDREN
+
+
+def tables_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in TABLES}
+
+
+def test_neither_workers_nor_kills_change_a_byte(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_pca, "PART_MARKERS", 100)
+    build_structure(prepared(place, output="one", runtime={"workers": 1}))
+    expected = tables_of(place / "one")
+    build_structure(prepared(place, output="three", runtime={"workers": 3}))
+    assert tables_of(place / "three") == expected
+    kills = 0
+    for tasks in (1, 4, 9, 20, 30, 45, 60, 10**6):
+        monkeypatch.setattr(structure_build, "stages_executor", mortal_after(tasks))
+        try:
+            build_structure(prepared(place, output="killed"))
+        except Killed:
+            kills += 1
+            assert not is_structure(place / "killed")
+            with pytest.raises(InputError, match="not whole"):
+                open_structure(place / "killed")
+    assert 4 <= kills < 8, "some are killed, at several stages, and one comes to the end"
+    assert tables_of(place / "killed") == expected
+    assert not (place / "killed" / WORK).exists()
+
+
+class Killed(Exception):
+    """In the place of a kill."""
+
+
+def mortal_after(tasks: int) -> Any:
+    from contextlib import contextmanager
+
+    class Mortal:
+        left = tasks
+
+        def run(self, function: Any, shared: Any, given: Any, *, memory_bytes: int = 0) -> Iterator[tuple[Any, Any]]:
+            assert memory_bytes > 0
+            for task, found in EmbeddedExecutor(1).run(function, shared, given):
+                if not self.left:
+                    raise Killed
+                self.left -= 1
+                yield task, found
+
+    @contextmanager
+    def executor(*_: Any) -> Iterator[Mortal]:
+        yield Mortal()
+
+    return executor
+
+
+def test_what_is_there_and_holds_is_left_alone(place: Path, built: StructureFolder) -> None:
+    assert build_structure(prepared(place, name="Another title", runtime={"workers": 2})).already
+    other = prepared(place, components={"count": 3, "seed": 2})
+    assert other.digest != built.digest
+    assert other.built() is None
+    (place / "elsewhere").mkdir()
+    (place / "elsewhere" / "thesis.doc").write_text("")
+    with pytest.raises(OutputError, match="thesis.doc"):
+        build_structure(prepared(place, output="elsewhere"))
+
+
+JOB = {
+    "name": "scan",
+    "genotypes": "cohort.zarr",
+    "traits": {"file": "traits.tsv", "columns": ["t"]},
+    "output": "runs/scan",
+}
+
+
+def test_a_job_reads_components_groups_and_exclusions(place: Path, built: StructureFolder) -> None:
+    job = Job.from_dict(JOB, base=place)
+    used = structure_of_job(job, "structure", write=False)
+    table = used.covariates()
+    assert list(table.columns) == ["pc1", "pc2", "pc3"]
+    assert len(table.sample_ids) == PEOPLE + CHILDREN - 2
+    assert "person-0100" not in set(table.sample_ids)
+    values = table.columns["pc1"].values
+    assert values is not None
+    assert np.array_equal(values, column(built, "pc1")[np.isfinite(column(built, "pc1"))])
+    groups = used.group_labels()
+    assert groups.names == ("alpha", "beta", "gamma")
+    assert groups.code[:3].tolist() == [0, 0, 0]
+    assert groups.code[5] == -1
+    of_beta = used.covariates_of("beta")
+    assert of_beta is not None
+    assert len(of_beta.sample_ids) == PEOPLE - 130 - SMALL_GROUP - 1
+    assert used.covariates_of("gamma") is None
+    (excluded,) = used.excluded()
+    assert excluded.reason == "in a list of people to exclude"
+    assert excluded.sample_ids.tolist() == ["person-0100", "person-0200"]
+
+
+def test_a_job_that_names_the_file_has_it_built(place: Path) -> None:
+    (place / "file.yaml").write_text(json.dumps({**KEYS, "output": "of_job"}))
+    job = Job.from_dict(JOB, base=place)
+    before = structure_of_job(job, "file.yaml", write=False)
+    assert before.folder is None
+    assert before.components == ("pc1", "pc2", "pc3")
+    assert before.groups == ("alpha", "beta", "gamma")
+    assert not (place / "of_job").exists()
+    after = structure_of_job(job, "file.yaml", write=True)
+    assert after.folder is not None
+    assert after.inputs == before.inputs, "a run that is resumed sees the same job"
+    assert structure_of_job(job, "of_job", write=False).inputs[0].content == before.inputs[0].content
+    with pytest.raises(JobError, match="no structure 'nowhere'"):
+        structure_of_job(job, "nowhere", write=False)
+
+
+def test_the_report_tells_no_person_and_no_small_count(built: StructureFolder) -> None:
+    page = report_of(built).read_text()
+    assert "person-" not in page
+    body = page[page.index("<main>") : page.index('id="provenance"')]
+    cells = [int(cell.replace(",", "")) for cell in re.findall(r'<td class="number">([\d,]+)</td>', body)]
+    assert cells
+    assert "≤20" in body
+    people = body[body.index("<h3>People</h3>") :]
+    people = people[: people.index("</table>")]
+    assert not [n for n in map(int, re.findall(r">(\d+)</td>", people)) if 0 < n <= 20]
+    assert "alpha" in page
+
+
+@pytest.mark.parametrize(("n", "least"), [(21, 21), (41, 21), (42, 21), (1000, 21), (5000, 100)])
+def test_a_disc_stands_for_enough_people(n: int, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(n)
+    x, y = rng.standard_normal((2, n))
+    found = discs(x, y, least)
+    assert n // (2 * least) <= len(found) <= n // least
+    if len(found) > 1:
+        return
+    assert (found[0].x, found[0].dy) == (float(f"{x.mean():.3g}"), float(f"{y.std():.3g}"))
+
+
+def test_the_command_line(place: Path, tmp_path: Path) -> None:
+    keys = {**KEYS, "output": str(tmp_path / "made")}
+    (place / "cli.yaml").write_text(json.dumps(keys))
+    runner = CliRunner()
+    checked = runner.invoke(main, ["structure", "check", str(place / "cli.yaml")])
+    assert checked.exit_code == 0, checked.output
+    assert "278  placed among the components" in checked.output
+    assert not (tmp_path / "made").exists()
+    first = runner.invoke(main, ["structure", "build", str(place / "cli.yaml"), "--workers", "1"])
+    assert first.exit_code == 0, first.output
+    assert "person-" not in first.output
+    again = runner.invoke(main, ["structure", "build", str(place / "cli.yaml")])
+    assert "was there, and still holds" in again.output
+    (tmp_path / "made" / "report.html").unlink()
+    assert runner.invoke(main, ["structure", "report", str(tmp_path / "made")]).exit_code == 0
+    assert (tmp_path / "made" / "report.html").is_file()
+    log = (tmp_path / "made" / "run.log.jsonl").read_text()
+    assert "person-" not in log
+    assert "structure_complete" in log
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"genotypes": "none.zarr"}, "there is no genotype store 'none.zarr'"),
+        ({"groups": "none.tsv"}, "the file 'none.tsv' cannot be read"),
+        ({"relatives": {"max_kinship": 0.1}}, "either `file: FILE`"),
+        ({"components": {"count": 1000}}, "less than or equal to 100"),
+        ({"markers": {"exclude": ["77:1-2"]}}, "no contig '77'"),
+        ({"samples": {"keep": "out.txt"}}, "2 people are left"),
+        ({"marker": {}}, "did you mean 'markers'"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_work_starts(place: Path, keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        prepared(place, **keys)
+
+
+def test_for_notebooks(built: StructureFolder) -> None:
+    found = built.to_xarray()
+    assert found["principal_component"].shape == (PEOPLE + CHILDREN, 3)
+    assert found["eigenvalue"].dims == ("components",)
+    assert found["group"].values[0] == "alpha"
+
+
+def test_axes_place_other_people(place: Path, built: StructureFolder) -> None:
+    from allscan.engine.store import GenotypeStore
+    from allscan.engine.structure.axes_file import read_axes
+
+    found = read_axes(built.axes, GenotypeStore(place / "cohort.zarr"))
+    assert len(found.axes.rows) == built.provenance["markers"]["count"]
+    assert pq.read_schema(built.axes).names[:2] == ["contig", "position"]
