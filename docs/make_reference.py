@@ -21,13 +21,21 @@ from allscan.engine.simulation.options import SimulationOptions
 from allscan.engine.store import GenotypeStore, VariantTable
 from allscan.jobs.cli import main as command_line
 from allscan.jobs.run import Run
+from allscan.jobs.structure.folder import StructureFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/make_reference.py: change the code, not this page. -->"
-INSTANCES = {"GenotypeStore": "store", "Job": "job", "ResultsCube": "cube", "Run": "run", "VariantTable": "table"}
+INSTANCES = {
+    "GenotypeStore": "store",
+    "Job": "job",
+    "ResultsCube": "cube",
+    "Run": "run",
+    "StructureFolder": "structure",
+    "VariantTable": "table",
+}
 LINE = 88
 
 
@@ -79,6 +87,7 @@ def python_page() -> str:
     lines += _class("GenotypeStore", GenotypeStore)
     lines += _class("VariantTable", VariantTable)
     lines += _class("ResultsCube", ResultsCube)
+    lines += _class("StructureFolder", StructureFolder)
     lines += ["## SimulationOptions", "", "Fields of `allscan.engine.simulation.options.SimulationOptions`.", ""]
     lines += ["| field | default | meaning |", "|---|---|---|"]
     for field in fields(SimulationOptions):

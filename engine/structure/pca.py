@@ -354,7 +354,7 @@ def _extract_part(shared: _Extraction, task: tuple[int, int]) -> tuple[_Part, ND
         packed, called, copies = read_packed(shared.store, shared.rows[slice(*task)], shared.people)
         content = packed.tobytes()
         with np.errstate(invalid="ignore"):
-            known = _checked(google_crc32c.value(content).to_bytes(4, "little") + (copies / (2 * called)).tobytes())
+            known = _checked(_checksum(content) + (copies / (2 * called)).tobytes())
         write_atomically(file, content)
         write_atomically(done, known)
     content = _unchecked(known, done)
@@ -381,15 +381,19 @@ class _KeptPass(NamedTuple):
         write_atomically(self.file, _checked(self._of() + total.tobytes()))
 
     def _of(self) -> bytes:
-        return google_crc32c.value(np.ascontiguousarray(self.vectors).tobytes()).to_bytes(4, "little")
+        return _checksum(np.ascontiguousarray(self.vectors).tobytes())
+
+
+def _checksum(content: bytes) -> bytes:
+    return int(google_crc32c.value(content)).to_bytes(4, "little")
 
 
 def _checked(content: bytes) -> bytes:
-    return google_crc32c.value(content).to_bytes(4, "little") + content
+    return _checksum(content) + content
 
 
 def _unchecked(content: bytes, file: Place) -> bytes:
-    if google_crc32c.value(content[4:]).to_bytes(4, "little") != content[:4]:
+    if _checksum(content[4:]) != content[:4]:
         raise _damaged(file)
     return content[4:]
 

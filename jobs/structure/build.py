@@ -150,7 +150,7 @@ def _write(
 def _samples_table(prepared: Prepared, placed: Placed) -> pa.Table:
     import pyarrow as pa
 
-    store, n = prepared.store, prepared.store.n_samples
+    n = prepared.store.n_samples
     out = np.ones(n, np.bool_)
     out[placed.people] = False
     related = np.zeros(n, np.bool_)
@@ -169,7 +169,9 @@ def _samples_table(prepared: Prepared, placed: Placed) -> pa.Table:
         columns[GROUP] = pa.array(names[np.where(out, -1, prepared.groups.code)].tolist(), pa.string())
     else:
         columns[GROUP] = pa.nulls(n, pa.string())
-    assert store.n_samples == n
+    for name, column in prepared.admixture.columns.items() if prepared.admixture is not None else ():
+        values = np.asarray(column.values, np.float64)
+        columns[name] = pa.array(values, mask=np.isnan(values))
     return pa.table(columns)
 
 
@@ -232,7 +234,7 @@ def _provenance(
         "markers": {"count": len(chosen.rows), "accounting": dict(chosen.accounting)},
         "relatives": {"pairs": 0 if prepared.pairs is None else len(prepared.pairs.first)},
         "components": _components_told(placed),
-        "covariates": [],
+        "covariates": [] if prepared.admixture is None else list(prepared.admixture.columns),
         "groups": [
             {
                 "name": group.name,
@@ -244,7 +246,9 @@ def _provenance(
             }
             for group in groups
         ],
-        "groups_accounting": {} if prepared.groups is None else {one.reason: one.count for one in prepared.groups.counts},
+        "groups_accounting": {}
+        if prepared.groups is None
+        else {one.reason: one.count for one in prepared.groups.counts},
         "notes": list(prepared.notes),
         "warnings": list(prepared.warnings),
         "seconds": seconds,

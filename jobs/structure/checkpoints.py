@@ -37,9 +37,10 @@ class Checkpoints:
     def __init__(self, output: Place, digest: str) -> None:
         self._all = output / WORK
         self._folder = self._all / digest
-        for stale in list(self._all.iterdir()) if self._all.exists() else ():
-            if stale.name != digest:
-                remove_tree(stale)
+        if self._all.exists():
+            for stale in self._all.iterdir():
+                if stale.name != digest:
+                    remove_tree(stale)
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def stage(self, name: str, compute: Callable[[Place], Arrays]) -> Arrays:
@@ -63,7 +64,7 @@ class Checkpoints:
         own.mkdir(parents=True, exist_ok=True)
         found = compute(own)
         content = io.BytesIO()
-        np.savez(content, **found)
+        np.savez(content, allow_pickle=False, **found)
         write_atomically(file, content.getvalue())
         remove_tree(own)
         return found

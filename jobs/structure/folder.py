@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.arrow import booleans, numbers, objects
 from allscan.errors import FileFormatError, InputError
-from allscan.storage import open_stream, write_atomically
+from allscan.storage import open_stream, place_of, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -165,8 +165,8 @@ def is_structure(path: Place) -> bool:
     return (path / PROVENANCE).is_file() and (path / SAMPLES).is_file()
 
 
-def open_structure(path: Place) -> StructureFolder:
-    """Open the structure of a cohort.
+def open_structure(path: str | Place) -> StructureFolder:
+    """Open the structure of a cohort: the folder that ``allscan structure build`` made.
 
     Raises
     ------
@@ -175,6 +175,7 @@ def open_structure(path: Place) -> StructureFolder:
     FileFormatError
         The structure is of another version of the format.
     """
+    path = place_of(path)
     try:
         provenance = json.loads((path / PROVENANCE).read_bytes())
         found = provenance["format"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +19,10 @@ from allscan.engine.store import GenotypeStore, open_store
 from allscan.errors import FileFormatError, InputError, JobError, quoting_people
 from allscan.jobs.input_files import hash_input
 from allscan.jobs.structure.folder import FORMAT, StructureFolder, is_structure, open_structure
+from allscan.phenotypes.admixture import read_admixture
 from allscan.phenotypes.ancestry import align_groups, count_groups, read_groups
-from allscan.phenotypes.matching import rows_of
+from allscan.phenotypes.auxiliary import find_auxiliary
+from allscan.phenotypes.matching import no_overlap, rows_of
 from allscan.phenotypes.relatedness import align_relatedness, read_relatedness
 from allscan.phenotypes.tables import read_sample_list
 
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.jobs.structure.file import StructureJob
-    from allscan.phenotypes.model import SampleCount
+    from allscan.phenotypes.model import CovariateTable, SampleCount
     from allscan.phenotypes.relatedness import AlignedPairs
+    from allscan.storage import Place
 
-_ROLES = ("samples", "relatives", "groups")
+_KINDS = {"relatives": "relatedness", "groups": "ancestry_preds", "admixture": "admixture"}
+"""Tables of All of Us, by the keys that may name them."""
 _NO_RESULT = {"name", "output", "runtime"}
 """Keys that change nothing in the tables."""
 
@@ -55,6 +59,7 @@ class Prepared:
     rules: MarkerRules
     pairs: AlignedPairs | None  # relatives among the people; samples are numbers in `people`
     groups: Groups | None
+    admixture: CovariateTable | None  # (samples,) shares of ancestry
     made_of: dict[str, Any]  # everything that decides the result
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -107,7 +112,9 @@ def prepare(job: StructureJob) -> Prepared:
                 fix="keep more people, or ask for fewer components",
             )
         pairs, groups = _pairs(job, store, people), _groups(job, store)
+        admixture = _admixture(job, store)
     rules, notes = _rules(job, store)
+    notes += admixture.notes if admixture is not None else ()
     made_of = {
         "format": FORMAT,
         "program": _program(),
@@ -116,7 +123,7 @@ def prepare(job: StructureJob) -> Prepared:
         "keys": {key: value for key, value in spec.model_dump(mode="json").items() if key not in _NO_RESULT},
     }
     warnings = (*(pairs.warnings if pairs is not None else ()), *(groups.warnings if groups is not None else ()))
-    return Prepared(job, store, excluded, rules, pairs, groups, made_of, notes, warnings)
+    return Prepared(job, store, excluded, rules, pairs, groups, admixture, made_of, notes, warnings)
 
 
 @cache
@@ -124,7 +131,9 @@ def _program() -> str:
     """Hash of the sources that decide the result."""
     engine = Path(str(allscan.engine.structure.__file__)).parent.parent
     sources = [*sorted((engine / "structure").glob("*.py")), engine / "markers.py", engine / "marker_pruning.py"]
-    return content_hash(program_digest(), *(path.read_bytes() for path in (*sources, Path(__file__).parent / "build.py")))
+    return content_hash(
+        program_digest(), *(path.read_bytes() for path in (*sources, Path(__file__).parent / "build.py"))
+    )
 
 
 def _open_store(job: StructureJob) -> GenotypeStore:
@@ -145,11 +154,12 @@ def _open_store(job: StructureJob) -> GenotypeStore:
 def _hashes(job: StructureJob) -> dict[str, str]:
     """Contents of the tables, by the keys that name them."""
     spec = job.spec
-    named = {
+    named: dict[tuple[str | int, ...], str | None] = {
         **{("samples", "keep", k): path for k, path in enumerate(spec.samples.keep)},
         **{("samples", "exclude", k): path for k, path in enumerate(spec.samples.exclude)},
         ("relatives", "file"): spec.relatives.file,
         ("groups", "file"): None if spec.groups is None else spec.groups.file,
+        ("admixture",): spec.admixture,
     }
     found = {}
     for key, path in named.items():
@@ -157,7 +167,7 @@ def _hashes(job: StructureJob) -> dict[str, str]:
             continue
         role = ".".join(str(part) for part in key)
         try:
-            found[role] = hash_input(role, job.resolve(path), path).sha256
+            found[role] = hash_input(role, _table_of(job, key, path), path).sha256
         except OSError as error:
             raise JobError(
                 f"the file {path!r} cannot be read: {error.strerror or error}",
@@ -165,6 +175,20 @@ def _hashes(job: StructureJob) -> dict[str, str]:
                 fix="check the path; it is relative to the structure file",
             ) from error
     return found
+
+
+def _table_of(job: StructureJob, key: tuple[str | int, ...], path: str) -> Place:
+    """The table that a key names; one of All of Us may be named by the folder that it lies in."""
+    place = job.resolve(path)
+    kind = _KINDS.get(str(key[0]))
+    if kind is None:
+        return place
+    try:
+        return find_auxiliary(place, kind)
+    except InputError as error:
+        if not place.exists():
+            return place  # refused as any file that is not there
+        raise JobError(error.what, where=f"{error.where}, named in {job.locate(*key)}", fix=error.fix) from error
 
 
 def _excluded(job: StructureJob, store: GenotypeStore) -> NDArray[np.object_]:
@@ -183,9 +207,11 @@ def _excluded(job: StructureJob, store: GenotypeStore) -> NDArray[np.object_]:
 
 
 def _pairs(job: StructureJob, store: GenotypeStore, people: NDArray[np.int64]) -> AlignedPairs | None:
-    if job.spec.relatives.file is None:
+    path = job.spec.relatives.file
+    if path is None:
         return None
-    return align_relatedness(read_relatedness(job.resolve(job.spec.relatives.file)), store.sample_ids, people)
+    table = read_relatedness(_table_of(job, ("relatives", "file"), path))
+    return align_relatedness(table, store.sample_ids, people)
 
 
 def _groups(job: StructureJob, store: GenotypeStore) -> Groups | None:
@@ -193,7 +219,7 @@ def _groups(job: StructureJob, store: GenotypeStore) -> Groups | None:
     if section is None:
         return None
     table = read_groups(
-        job.resolve(section.file),
+        _table_of(job, ("groups", "file"), section.file),
         column=section.column,
         id_column=section.id_column,
         min_probability=section.min_probability,
@@ -203,9 +229,27 @@ def _groups(job: StructureJob, store: GenotypeStore) -> Groups | None:
     )
 
 
+def _admixture(job: StructureJob, store: GenotypeStore) -> CovariateTable | None:
+    """Shares of ancestry of everybody in the store, NaN where they are not known."""
+    if job.spec.admixture is None:
+        return None
+    table = read_admixture(_table_of(job, ("admixture",), job.spec.admixture))
+    ids = np.array([str(person) for person in store.sample_ids], dtype=object)
+    rows = rows_of(ids, table.sample_ids)
+    if not (rows >= 0).any():
+        raise no_overlap(ids, table.sample_ids, what="shares of ancestry", source=table.source, key=table.id_column)
+    columns = {
+        name: replace(column, values=np.where(rows < 0, np.nan, column.values[rows]))
+        for name, column in table.columns.items()
+        if column.values is not None
+    }
+    return replace(table, sample_ids=ids, columns=columns)
+
+
 def _rules(job: StructureJob, store: GenotypeStore) -> tuple[MarkerRules, tuple[str, ...]]:
     section = job.spec.markers
-    named, notes = section.exclude, ()
+    named = section.exclude
+    notes: tuple[str, ...] = ()
     if named is None:
         # Whoever says nothing wants the list, if there is one.
         known = store.reference_build in BUILDS

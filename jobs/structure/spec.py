@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import FilePath, Section, Text
+from allscan.documents.sections import FilePath, FilePaths, Section, Text
 from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.engine.long_range_ld import LONG_RANGE_LD
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 SUBJECT = "the structure file"
 FIX = "`allscan schema --of structure` describes every key"
 MOST_COMPONENTS = 100
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _file(value: Any) -> Any:
@@ -39,16 +35,15 @@ def _check_regions(value: list[str] | None) -> list[str] | None:
     return value
 
 
-Files = Annotated[list[FilePath], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-
-
 class SamplesSection(Section):
     """Whose genotypes are looked at: everybody's, unless said otherwise here."""
 
-    keep: Files = Field(default=[], description="Files of person ids; only people who are in all of them are placed.")
-    exclude: Files = Field(
+    keep: FilePaths = Field(
+        default=[], description="Files of person ids; only people who are in all of them are placed."
+    )
+    exclude: FilePaths = Field(
         default=[],
-        description="Files of person ids that are left out, e.g. flagged samples or withdrawn participants.",
+        description="Files of person ids that are left out, e.g. `flagged_samples.tsv` or withdrawn participants.",
     )
 
 
@@ -85,7 +80,10 @@ class RelativesSection(Section):
     )
     file: FilePath | None = Field(
         default=None,
-        description="Table of pairs and their kinship: of KING, of `plink2 --make-king-table`, of All of Us.",
+        description=(
+            "Table of pairs and their kinship: of KING, of `plink2 --make-king-table`, of All of Us (or the folder in "
+            "which that lies)."
+        ),
         examples=["relatedness.tsv"],
     )
     max_kinship: float = Field(
@@ -136,10 +134,19 @@ class GroupsSection(Section):
     """Groups of people, such as ancestries: who is in which."""
 
     file: FilePath = Field(
-        description="Table of people with their group, such as `ancestry_preds.tsv`.", examples=["ancestry_preds.tsv"]
+        description=(
+            "Table that says who is in which group: `ancestry_preds.tsv` of All of Us, the folder in which it lies, or "
+            "any table of people with a column of labels. People of no group (`other`, no label, a probability below "
+            "`min_probability`) are placed among the components, too."
+        ),
+        examples=["ancestry_preds.tsv"],
     )
     column: Text | None = Field(
-        default=None, description="Column that names the group. Left out: the first of the usual names that is there."
+        default=None,
+        description=(
+            "Column of the labels. Left out: `ancestry_pred_other`, `ancestry_pred`, `group`, `ancestry`, `population` "
+            "or `superpopulation`, the first that is there."
+        ),
     )
     id_column: Text | None = Field(default=None, description="Column of person ids, as in a job's `traits.id_column`.")
     min_probability: float | None = Field(
@@ -166,6 +173,13 @@ class StructureFile(Section):
     groups: Annotated[
         GroupsSection | None, BeforeValidator(_file, json_schema_input_type=str | GroupsSection | None)
     ] = Field(default=None, description="Groups of people, such as ancestries: a table, or a section.")
+    admixture: FilePath | None = Field(
+        default=None,
+        description=(
+            "Shares of ancestry (`.Q` of Rye or ADMIXTURE, or the folder in which it lies), which become columns "
+            "`admixture_NAME` beside the components."
+        ),
+    )
     output: FilePath = Field(description="Folder of the structure. It is made.")
     runtime: RuntimeSection = Field(default=RuntimeSection(), description="Where it is computed; changes no result.")
 

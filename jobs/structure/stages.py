@@ -92,9 +92,7 @@ class Stages:
             return ()
         return tuple(self._within(code, name, groups.code, unrelated) for code, name in enumerate(groups.names))
 
-    def _within(
-        self, number: int, name: str, code: NDArray[np.int16], unrelated: NDArray[np.bool_]
-    ) -> GroupComponents:
+    def _within(self, number: int, name: str, code: NDArray[np.int16], unrelated: NDArray[np.bool_]) -> GroupComponents:
         everybody, section = self.prepared.people, self.prepared.job.spec.components
         inside = code[everybody] == number
         people, own = everybody[inside], unrelated[inside]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from allscan.jobs.api import simulate as simulate
     from allscan.jobs.export import export as export
     from allscan.jobs.job import Job as Job
+    from allscan.jobs.structure.folder import open_structure as open_structure
 
     __version__: str
 
@@ -32,6 +33,7 @@ _HOMES = {
     "open_dataset": "allscan.engine.dataset",
     "open_results": "allscan.engine.result_dataset",
     "open_store": "allscan.engine.store",
+    "open_structure": "allscan.jobs.structure.folder",
     "simulate": "allscan.jobs.api",
     "verify_store": "allscan.engine.store",
 }

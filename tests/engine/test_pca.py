@@ -251,7 +251,7 @@ def test_memory_is_as_planned(tmp_path: Path) -> None:
     assert peak <= max(planned) + engine_pca.memory_bytes(4000, PcaSpec(**spec))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """In the place of a kill."""
 
 
@@ -265,7 +265,7 @@ class Mortal:
     def run(self, function: Any, shared: Any, tasks: Any, *, memory_bytes: int = 0) -> Iterator[tuple[Any, Any]]:
         for task in tasks:
             if not self.left:
-                raise Killed
+                raise KilledError
             self.left -= 1
             self.done += 1
             yield task, function(shared, task)
@@ -282,12 +282,12 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(
     whole = Mortal(10**6)
     expected = go(whole, tmp_path / "whole")
     killed, rest = Mortal(tasks), Mortal(10**6)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(killed, tmp_path / "work")
     found = go(rest, tmp_path / "work")
     assert found.scores.tobytes() == expected.scores.tobytes()
     assert found.axes.loadings.tobytes() == expected.axes.loadings.tobytes()
-    # Parts are packed anew (the executor gives them out; their files are there), the passes that ended are not repeated.
+    # Tasks that pack parts are given out again, and find them; passes that ended are not repeated.
     assert rest.done < whole.done - tasks + 7 + 20
     assert not list(tmp_path.glob("work/*"))
 
@@ -301,10 +301,10 @@ def test_what_was_kept_of_other_vectors_or_damaged_is_not_used(
         return principal_components(cohort.store, rows, people, PcaSpec(seed=seed), executor, tmp_path, keep=True)
 
     expected = go(EmbeddedExecutor(1))
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(Mortal(60), seed=2)
     assert go(EmbeddedExecutor(1)).scores.tobytes() == expected.scores.tobytes()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(Mortal(60))
     kept = sorted((tmp_path / engine_pca.CALLS).glob("*.pass"))
     kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"\0")

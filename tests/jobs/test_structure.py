@@ -159,7 +159,7 @@ def test_neither_workers_nor_kills_change_a_byte(place: Path, monkeypatch: pytes
         monkeypatch.setattr(structure_build, "stages_executor", mortal_after(tasks))
         try:
             build_structure(prepared(place, output="killed"))
-        except Killed:
+        except KilledError:
             kills += 1
             assert not is_structure(place / "killed")
             with pytest.raises(InputError, match="not whole"):
@@ -169,7 +169,7 @@ def test_neither_workers_nor_kills_change_a_byte(place: Path, monkeypatch: pytes
     assert not (place / "killed" / WORK).exists()
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """In the place of a kill."""
 
 
@@ -183,7 +183,7 @@ def mortal_after(tasks: int) -> Any:
             assert memory_bytes > 0
             for task, found in EmbeddedExecutor(1).run(function, shared, given):
                 if not self.left:
-                    raise Killed
+                    raise KilledError
                 self.left -= 1
                 yield task, found
 
@@ -201,7 +201,7 @@ def test_what_is_there_and_holds_is_left_alone(place: Path, built: StructureFold
     assert other.built() is None
     (place / "elsewhere").mkdir()
     (place / "elsewhere" / "thesis.doc").write_text("")
-    with pytest.raises(OutputError, match="thesis.doc"):
+    with pytest.raises(OutputError, match=r"thesis\.doc"):
         build_structure(prepared(place, output="elsewhere"))
 
 

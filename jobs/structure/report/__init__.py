@@ -20,8 +20,8 @@ def report_of(folder: StructureFolder) -> Place:
 def write_report(folder: StructureFolder) -> Place:
     """Write ``report.html`` into the folder of a structure: whole, or not at all.
 
-    No id of a person is in it, no count of 1 to 20 people (:mod:`allscan.disclosure`), and no point of a plot stands for
-    fewer than 21.
+    No id of a person is in it, no count of 1 to 20 people (:mod:`allscan.disclosure`), and nothing in a plot stands for
+    fewer than 21 of them.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Where people lie in a plane, told so that nobody is singled out: discs that stand for more than 20 people each.
 
-The people of a group are cut in halves across the direction in which they are spread most, and the halves again, while
-more than 20 are on either side. Of each part the mean and the spread are told, not how many it holds (micro-aggregation;
-Domingo-Ferrer & Mateo-Sanz 2002, 10.1109/69.979982): everybody counts, who lies apart too.
+The people of a group are cut in halves across the component in which they are spread most, and the halves again, while
+more than 20 are on either side. Of each part mean and spread are told, not how many it holds: everybody counts, who
+lies apart too (micro-aggregation; Domingo-Ferrer & Mateo-Sanz 2002, 10.1109/69.979982).
 """
 
 from __future__ import annotations

@@ -155,9 +155,7 @@ def _plot(people: People, names: Sequence[str], first: int) -> dict[str, Any]:
     }
 
 
-def _discs_of(
-    inside: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], least: int
-) -> list[Disc]:
+def _discs_of(inside: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], least: int) -> list[Disc]:
     # Where everybody together is a small group, or a group is smaller than a disc of a large plot.
     n = int(inside.sum())
     return [] if is_small(n) else discs(x[inside], y[inside], min(least, n))
