@@ -104,7 +104,8 @@ def read_axes(place: Place, store: GenotypeStore, executor: TaskRunner | None = 
             where=str(place),
             fix="take components of the store's reference build",
         )
-    found = _find(table, store, executor)
+    contig, position, ref, alt = (table[name].to_pylist() for name in _COLUMNS[:4])
+    found = _find(contig, position, ref, alt, store, executor)
     eigenvalues = np.array(about["eigenvalues"], np.float64)
     frequency = table["frequency"].to_numpy()[found.marker]
     loadings = np.column_stack([table[f"PC{k + 1}"].to_numpy()[found.marker] for k in range(len(eigenvalues))])
@@ -128,9 +129,38 @@ class _Found(NamedTuple):
     swapped: NDArray[np.bool_]  # whether REF and ALT are exchanged
 
 
-def _find(table: pa.Table, store: GenotypeStore, executor: TaskRunner | None) -> _Found:
+def shared_markers(
+    reference: GenotypeStore, rows: NDArray[np.int64], store: GenotypeStore, executor: TaskRunner | None = None
+) -> NDArray[np.int64]:
+    """Those of some rows of a store whose markers another has too, found as :func:`read_axes` does.
+
+    Raises
+    ------
+    InputError
+        The stores have different reference builds.
+    """
+    builds = (reference.reference_build, store.reference_build)
+    if all(builds) and builds[0] != builds[1]:
+        raise InputError(
+            f"the reference is on {builds[0]}, the store on {builds[1]}",
+            where=str(reference.path),
+            fix="take a reference on the build of the store",
+        )
+    sites = _sites(reference, rows)
+    contigs = [reference.contigs[index] for index in sites.contig.tolist()]
+    found = _find(contigs, sites.position.tolist(), sites.ref, sites.alt, store, executor)
+    return rows[np.unique(found.marker)]
+
+
+def _find(
+    contig: list[str],
+    position: list[int],
+    ref: list[str],
+    alt: list[str],
+    store: GenotypeStore,
+    executor: TaskRunner | None,
+) -> _Found:
     """The first row of the store with place and alleles of each marker."""
-    contig, position, ref, alt = (table[name].to_pylist() for name in _COLUMNS[:4])
     names = [":".join(map(str, parts)) for parts in zip(contig, position, ref, alt, strict=True)]
     first = {name: k for k, name in reversed(list(enumerate(names)))}
     wanted = list(first)
