@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,13 @@ def test_nobodys_sex_is_known(cohort, tmp_path):
     assert all(table["n_people"][v] == PEOPLE for v in y)
     assert all(np.isnan(table["hwe_neg_log10_p"][v]) for v in y)
     assert all(table["allele_number"][v] <= PEOPLE for v in y)
+
+
+def test_the_guide_works(cohort, tmp_path, monkeypatch, capsys):
+    page = Path(__file__).resolve().parents[2] / "docs" / "guide" / "quality.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    (tmp_path / "cohort.zarr").symlink_to(cohort.store.path)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, page.name, "exec"), {})
+    assert "pass\n" in capsys.readouterr().out
+    assert (tmp_path / "variants.parquet").exists()
