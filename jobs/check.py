@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import allscan
 from allscan.documents.validation import key_name
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass, parse_region
-from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX, Design, Strata, pooled
+from allscan.engine.design import FEMALE, MALE, POOLED, UNKNOWN_SEX, Strata, Stratum
 from allscan.engine.marker_names import read_marker_list
 from allscan.engine.named_variants import find_variants
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
@@ -19,16 +19,17 @@ from allscan.engine.ploidy import count_classes
 from allscan.engine.store import GenotypeStore, open_store
 from allscan.engine.trait_parts import traits_by_kind
 from allscan.errors import FileFormatError, InputError, JobError
-from allscan.jobs.check_report import CheckReport, TraitLine
+from allscan.jobs.check_report import CheckReport, trait_line
+from allscan.jobs.designs import Designs, merged_sex
+from allscan.jobs.groups import groups_place
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.machine import machine_warnings
 from allscan.jobs.methods import job_tests
 from allscan.jobs.null_model import ROLE as NULL_MODEL
-from allscan.jobs.null_model import LoadedNullModel, align_null_model, load_null_model
-from allscan.jobs.null_model_spec import WHOLE_GENOME
-from allscan.jobs.people import align_people
-from allscan.jobs.relatedness import RelatednessModel, read_relatives, refuse_other_test, refuse_relatives_of_cases
-from allscan.jobs.whole_genome import FittedNullModel, whole_genome_model
+from allscan.jobs.null_model import load_null_model
+from allscan.jobs.relatedness import read_relatives, refuse_other_test, refuse_relatives_of_cases
+from allscan.jobs.strata import align_cohort
+from allscan.jobs.whole_genome import FittedNullModel
 from allscan.kernels.association import Missing, Model, Precision
 from allscan.kernels.basis import orthonormal_basis
 from allscan.phenotypes.names import listed
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from allscan.jobs.designs import DesignOfStratum
     from allscan.jobs.job import Job
-    from allscan.phenotypes.model import (
-        AnalysisTable,
-        TraitSpec,
-        TraitStatus,
-    )
+    from allscan.jobs.null_model import LoadedNullModel
+    from allscan.jobs.relatedness import RelatednessModel
+    from allscan.jobs.strata import Stratification
+    from allscan.jobs.structured import StructureInJob
 
 RAW_GENOTYPES = (
     ".bed",
@@ -66,17 +67,28 @@ class CheckedJob:
     """Everything a plan and a scan need, and the report of how it came about."""
 
     store: GenotypeStore
-    design: Design
+    designs: tuple[DesignOfStratum, ...]
+    stratifications: tuple[Stratification, ...]
     spec: ScanSpec
     inputs: tuple[InputFile, ...]
     science: dict[str, Any]  # key path → value or content hash: what may not change within a run folder
     report: CheckReport
-    null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = None
+    structure: StructureInJob | None
+
+    @property
+    def awaits_structure(self) -> bool:
+        """Whether components and groups are not known yet."""
+        return self.structure is not None and not self.structure.is_built
+
+    @property
+    def null_model(self) -> LoadedNullModel | FittedNullModel | RelatednessModel | None:
+        """That of the first stratum; those of the others are made in the same way."""
+        return self.designs[0].null_model
 
     @property
     def strata(self) -> Strata:
-        """Who is scanned."""
-        return pooled(self.design)
+        """As the engine is handed them."""
+        return tuple(Stratum(one.name, one.design) for one in self.designs)
 
 
 def check_job(job: Job) -> CheckedJob:
@@ -87,7 +99,6 @@ def check_job(job: Job) -> CheckedJob:
     InputError
         A file is missing, damaged, or not what the job says; nobody is left to analyse.
     """
-
     store = _open_genotypes(job)
     inputs = hash_inputs(job)
     loaded = load_null_model(job)
@@ -95,38 +106,23 @@ def check_job(job: Job) -> CheckedJob:
     filter_, n_in_regions, variant_notes = _variant_filter(job, store)
     refuse_relatives_of_cases(job)
     spec = _scan_spec(job, filter_)
-    section = job.spec.covariates
-    people = align_people(job, store.sample_ids)
-    traits, covariates, table = people.traits, people.covariates, people.table
-    sex, sex_warnings = _merged_sex(table, store)
-    design = Design(
-        store_rows=table.store_rows,
-        traits=table.traits,
-        trait_names=table.trait_names,
-        covariates=table.covariates,
-        covariate_names=table.covariate_names,
-        sex=sex,
-        binary=np.array([trait.kind == "binary" for trait in traits.specs]),
-    )
-    kinds = traits_by_kind(design.is_binary)
+    cohort = align_cohort(job, store)
+    inputs += cohort.inputs
+    traits, table = cohort.pooled.traits, cohort.pooled.table
+    kinds = traits_by_kind(np.array([trait.kind == "binary" for trait in traits.specs]))
     if len(kinds) == 1:
         spec = spec.of_kind(*kinds)  # a pattern may have found no trait of the other
     tests = tuple(find_test(spec.of_kind(kind).test) for kind in kinds)
     for test in tests:
         refuse_other_test(job, test)
-    design = align_null_model(job, loaded, store, design, traits.specs, tests)
-    predictions: LoadedNullModel | FittedNullModel | None = loaded
-    section_ = job.spec.null_model
-    relatives = None if section_ is None else read_relatives(job, section_, store)
-    if section_ is not None and section_.method == WHOLE_GENOME:
-        predictions, design = whole_genome_model(job, section_, store, table, design, traits.specs, tests, relatives)
-    null_model: LoadedNullModel | FittedNullModel | RelatednessModel | None = predictions
-    relatives_warnings: tuple[str, ...] = ()
-    if relatives is not None:
-        of_analysed, design = relatives.model(design, tests)
-        inputs += of_analysed.inputs
-        relatives_warnings = of_analysed.warnings
-        null_model = of_analysed if predictions is None else replace(predictions, relatives=of_analysed)
+    section = job.spec.null_model
+    relatives = None if section is None else read_relatives(job, section, store)
+    inputs += () if relatives is None else relatives.inputs
+    designs = Designs(job, store, traits.specs, tests, loaded, relatives)
+    strata = tuple(designs.of(one.name, one.table, one.run) for one in cohort.strata)
+    inputs += tuple(file for one in strata for file in one.inputs if file not in inputs)
+    null_model = strata[0].null_model
+    sex, _ = merged_sex(table, store)
     n_sex_linked = _count_sex_linked(store)
     report = CheckReport(
         name=job.spec.name,
@@ -136,34 +132,43 @@ def check_job(job: Job) -> CheckedJob:
         reference_build=store.reference_build,
         contigs=store.contigs,
         accounting=table.accounting,
-        n_analysed=design.n_samples,
+        n_analysed=len(table.store_rows),
         sex={
             "male": int((sex == MALE).sum()),
             "female": int((sex == FEMALE).sum()),
             "unknown": int((sex == UNKNOWN_SEX).sum()),
         },
         traits=tuple(trait_line(status, spec_) for status, spec_ in zip(table.trait_status, traits.specs, strict=True)),
-        formula=section.formula if section is not None else None,
+        formula=job.spec.covariates.formula if job.spec.covariates is not None else None,
         covariates=table.covariate_names,
-        dropped_covariates=dropped_covariates(design.covariates, design.covariate_names),
+        dropped_covariates=dropped_covariates(table.covariates, table.covariate_names),
         null_model=() if null_model is None else tuple(null_model.lines()),
         filters=_told_filters(job),
         n_in_regions=n_in_regions,
         n_sex_linked=n_sex_linked,
-        notes=(*variant_notes, *traits.notes, *(covariates.notes if covariates is not None else ()), *table.notes),
+        notes=(*variant_notes, *cohort.notes),
         warnings=(
-            *traits.warnings,
-            *table.warnings,
-            *sex_warnings,
-            *relatives_warnings,
+            *cohort.warnings,
+            *_of_strata(strata, table.warnings),
             *_sex_chromosome_warnings(n_sex_linked, sex, store),
             *machine_warnings(),
         ),
+        strata=cohort.stratifications,
     )
     science = science_of(job, inputs) | {"genotypes": f"store {store.fingerprint()}"}
     if isinstance(null_model, FittedNullModel):
         science["null_model.genotypes"] = f"store {null_model.store.fingerprint()}"
-    return CheckedJob(store, design, spec, inputs, science, report, null_model)
+    return CheckedJob(store, strata, cohort.stratifications, spec, inputs, science, report, cohort.structure)
+
+
+def _of_strata(strata: Sequence[DesignOfStratum], known: Sequence[str]) -> tuple[str, ...]:
+    """Warnings of the strata's designs; what is true of everybody is said once."""
+    told = dict.fromkeys(known)
+    for one in strata:
+        for warning in (*one.table.warnings, *one.warnings):
+            if warning not in told:
+                told[warning if one.name == POOLED else f"stratum {one.name}: {warning}"] = None
+    return tuple(told)[len(dict.fromkeys(known)) :]
 
 
 def _open_genotypes(job: Job) -> GenotypeStore:
@@ -206,11 +211,13 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if isinstance(spec.variants.ids, str):
         named.append((("variants", "ids"), spec.variants.ids))
     if spec.covariates is not None:
-        files = spec.covariates.file
-        if isinstance(files, str):
-            named.append((("covariates", "file"), files))
+        if isinstance(spec.covariates.file, str):
+            named.append((("covariates", "file"), spec.covariates.file))
         else:
-            named += [(("covariates", "file", i), path) for i, path in enumerate(files)]
+            named += [(("covariates", "file", i), path) for i, path in enumerate(spec.covariates.files)]
+    named += [
+        (("strata", i, "file"), section.file) for i, section in enumerate(spec.strata) if section.file is not None
+    ]
     named += [(("samples", "keep", i), path) for i, path in enumerate(spec.samples.keep)]
     named += [(("samples", "exclude", i), path) for i, path in enumerate(spec.samples.exclude)]
     if spec.null_model is not None and spec.null_model.load is not None:
@@ -223,6 +230,9 @@ def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
 def hash_inputs(job: Job) -> tuple[InputFile, ...]:
     """The files that a job names, by content."""
     inputs = []
+    groups = groups_place(job)
+    if groups is not None:
+        inputs.append(hash_input("ancestry.groups", groups, str(job.spec.ancestry and job.spec.ancestry.groups)))
     for key_path, spelled in named_files(job):
         if key_name(key_path) == NULL_MODEL:
             continue  # which knows its hash
@@ -239,21 +249,6 @@ def hash_inputs(job: Job) -> tuple[InputFile, ...]:
         except OSError as error:
             raise JobError(f"the file {spelled!r} cannot be read: {error.strerror}", where=where) from error
     return tuple(inputs)
-
-
-def _merged_sex(table: AnalysisTable, store: GenotypeStore) -> tuple[NDArray[np.int8], tuple[str, ...]]:
-    """Sex of the analysed samples: the table's where it is known, else the store's."""
-    of_store = store.sample_sex[table.store_rows].astype(np.int8)
-    if table.sex is None:
-        return of_store, ()
-    sex = np.where(table.sex == UNKNOWN_SEX, of_store, table.sex).astype(np.int8)
-    differ = (table.sex != UNKNOWN_SEX) & (of_store != UNKNOWN_SEX) & (table.sex != of_store)
-    if not differ.any():
-        return sex, ()
-    return sex, (
-        f"sex of {int(differ.sum()):,} people differs between the covariate table and the genotype store; "
-        "the table's is used",
-    )
 
 
 def _count_sex_linked(store: GenotypeStore) -> int:
@@ -345,24 +340,6 @@ def dropped_covariates(covariates: NDArray[np.float64], names: Sequence[str]) ->
         reason = "constant" if constant else "a linear combination of the covariates before it"
         reasons.append((names[column], reason))
     return tuple(reasons)
-
-
-def trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
-    """What the report of the check says of a trait."""
-    return TraitLine(
-        status.name,
-        spec.transform,
-        status.n,
-        status.mean,
-        status.sd,
-        status.status,
-        status.message,
-        kind=spec.kind,
-        case=spec.case,
-        cases=status.cases,
-        label=spec.label,
-        category=spec.category,
-    )
 
 
 def science_of(job: Job, inputs: tuple[InputFile, ...]) -> dict[str, Any]:

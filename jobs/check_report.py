@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from allscan.printable import printable
 
 if TYPE_CHECKING:
-    from allscan.phenotypes.model import SampleCount
+    from allscan.jobs.strata import Stratification
+    from allscan.phenotypes.model import SampleCount, TraitSpec, TraitStatus
 
 MAX_TRAITS_SHOWN = 40
+MAX_REASONS_SHOWN = 3
+
+NOT_RUN = "not_run"
+"""Status of a trait that the job does not scan among some people: there are too few."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,34 @@ class TraitLine:
     label: str = ""  # what a reader calls it, and
     category: str = ""  # the group it stands in
 
+    def not_run(self, why: str) -> TraitLine:
+        """The same of a trait that is not scanned."""
+        return replace(self, status=NOT_RUN, message=why)
+
     @property
     def told(self) -> str:
         """Its values in a few words."""
         if self.cases is not None:
             return f"  cases {self.cases:<8,} controls {self.n - self.cases:<9,}"
         return "" if math.isnan(self.mean) else f"  mean {self.mean:<10.5g} sd {self.sd:<10.5g}"
+
+
+def trait_line(status: TraitStatus, spec: TraitSpec) -> TraitLine:
+    """What the report of the check says of a trait."""
+    return TraitLine(
+        status.name,
+        spec.transform,
+        status.n,
+        status.mean,
+        status.sd,
+        status.status,
+        status.message,
+        kind=spec.kind,
+        case=spec.case,
+        cases=status.cases,
+        label=spec.label,
+        category=spec.category,
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +89,7 @@ class CheckReport:
     n_sex_linked: int  # variants on X and Y outside the pseudo-autosomal regions
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    strata: tuple[Stratification, ...] = ()
 
     def __repr__(self) -> str:
         return self.text()
@@ -80,6 +108,7 @@ class CheckReport:
             *_labelled("samples", self._sample_lines(examples)),
             *_labelled("traits", self._trait_lines()),
             *_labelled("covariates", self._covariate_lines()),
+            *_labelled("strata", self._strata_lines()),
             *_labelled("null model", list(self.null_model)),
             *_labelled("variants", self._variant_lines()),
             *_labelled("notes", list(self.notes)),
@@ -128,6 +157,25 @@ class CheckReport:
         used = [name for name in self.covariates if name not in dropped]
         lines = [", ".join(used) or "none, not even an intercept"]
         lines += [f"dropped: {name}: {reason}" for name, reason in self.dropped_covariates]
+        return lines
+
+    def _strata_lines(self) -> list[str]:
+        lines = []
+        for one in self.strata:
+            lines.append(f"by {one.name}: {', '.join(one.analyses)}")
+            width = max((len(group.name) for group in one.groups), default=0)
+            for group in one.groups:
+                count = f"{group.n:>9,}  {group.name:<{width}}"
+                if group.stratum is None:
+                    lines.append(f"{count}  NOT SCANNED: {group.reason}")
+                    continue
+                left_out = [trait for trait in group.traits if trait.status == NOT_RUN]
+                lines.append(f"{count}  {group.n_scanned:,} of {len(group.traits):,} traits")
+                lines += [f"{'':>11}not {trait.name}: {trait.message}" for trait in left_out[:MAX_REASONS_SHOWN]]
+                if len(left_out) > MAX_REASONS_SHOWN:
+                    lines.append(f"{'':>11}… nor {len(left_out) - MAX_REASONS_SHOWN:,} other traits")
+            if one.n_outside:
+                lines.append(f"{one.n_outside:>9,}  in no group: in the pooled scan only")
         return lines
 
     def _variant_lines(self) -> list[str]:

@@ -143,6 +143,35 @@ def load_null_model(job: Job) -> LoadedNullModel | None:
     return LoadedNullModel(section.load, stored, (hashed,))
 
 
+def of_stratum(job: Job, loaded: LoadedNullModel, place_in_run: tuple[str, ...]) -> LoadedNullModel:
+    """The null model of a stratum, beside the one of everybody that a job names.
+
+    Parameters
+    ----------
+    place_in_run
+        Where in a run folder what belongs to the stratum is; nothing: that of everybody.
+
+    Raises
+    ------
+    InputError
+        It was not made there: what is predicted among everybody does not fit traits as they are in a group.
+    """
+    if not place_in_run:
+        return loaded
+    where = job.locate("null_model", "load")
+    stored = loaded.stored
+    place = None if isinstance(stored, RegeniePredictions) else stored.place.parent.joinpath(*place_in_run) / FOLDER
+    if place is None or not (place / HEADER).exists():
+        raise JobError(
+            f"there is no null model of the stratum {place_in_run[-1]}",
+            where=where,
+            fix="load that of a run with the same strata, or write null_model: whole_genome",
+        )
+    found = open_stored(place)
+    hashed = hash_input(f"{ROLE}, {place_in_run[-1]}", found.place / HEADER, "/".join((loaded.path, *place_in_run)))
+    return replace(loaded, stored=found, inputs=(hashed,))
+
+
 def align_null_model(
     job: Job,
     loaded: LoadedNullModel | None,

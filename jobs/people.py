@@ -13,10 +13,13 @@ from allscan.phenotypes.model import TraitSpec
 from allscan.phenotypes.tables import merged_covariates, read_covariate_table, read_sample_list, read_trait_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from allscan.jobs.job import Job
+    from allscan.phenotypes.alignment import Among
     from allscan.phenotypes.model import AnalysisTable, CovariateTable, SampleList, TraitTable
 
 
@@ -29,42 +32,80 @@ class AlignedPeople:
     table: AnalysisTable
 
 
-def align_people(job: Job, sample_ids: NDArray[np.object_], *, whole: str = "genotypes") -> AlignedPeople:
-    """Read the tables and lists of a job, and align them.
+@dataclass(frozen=True)
+class People:
+    """The tables and lists of a job, as read."""
+
+    job: Job
+    sample_ids: NDArray[np.object_]  # (samples,) whom the tables are aligned to
+    traits: TraitTable
+    covariates: CovariateTable | None
+    keep: tuple[SampleList, ...]
+    exclude: tuple[SampleList, ...]
+    whole: str  # what the samples are those of, for messages
+
+    def align(self, among: Among | None = None, more: Sequence[CovariateTable] = ()) -> AlignedPeople:
+        """Align the tables to the samples.
+
+        Parameters
+        ----------
+        among
+            Whom the analysis is confined to; None: nobody is left out.
+        more
+            Covariates beside those of the job's own tables.
+
+        Raises
+        ------
+        InputError
+            Nobody is left to analyse; the formula or a transform does not fit.
+        """
+        from threadpoolctl import threadpool_limits
+
+        section, codes = self.job.spec.covariates, self.job.spec.samples.sex_codes
+        tables = [*([] if self.covariates is None else [self.covariates]), *more]
+        covariates = merged_covariates(tables) if tables else None
+        # Transforms among them: with more threads a product is cut otherwise, and digits would follow the number of
+        # CPUs.
+        with quoting_people(), threadpool_limits(limits=1, user_api="blas"):
+            table = align(
+                self.sample_ids,
+                self.traits,
+                covariates,
+                section.formula if section is not None else None,
+                keep=self.keep,
+                exclude=self.exclude,
+                among=among,
+                sex_column=self.job.spec.samples.sex,
+                sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
+                whole=self.whole,
+            )
+        return AlignedPeople(self.traits, covariates, table)
+
+
+def read_people(
+    job: Job, sample_ids: NDArray[np.object_], *, exclude: Sequence[SampleList] = (), whole: str = "genotypes"
+) -> People:
+    """Read the tables and lists of a job.
 
     Parameters
     ----------
     job
         The job.
     sample_ids
-        (samples,) whom the tables are aligned to.
+        (samples,) whom the tables will be aligned to.
+    exclude
+        People who are left out, beside those of the job's own lists.
     whole
         What these are the samples of, for messages.
 
     Raises
     ------
     InputError
-        A table is damaged or not what the job says; nobody is left to analyse.
+        A table is damaged or not what the job says.
     """
-    from threadpoolctl import threadpool_limits
-
-    section, codes = job.spec.covariates, job.spec.samples.sex_codes
-    # Transforms among them: with more threads a product is cut otherwise, and digits would follow the number of CPUs.
-    with quoting_people(), threadpool_limits(limits=1, user_api="blas"):
-        traits, covariates = _read_traits(job), _read_covariates(job)
-        keep, exclude = (_read_lists(job, kind) for kind in ("keep", "exclude"))
-        table = align(
-            sample_ids,
-            traits,
-            covariates,
-            section.formula if section is not None else None,
-            keep=keep,
-            exclude=exclude,
-            sex_column=job.spec.samples.sex,
-            sex_codes=None if codes is None else {codes.male: MALE, codes.female: FEMALE},
-            whole=whole,
-        )
-    return AlignedPeople(traits, covariates, table)
+    with quoting_people():
+        keep, own = (_read_lists(job, kind) for kind in ("keep", "exclude"))
+        return People(job, sample_ids, _read_traits(job), _read_covariates(job), keep, (*own, *exclude), whole)
 
 
 def _read_traits(job: Job) -> TraitTable:
@@ -85,7 +126,7 @@ def _read_traits(job: Job) -> TraitTable:
 def _read_covariates(job: Job) -> CovariateTable | None:
     """The job's covariate table, if it names one."""
     section = job.spec.covariates
-    if section is None:
+    if section is None or not section.files:
         return None
     return merged_covariates(
         [

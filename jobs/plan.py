@@ -62,6 +62,7 @@ class PlanReport:
     null_work_bytes: int = 0  # that fitting it takes on the disk, for a while
     what: str = "variants"  # that traits are tested against
     rate: str = "from the rate of one block, measured just now"  # where the CPU time comes from
+    n_strata: int = 1
 
     def __repr__(self) -> str:
         return self.text()
@@ -86,10 +87,11 @@ class PlanReport:
         """The plan as lines of text."""
         short = "" if self.fits_disk else "  NOT ENOUGH"
         free = "" if self.free_disk_bytes is None else f"; {format_bytes(self.free_disk_bytes)} free{short}"
-        tests = self.n_variants * self.n_traits
+        tests = self.n_variants * self.n_traits * self.n_strata
+        strata = f" × {self.n_strata:,} strata" if self.n_strata > 1 else ""
         return "\n".join(
             [
-                f"tests       {tests:,} ({self.n_variants:,} {self.what} × {self.n_traits:,} traits) "
+                f"tests       {tests:,} ({self.n_variants:,} {self.what} × {self.n_traits:,} traits{strata}) "
                 f"in {self.n_samples:,} people",
                 f"tasks       {self.n_tasks:,} of up to {self.variants_per_task:,} {self.what} × "
                 f"{self.traits_per_task:,} traits",
@@ -169,7 +171,8 @@ def plan_job(job: Job, checked: CheckedJob | CheckedPredictors) -> PlannedJob:
         raise type(error)(error.what, where=error.where or job.locate("runtime", "memory"), fix=error.fix) from error
     worker_memory = scan.task_memory_bytes + (BASE_MEMORY if on_cluster else 0)
     read, written = task_objects(checked.store, checked.spec, scan)
-    fitted = checked.null_model if isinstance(checked.null_model, FittedNullModel) else None
+    # They are fitted one after the other.
+    fitted = [one.null_model for one in checked.designs if isinstance(one.null_model, FittedNullModel)]
     report = PlanReport(
         name=job.spec.name,
         n_variants=scan.n_variants,
@@ -193,8 +196,9 @@ def plan_job(job: Job, checked: CheckedJob | CheckedPredictors) -> PlannedJob:
         output=job.spec.output,
         null_model=None if checked.null_model is None else checked.null_model.path,
         nulls_held=scan.nulls_held,
-        null_task_bytes=fitted.task_bytes() if fitted else 0,
-        null_work_bytes=fitted.work_bytes() if fitted else 0,
+        null_task_bytes=max((model.task_bytes() for model in fitted), default=0),
+        null_work_bytes=max((model.work_bytes() for model in fitted), default=0),
+        n_strata=len(checked.designs),
     )
     return PlannedJob(scan, memory, report)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from allscan.engine.design import FEMALE, MALE, UNKNOWN_SEX
 from allscan.errors import JobError, quoting_people
-from allscan.jobs.check import dropped_covariates, hash_inputs, science_of, trait_line
-from allscan.jobs.check_report import CheckReport
+from allscan.jobs.check import dropped_covariates, hash_inputs, science_of
+from allscan.jobs.check_report import CheckReport, trait_line
 from allscan.jobs.machine import machine_warnings
-from allscan.jobs.people import align_people
+from allscan.jobs.people import read_people
 from allscan.kernels.column_tests import ColumnOptions
 from allscan.phenotypes.model import SampleCount, TraitSpec
 from allscan.phenotypes.names import listed
@@ -88,7 +88,7 @@ def check_predictors(job: Job) -> CheckedPredictors:
         read = _read(job, section)
     # Who has none of the predictors is in none of the fits.
     somebody: NDArray[np.bool_] = np.logical_not(np.isnan(read.values).all(axis=1))
-    people = align_people(job, read.sample_ids[somebody], whole="predictors")
+    people = read_people(job, read.sample_ids[somebody], whole="predictors").align()
     traits, covariates, table = people.traits, people.covariates, people.table
     values = read.values[somebody][table.store_rows]
     names = [spec.name for spec in read.specs]

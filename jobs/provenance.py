@@ -204,7 +204,8 @@ def _tested(checked: Checked, planned: PlannedJob, summary: ScanSummary) -> dict
     assert isinstance(planned.scan, ScanPlan)
     return {
         "variants": _variants_described(checked, summary),
-        "strata": [name for name, _ in checked.strata],
+        "strata": [stratum.name for stratum in checked.strata],
+        "stratifications": [one.to_json() for one in checked.stratifications],
         "results": {
             "columns": [asdict(column) for column in cube_columns(checked.spec)],
             **counts,

@@ -163,7 +163,7 @@ def run_job(
 
 
 def _check(job: Job, on_checked: Callable[[Checked], None] | None) -> Checked:
-    checked = check(job)
+    checked = check(job, build=True)
     if on_checked is not None:
         on_checked(checked)
     return checked

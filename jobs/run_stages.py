@@ -36,8 +36,7 @@ class Stages:
 
     def fit_null_model(self) -> tuple[tuple[str, str, str], ...]:
         """Fit the whole-genome model, if the job asks for one; what is to be said of its traits."""
-        model = None if isinstance(self.checked, CheckedPredictors) else self.checked.null_model
-        if not isinstance(model, FittedNullModel):
+        if isinstance(self.checked, CheckedPredictors):
             return ()
         tasks = self.planned.scan.n_tasks
 
@@ -45,7 +44,12 @@ class Stages:
             self._begin(stage)
             self._pass_on(ScanProgress(0, tasks, 0, done, total, stage))
 
-        return model.fit(self.executor, self.output, self.planned.memory_limit_bytes, tell)
+        notes: tuple[tuple[str, str, str], ...] = ()
+        for stratum in self.checked.designs:
+            if isinstance(stratum.null_model, FittedNullModel):
+                limit = self.planned.memory_limit_bytes
+                notes += stratum.null_model.fit(stratum.name, self.executor, limit, tell)
+        return notes
 
     def scan(self, *, update: bool) -> ScanSummary:
         """Test every variant; results that still hold are kept where ``update`` is set."""

@@ -25,6 +25,7 @@ from allscan.jobs.method_spec import TRAIT_TYPES, MethodsSection, TraitType, cho
 from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
+from allscan.jobs.strata_spec import Ancestry, Strata, refuse_strata
 
 if TYPE_CHECKING:
     from allscan.documents.yaml_source import YamlDocument
@@ -172,11 +173,13 @@ class TraitsSection(Section):
 class CovariatesSection(Section):
     """What every trait is adjusted for."""
 
-    file: FilePath | list[FilePath] = Field(
+    file: FilePath | list[FilePath] | None = Field(
+        default=None,
         description=(
             "Table with one row per person, in any format that `traits.file` may have, or a list of such tables, whose "
-            "columns are put together; a trait table's folder stands for the covariates in it."
-        )
+            "columns are put together; a trait table's folder stands for the covariates in it. May be left out where "
+            "all of them are of the `structure`."
+        ),
     )
     formula: Text | None = Field(
         default=None,
@@ -193,7 +196,7 @@ class CovariatesSection(Section):
     @property
     def files(self) -> tuple[str, ...]:
         """The tables."""
-        return (self.file,) if isinstance(self.file, str) else tuple(self.file)
+        return (self.file,) if isinstance(self.file, str) else tuple(self.file or ())
 
 
 CellText = Annotated[Text, BeforeValidator(number_as_text, json_schema_input_type=str | int | float)]
@@ -350,6 +353,18 @@ class JobSpec(Section):
         default=None, description="What every trait is adjusted for. Left out: the intercept only."
     )
     samples: SamplesSection = Field(default=SamplesSection(), description="Who is analysed.")
+    structure: FilePath | None = Field(
+        default=None,
+        description=(
+            "What the genotypes say of the people: the folder that `allscan structure build` made, or the structure "
+            "file, from which it is made where it is not there. Its principal components are columns `pc1`, `pc2` … "
+            "of the covariates (in a group's stratum, those computed within the group); people who fail its quality "
+            "control are left out, and counted."
+        ),
+        examples=["structure.yaml"],
+    )
+    ancestry: Ancestry = Field(default=None, description="Groups of genetic ancestry, scanned together and apart.")
+    strata: Strata = Field(default=[], description="Other groups that are scanned apart, by columns of a table.")
     variants: VariantsSection = Field(default=VariantsSection(), description="Which variants are tested.")
     null_model: Annotated[
         NullModelSection | None,
@@ -401,6 +416,9 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _what_is_scanned(self) -> Self:
         refuse_mixture(self.mode, self.genotypes, self.predictors, self.model_fields_set)
+        if self.covariates is not None and not self.covariates.files and self.structure is None:
+            raise InputError("the key `covariates.file` is missing", fix="name the table that holds the covariates")
+        refuse_strata(self.structure, self.ancestry, self.strata, predictors=self.predictors is not None)
         return self
 
     @property

@@ -60,7 +60,8 @@ def with_trait_tables(job: Job, *, write: bool) -> Iterator[Job]:
             files = [
                 str(tables[name].covariates.absolute()) if name in tables else name for name in spec.covariates.files
             ]
-            keys["covariates"]["file"] = files[0] if len(files) == 1 else files
+            if files:
+                keys["covariates"]["file"] = files[0] if len(files) == 1 else files
         yield Job(validate_job(keys), job.base, job.document)
 
 

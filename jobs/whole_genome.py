@@ -48,7 +48,7 @@ class FittedNullModel:
     cohort: Cohort
     spec: WholeGenomeSpec
     genotypes: str  # the store as the job spells it
-    place: Place  # where it will be
+    home: Place  # the folder in which it will be, called :data:`FOLDER`
     relatives: RelatednessModel | None = None  # who are named
 
     @property
@@ -71,7 +71,7 @@ class FittedNullModel:
             "path": FOLDER,
             "method": "whole_genome",
             "format": "allscan",
-            **described(NullModelFiles(self.place)),
+            **described(NullModelFiles(self.home / FOLDER)),
             "program_version": None,  # that of the run
             "people_found_by": "sample_id",
             "genotypes": f"store {self.store.fingerprint()}",
@@ -88,12 +88,14 @@ class FittedNullModel:
         return work_bytes(self.store, self.cohort, self.spec)
 
     def fit(
-        self, executor: Executor, output: Place, limit: int, on_progress: Callable[[str, int, int], None]
+        self, stratum: str, executor: Executor, limit: int, on_progress: Callable[[str, int, int], None]
     ) -> tuple[tuple[str, str, str], ...]:
-        """Fit it into a run folder, where that has not been done.
+        """Fit it, where that has not been done.
 
         Parameters
         ----------
+        stratum
+            Whose model it is, for what is told.
         limit
             Bytes that this process may use; on a cluster, tasks declare what they need.
 
@@ -108,10 +110,10 @@ class FittedNullModel:
             executor = EmbeddedExecutor(min(executor.workers, fitting), "threads")
         # As in a scan: no digit may follow the number of CPUs.
         with threadpool_limits(limits=1, user_api="blas"):
-            fit_whole_genome(self.store, self.cohort, self.spec, executor, output, on_progress=on_progress)
+            fit_whole_genome(self.store, self.cohort, self.spec, executor, self.home, on_progress=on_progress)
         return tuple(
-            (model.name, "all", f"scanned without a whole-genome model, which could not be fitted: {model.message}")
-            for model in NullModelFiles(output / FOLDER).traits
+            (model.name, stratum, f"scanned without a whole-genome model, which could not be fitted: {model.message}")
+            for model in NullModelFiles(self.home / FOLDER).traits
             if model.status != OK
         )
 
@@ -125,8 +127,14 @@ def whole_genome_model(
     traits: Sequence[TraitSpec],
     tests: Sequence[AssociationTest],
     relatives: Relatives | None,
+    home: Place,
 ) -> tuple[FittedNullModel, Design]:
     """The model that a job asks for, and the design with what it will predict.
+
+    Parameters
+    ----------
+    home
+        Folder in which it is fitted: that of the run, or of a stratum in it.
 
     Raises
     ------
@@ -164,10 +172,10 @@ def whole_genome_model(
         block_markers=section.block_markers,
         folds=1 if section.leave_one_out else section.folds,
     )
-    fitted = FittedNullModel(markers, cohort, spec, spelled, job.output / FOLDER)
+    fitted = FittedNullModel(markers, cohort, spec, spelled, home)
     chromosomes = [name for name in markers.contigs if ploidy_class(name, 1 << 28, None) == PloidyClass.AUTOSOME]
     offsets = WholeGenomeOffsets(
-        job.output / FOLDER,
+        home / FOLDER,
         chromosomes,
         trait_digests(markers, cohort, spec),
         design,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,13 @@ LOW_OVERLAP = 0.5
 """Share of a table's people who are in the genotypes, below which the overlap of the two is remarked on."""
 
 
+class Among(NamedTuple):
+    """A group of people that an analysis is confined to."""
+
+    name: str
+    members: NDArray[np.bool_]  # (store samples,)
+
+
 def align(
     store_sample_ids: NDArray[np.object_] | Sequence[str],
     traits: TraitTable,
@@ -45,6 +52,7 @@ def align(
     *,
     keep: Sequence[SampleList] = (),
     exclude: Sequence[SampleList] = (),
+    among: Among | None = None,
     sex_column: str | None = None,
     sex_codes: Mapping[str, int] | None = None,
     min_samples: int = 1,
@@ -71,6 +79,8 @@ def align(
         See ``parse_formula``; None: the intercept alone.
     keep, exclude
         Lists of people.
+    among
+        Whom the analysis is confined to; None: nobody is left out.
     sex_column, sex_codes
         See ``read_sex``.
     min_samples
@@ -98,9 +108,11 @@ def align(
     for people_list in exclude:
         people.drop(
             rows_of(ids, people_list.sample_ids) >= 0,
-            f"on the exclude list {_name(people_list.source)}",
+            people_list.reason or f"on the exclude list {_name(people_list.source)}",
             show=False,
         )
+    if among is not None:
+        people.drop(~among.members, f"not in {among.name}", show=False)
     for people_list in keep:
         people.drop(rows_of(ids, people_list.sample_ids) < 0, f"not on the keep list {_name(people_list.source)}")
 
@@ -204,7 +216,7 @@ class _People:
         tables = [("trait table", traits.source, traits.sample_ids)]
         if covariates is not None:
             tables.append(("covariate table", covariates.source, covariates.sample_ids))
-        lists = [("exclude list", people.source, people.sample_ids) for people in exclude]
+        lists = [("exclude list", people.source, people.sample_ids) for people in exclude if not people.reason]
         lists += [("keep list", people.source, people.sample_ids) for people in keep]
         for what, source, table_ids in tables + lists:
             absent = np.flatnonzero(rows_of(table_ids, self.ids) < 0)

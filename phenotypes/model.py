@@ -72,6 +72,7 @@ class SampleList:
 
     sample_ids: NDArray[np.object_]  # (samples,) str, each once
     source: str
+    reason: str = ""  # why they are on it, in place of the list's name
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,14 @@ def test_the_accounting_adds_up(cohort: Cohort) -> None:
 
 def test_the_design_holds_the_people_of_the_tables_in_store_order(cohort: Cohort) -> None:
     checked = check_job(Job.from_yaml(cohort.job()))
-    assert np.array_equal(checked.design.store_rows, np.arange(230))
+    assert np.array_equal(checked.strata[0].design.store_rows, np.arange(230))
     ages = {}
     for row in (cohort.folder / "covariates.tsv").read_text().splitlines()[1:]:
         person, age, *_ = row.split("\t")
         ages[person] = float(age)
-    expected = [ages[cohort.ids[row]] for row in checked.design.store_rows]
-    column = checked.design.covariate_names.index("age")
-    assert checked.design.covariates[:, column].tolist() == expected
+    expected = [ages[cohort.ids[row]] for row in checked.strata[0].design.store_rows]
+    column = checked.strata[0].design.covariate_names.index("age")
+    assert checked.strata[0].design.covariates[:, column].tolist() == expected
 
 
 def test_ids_are_shown_to_the_analyst_and_nowhere_else(cohort: Cohort) -> None:

@@ -158,7 +158,7 @@ def test_each_kind_has_its_test(diseased: Cohort, test: Any, expected: dict[str,
     job = Job.from_dict(given, base=diseased.folder)
     checked = check_job(job)
     assert {kind: name for kind, (name, _) in checked.spec.tests.items()} == expected
-    assert checked.design.is_binary.tolist() == [True, False, True, False]
+    assert checked.strata[0].design.is_binary.tolist() == [True, False, True, False]
     # Written out and read again, it is the same job.
     again = Job.from_dict(json.loads(json.dumps(job.spec.model_dump(exclude_unset=True))), base=diseased.folder)
     assert again.spec == job.spec
@@ -221,7 +221,7 @@ def test_a_transform_of_the_section_is_one_of_the_quantitative_traits(diseased: 
 def test_a_pattern_that_finds_one_kind_only_makes_a_job_of_one_kind(diseased: Cohort) -> None:
     columns = {"dm": {"type": "binary"}, "gout": {"type": "binary"}, "d*": {}}
     checked = check_job(Job.from_dict(keys(columns=columns), base=diseased.folder))
-    assert checked.design.is_binary.all()
+    assert checked.strata[0].design.is_binary.all()
     assert (checked.spec.tests, checked.spec.test) == ({}, "logistic")
 
 

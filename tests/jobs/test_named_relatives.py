@@ -61,7 +61,7 @@ def test_variances_are_those_among_relatives(cohort: Cohort, allscan_cli: Comman
     unheeded = cohort.job("unheeded.yaml", null_model={"load": "earlier"}, output="unheeded")
     assert "relatives are not accounted for" in allscan_cli("check", unheeded).output
     assert allscan_cli("run", unheeded).exit_code == 0
-    design = check_job(Job.from_yaml(job)).design
+    design = check_job(Job.from_yaml(job)).strata[0].design
     related = design.relatedness
     assert related is not None
     assert design.offsets is not None

@@ -90,7 +90,7 @@ def test_a_null_model_and_what_is_written_of_it_for_regenie_give_the_same(
 ) -> None:
     """REGENIE's unit is the deviation after the covariates, which a job computes again."""
     plain = Job.from_yaml(cohort.job("plain.yaml", output="plain"))
-    design = check_job(plain).design
+    design = check_job(plain).strata[0].design
     present = ~np.isnan(design.traits[:, 0])
     unit = residual_sd(design.traits[present, 0], design.covariates[present])
     draw(cohort, traits=["height"], residual_sd=unit)

@@ -78,7 +78,7 @@ def test_a_run_is_the_kernel_on_the_same_people(cohort: Cohort, allscan_cli: Com
     assert "relatives.tsv: mixed model with a sparse relationship matrix from kinship (test `mixed`)" in checked.output
     assert "the largest of 3" in checked.output
     assert "2 people of the file are not in the genotypes" in checked.output
-    design = check_job(Job.from_yaml(job)).design
+    design = check_job(Job.from_yaml(job)).strata[0].design
     done = allscan_cli("run", job)
     assert done.exit_code == 0, done.output
     assert not any(person in done.output for person in ("NOBODY", *cohort.ids))
@@ -154,7 +154,7 @@ def test_an_update_follows_the_relatives_of_each_trait(cohort: Cohort) -> None:
     write_relatives(cohort)
     job = Job.from_yaml(cohort.job(null_model=SECTION))
     job.run()
-    design = check_job(job).design
+    design = check_job(job).strata[0].design
     ids = np.array(cohort.ids)[design.store_rows]
     height, ldl = (~np.isnan(design.traits[:, k]) for k in (0, 1))
     only_height = ids[height & ~ldl]

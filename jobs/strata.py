@@ -1,0 +1,209 @@
+"""The strata of a job: everybody together, and each group in which there are people enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allscan.engine.design import POOLED as EVERYBODY
+from allscan.errors import InputError, JobError
+from allscan.jobs.check_report import NOT_RUN, TraitLine, trait_line
+from allscan.jobs.groups import read_labels
+from allscan.jobs.people import read_people
+from allscan.jobs.strata_spec import META, POOLED
+from allscan.jobs.structure.use import structure_of_job
+from allscan.jobs.structured import StructureInJob
+from allscan.phenotypes.alignment import Among
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.engine.store import GenotypeStore
+    from allscan.jobs.groups import Labels
+    from allscan.jobs.input_files import InputFile
+    from allscan.jobs.job import Job
+    from allscan.jobs.people import AlignedPeople, People
+    from allscan.jobs.strata_spec import StratificationSection
+    from allscan.phenotypes.model import AnalysisTable, TraitSpec, TraitStatus
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of a stratification, and what is scanned in it."""
+
+    name: str
+    stratum: str | None  # as which it is scanned; None: not at all, and
+    reason: str  # why
+    n: int  # people who are analysed
+    traits: tuple[TraitLine, ...] = ()  # those that are not scanned say why
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def n_scanned(self) -> int:
+        """Traits that are scanned."""
+        return 0 if self.stratum is None else sum(trait.status != NOT_RUN for trait in self.traits)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the provenance document."""
+        left_out = [{"trait": trait.name, "reason": trait.message} for trait in self.traits if trait.status == NOT_RUN]
+        about = {"group": self.name, "stratum": self.stratum, "reason": self.reason or None, "analysed": self.n}
+        return {**about, "covariates": list(self.covariates), "traits_not_scanned": left_out}
+
+
+@dataclass(frozen=True)
+class Stratification:
+    """Groups that are scanned apart, and what is made of them."""
+
+    name: str
+    analyses: tuple[str, ...]
+    groups: tuple[Group, ...]
+    n_outside: int  # people who are analysed and in no group: in the pooled scan only
+    min_people: int
+    min_cases: int
+    is_known: bool = True  # not where groups are those of a structure that is to be built
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of the strata that its groups are scanned as."""
+        return tuple(group.stratum for group in self.groups if group.stratum is not None)
+
+    @property
+    def has_meta(self) -> bool:
+        """Whether there is a meta-analysis of its groups: it takes two."""
+        return META in self.analyses and len(self.strata) > 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the provenance document."""
+        return {
+            "name": self.name,
+            "analyses": list(self.analyses),
+            "min_people": self.min_people,
+            "min_cases": self.min_cases,
+            "in_no_group": self.n_outside,
+            "groups": [group.to_json() for group in self.groups],
+        }
+
+
+@dataclass(frozen=True)
+class AlignedStratum:
+    """The people of a stratum, and which traits are scanned among them."""
+
+    name: str
+    table: AnalysisTable
+    run: NDArray[np.bool_] | None = None  # (traits,) None: all
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The people of a job: everybody who is analysed, and the strata that they make."""
+
+    pooled: AlignedPeople
+    strata: tuple[AlignedStratum, ...]
+    stratifications: tuple[Stratification, ...]
+    structure: StructureInJob | None
+    inputs: tuple[InputFile, ...]  # that the job does not name by their files
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def align_cohort(job: Job, store: GenotypeStore) -> Cohort:
+    """Read everything that a job says of people, and cut them into strata.
+
+    Raises
+    ------
+    InputError
+        A table or the structure is damaged or not what the job says; a group that is asked for is not there; nobody is
+        left to analyse.
+    """
+    named = job.spec.structure
+    structure = None if named is None else StructureInJob(structure_of_job(job, named, write=False), store.sample_ids)
+    people = read_people(job, store.sample_ids, exclude=() if structure is None else structure.excluded())
+    pooled = people.align(more=() if structure is None else (structure.covariates(),))
+    labels = read_labels(job, people, None if structure is None else structure.structure)
+    is_known = all(one.is_known for one in labels)
+    # Where groups are not known yet, a check shows everybody together.
+    together = not is_known or not labels or any(POOLED in one.section.analyses for one in labels)
+    strata = [AlignedStratum(EVERYBODY, pooled.table)] if together else []
+    stratifications = []
+    for one in labels:
+        found = [_group(one, name, people, pooled, structure) for name in one.wanted(job)]
+        strata += [aligned for _, aligned in found if aligned is not None]
+        section, code = one.section, one.code[pooled.table.store_rows]
+        stratifications.append(
+            Stratification(
+                one.name,
+                tuple(section.analyses),
+                tuple(group for group, _ in found),
+                int((code < 0).sum()),
+                section.min_people,
+                section.min_cases,
+                one.is_known,
+            )
+        )
+    if not strata:
+        why = "; ".join(f"{group.name}: {group.reason}" for one in stratifications for group in one.groups)
+        raise JobError(
+            f"no group has people enough to be scanned ({why})",
+            where=job.locate(*labels[0].where),
+            fix="lower min_people or min_cases, or add `pooled` to the analyses",
+        )
+    return Cohort(
+        pooled,
+        tuple(strata),
+        tuple(stratifications),
+        structure,
+        () if structure is None else structure.structure.inputs,
+        (
+            *(() if structure is None else structure.structure.lines()),
+            *pooled.traits.notes,
+            *(pooled.covariates.notes if pooled.covariates is not None else ()),
+            *pooled.table.notes,
+            *(note for one in labels for note in one.notes),
+        ),
+        (*pooled.traits.warnings, *pooled.table.warnings, *(warning for one in labels for warning in one.warnings)),
+    )
+
+
+def _group(
+    labels: Labels,
+    name: str,
+    people: People,
+    pooled: AlignedPeople,
+    structure: StructureInJob | None,
+) -> tuple[Group, AlignedStratum | None]:
+    """A group, and its stratum if it is scanned."""
+    stratum = f"{labels.name}={name}"
+    members = labels.code == labels.groups.index(name)
+    n = int(members[pooled.table.store_rows].sum())
+    if n < labels.section.min_people:
+        few = f"{n:,} people are analysed, fewer than {labels.section.min_people:,} (`min_people`)"
+        return Group(name, None, few, n), None
+    try:
+        more = () if structure is None else structure.covariates_of(labels.name, name)
+        table = people.align(Among(stratum, members), more).table
+    except InputError as error:
+        raise type(error)(f"stratum {stratum}: {error.what}", where=error.where, fix=error.fix) from error
+    lines = tuple(
+        _line(status, spec, labels.section)
+        for status, spec in zip(table.trait_status, pooled.traits.specs, strict=True)
+    )
+    run = np.array([line.status != NOT_RUN for line in lines])
+    n = len(table.store_rows)
+    if not run.any():
+        return Group(name, None, "no trait has enough people", n, lines, table.covariate_names), None
+    return Group(name, stratum, "", n, lines, table.covariate_names), AlignedStratum(stratum, table, run)
+
+
+def _line(status: TraitStatus, spec: TraitSpec, section: StratificationSection) -> TraitLine:
+    """What the report of the check says of a trait in a group."""
+    line = trait_line(status, spec)
+    few = ""
+    if status.n < section.min_people:
+        few = f"{status.n:,} people have it, fewer than {section.min_people:,} (`min_people`)"
+    elif status.cases is not None and min(status.cases, status.n - status.cases) < section.min_cases:
+        which = "cases" if status.cases <= status.n - status.cases else "controls"
+        fewest = min(status.cases, status.n - status.cases)
+        few = f"{fewest:,} {which}, fewer than {section.min_cases:,} (`min_cases`)"
+    return line.not_run(few) if few else line

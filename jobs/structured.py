@@ -1,0 +1,70 @@
+"""What a structure gives a job: people who are left out, and components as covariates, of everybody or of a group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allscan.jobs.strata_spec import ANCESTRY
+from allscan.phenotypes.matching import rows_of
+from allscan.phenotypes.model import CovariateColumn, CovariateTable, SampleList
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from allscan.jobs.structure.use import JobStructure
+
+
+@dataclass(frozen=True)
+class StructureInJob:
+    """A structure, for the people of a store."""
+
+    structure: JobStructure
+    sample_ids: NDArray[np.object_]  # (samples,) of the store
+
+    @property
+    def is_built(self) -> bool:
+        """Whether its numbers are known; where they are not, stand-ins take their place in a check."""
+        return self.structure.folder is not None
+
+    def excluded(self) -> tuple[SampleList, ...]:
+        """Whom its quality control leaves out, by reason."""
+        if not self.is_built:
+            return ()
+        path = self.structure.path
+        return tuple(
+            SampleList(one.sample_ids, path, f"left out by the structure: {one.reason}")
+            for one in self.structure.excluded()
+        )
+
+    def covariates(self) -> CovariateTable:
+        """Components of everybody."""
+        return self.structure.covariates() if self.is_built else self._stand_ins()
+
+    def covariates_of(self, stratification: str, group: str) -> tuple[CovariateTable, ...]:
+        """Components for the scan of a group: its own, where it is one of the structure's groups that has some.
+
+        Other numbers, such as shares of ancestry, are those of everybody.
+        """
+        if not self.is_built:
+            return (self._stand_ins(),)
+        of_all = self.structure.covariates()
+        own = self.structure.covariates_of(group) if stratification == ANCESTRY else None
+        if own is None:
+            return (of_all,)
+        rows = rows_of(own.sample_ids, of_all.sample_ids)
+        others = {
+            name: CovariateColumn(name, np.where(rows < 0, np.nan, column.values[rows]))
+            for name, column in of_all.columns.items()
+            if name not in own.columns and column.values is not None
+        }
+        return (CovariateTable(own.sample_ids, {**own.columns, **others}, own.source, id_column=own.id_column),)
+
+    def _stand_ins(self) -> CovariateTable:
+        """Numbers in the place of components that are not computed yet: they tell whether a formula can be used."""
+        n = len(self.sample_ids)
+        numbers = np.random.default_rng(0).standard_normal((n, len(self.structure.components)))
+        columns = {name: CovariateColumn(name, numbers[:, k]) for k, name in enumerate(self.structure.components)}
+        return CovariateTable(self.sample_ids, columns, self.structure.path)
