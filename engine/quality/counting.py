@@ -16,6 +16,7 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
+import numcodecs
 import numpy as np
 
 from allscan.arrow import number_array
@@ -28,8 +29,8 @@ from allscan.engine.quality.variants import (
     variant_reasons,
     variant_statistics,
 )
+from allscan.engine.zstd import decompress
 from allscan.errors import InputError, writing
-from allscan.kernels.block import take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.person_counts import NOT_COUNTED, add_heterozygotes, add_persons, add_weights
@@ -234,7 +235,7 @@ def _key(store: GenotypeStore, people: People, rules: VariantRules) -> str:
 
 
 def _bytes_of_persons(n_samples: int) -> int:
-    return n_samples * (4 * 3 * len(CATEGORIES) + 4 + 16)
+    return n_samples * (4 * 3 * len(CATEGORIES) + 4 + 16) + (1 << 16)
 
 
 def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
@@ -264,12 +265,12 @@ def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
         autosomal = category < AUTOSOMAL
         add_heterozygotes(block, autosomal & (found.minor_allele_count == 1), persons.singletons)
         weight = found.expected_heterozygosity(rules.group_people)
+        missing = missing_entries(block)
         for k, which in enumerate((autosomal, category == ON_X)):
-            rows = np.flatnonzero(which)
-            if len(rows):
-                persons.expected[k] += weight[rows].sum(axis=0)
-                entries = missing_entries(take(block, rows))
-                add_weights(entries, people.by_group.group, np.ascontiguousarray(weight[rows]), persons.missed[k])
+            if which.any():
+                counted = np.where(which[:, None], weight, 0.0)
+                persons.expected[k] += counted.sum(axis=0)
+                add_weights(missing, people.by_group.group, counted, persons.missed[k])
         tables.append(_table(store, people, start, stop, contig, ref, alt, found, fate))
     _write(shared, task, persons, tables)
 
@@ -386,8 +387,8 @@ def _write(shared: _Pass, task: tuple[int, int], persons: _Persons, tables: list
     import pyarrow.parquet as pq
 
     stream = io.BytesIO()
-    np.savez_compressed(stream, **persons._asdict())
-    content = stream.getvalue()
+    np.savez(stream, **persons._asdict())
+    content = bytes(numcodecs.Zstd(level=1).encode(stream.getvalue()))
     write_atomically(_persons_file(shared, task), content)
     target = pa.BufferOutputStream()
     about = {"blocks": list(task), "persons": google_crc32c.value(content)}
@@ -428,7 +429,8 @@ def _sum_persons(shared: _Pass, tasks: list[tuple[int, int]]) -> PersonCounts:
     missed, expected = np.zeros((2, len(rows))), np.zeros((2, len(people.groups) + 1))
     variants = np.zeros(len(CATEGORIES), np.int64)
     for task in tasks:
-        with np.load(io.BytesIO(_persons_file(shared, task).read_bytes()), allow_pickle=False) as stored:
+        content = decompress(_persons_file(shared, task).read_bytes(), 2 * _bytes_of_persons(shared.store.n_samples))
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             of_task = _Persons(*(stored[name] for name in _Persons._fields))
         calls += of_task.calls[:, :, rows]
         singletons += of_task.singletons[rows]
