@@ -19,6 +19,8 @@ TESTS = Plugins(
         ("logistic_lrt", "allscan.kernels.logistic_full:LOGISTIC_LRT"),
         ("firth", "allscan.kernels.logistic_full:LOGISTIC_FIRTH"),
         ("logistic", "allscan.kernels.binary:LOGISTIC"),
+        ("local_ancestry_linear", "allscan.kernels.local_ancestry:LOCAL_ANCESTRY_LINEAR"),
+        ("local_ancestry_logistic", "allscan.kernels.local_ancestry_logistic:LOCAL_ANCESTRY_LOGISTIC"),
     ),
 )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.counts import GenotypeCounts
+    from allscan.kernels.haplotypes import HaplotypeBlock
     from allscan.kernels.relatedness import Relatedness
 
 
@@ -39,6 +40,7 @@ class Status(IntEnum):
     EXACT = 14  # p by the exact distribution of the number of cases among few carriers
     TOO_FEW_CASES = 15  # fewer cases (or controls) than the job asks for
     SEPARATED = 16  # some predictors tell cases from controls: the likelihood has no maximum
+    TOO_FEW_ALLELES = 17  # of a test by ancestry: fewer copies of the rarer allele than the job asks for
 
 
 HAS_RESULT = frozenset({Status.OK, Status.SADDLEPOINT, Status.FIRTH, Status.EXACT})
@@ -103,6 +105,7 @@ class ScanOptions(NamedTuple):
     model: int = Model.ADDITIVE
     missing: int = Missing.IMPUTE_MEAN
     precision: int = Precision.AUTO
+    ancestries: tuple[str, ...] = ()  # of the haplotypes, where the job names their local ancestry
 
 
 class NullData(NamedTuple):
@@ -167,3 +170,6 @@ class AssociationTest:
     uses_offset: bool = False  # whether it heeds NullData.offset: only such a test runs with a whole-genome null model
     uses_relatedness: bool = False  # whether it heeds NullData.relatedness: only such a test runs with named relatives
     needs_relatedness: bool = False  # whether it runs with a list of relatives only
+    # Of a test of local ancestry, in place of score_block: called with the haplotypes of a block, the null model, the
+    # options and `out`.
+    score_haplotypes: Callable[[HaplotypeBlock, Any, ScanOptions, Mapping[str, NDArray[Any]]], None] | None = None

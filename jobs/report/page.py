@@ -40,6 +40,7 @@ STATUS_TEXT = {
     Status.EXACT: "tested by the exact distribution of case carriers",
     Status.TOO_FEW_CASES: "too few cases or controls",
     Status.SEPARATED: "predictors separate cases from controls",
+    Status.TOO_FEW_ALLELES: "too few copies of the rarer allele in every ancestry",
 }
 
 METHODS = {Status.SADDLEPOINT: "saddlepoint", Status.FIRTH: "Firth", Status.EXACT: "exact"}
