@@ -12,6 +12,7 @@ from allscan.engine.simulation.spectrum import simulate_calls_block
 from allscan.kernels.block import Encoding, GenotypeBlock, encode_block, hard_calls
 from allscan.kernels.counts import count_genotypes, sample_sets
 from allscan.kernels.jit import jit
+from allscan.kernels.king import count_differences
 from allscan.kernels.panel import Panel, make_panel
 from allscan.kernels.products import genotype_products
 from allscan.kernels.student import t_neg_log10_p
@@ -120,3 +121,16 @@ def test_tail_of_t(timed: Timed, size: str) -> None:
     out = np.empty(number)
     timed(lambda: _tails(t, float(SAMPLES), out), Work("dgemm", float(number)))
     assert (np.diff(out[np.argsort(np.abs(t))]) >= -1e-9).all()
+
+
+PAIR_PEOPLE, PAIR_MARKERS = {"tiny": (70, 512), "quick": (1_024, 8_192), "full": (2_048, 8_192)}[SIZE]
+
+
+def test_differences_of_pairs(timed: Timed) -> None:
+    """The first look at every pair of people, by which relatives are found."""
+    rng = np.random.default_rng(5)
+    planes = rng.integers(0, 2**63, (PAIR_PEOPLE, 2, PAIR_MARKERS // 64), np.uint64)
+    out = np.empty((2, PAIR_PEOPLE, PAIR_PEOPLE), np.int32)
+    compared = PAIR_PEOPLE**2 * PAIR_MARKERS
+    timed(lambda: count_differences(planes, planes, out), Work("dgemm", float(compared), compared, planes.nbytes))
+    assert not np.diagonal(out, axis1=1, axis2=2).any()

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.science import binary, phenome, phewas
+from allscan.engine.store import GenotypeStore
+from benchmarks.science import binary, kinship, phenome, phewas
 from benchmarks.science.whole_genome import Size, experiment
+from benchmarks.stores import write_store
 
 
 @pytest.mark.parametrize("prevalence", [None, 0.3])
@@ -75,3 +77,15 @@ def test_regressions_on_columns() -> None:
     planted = phewas.experiment(1_500, 5, 2, dict.fromkeys(phewas.PREDICTORS, 2.5))
     power = {(cell.cases, cell.predictor): cell.rates[-1] for cell in planted if cell.method == "a job's"}
     assert power[400, "score"] == 1.0
+
+
+def test_kinship(tmp_path: Path) -> None:
+    families = kinship.draw_families(kinship.Setting(families=8, singles=60, markers=4000))
+    write_store(tmp_path / "store.zarr", families.blocks(700), 4000, families.n_people)
+    outcome = kinship.go(families, GenotypeStore(tmp_path / "store.zarr"), tmp_path / "work", 1)
+    assert [row.method for row in outcome.found] == ["KING-robust", "adjusted for components", "PC-Relate"]
+    for row in outcome.found:
+        assert row.recall[:3] == (1.0, 1.0, 1.0)
+        assert row.told_apart > 0.9
+    assert outcome.optimal
+    assert 60 < outcome.n_unrelated < families.n_people - 30

@@ -1,0 +1,157 @@
+"""Pairs of relatives in a Parquet table, which a job may name as the relatives of its mixed model.
+
+Ids and kinship have the names that :mod:`allscan.phenotypes.relatedness` knows; what each was found by stands beside
+them: ``king`` and, where principal components were given, ``pc_relate`` with the probabilities to share no, one and two
+alleles by descent. ``kinship`` itself is at most that of twins, which chance and inbreeding may lift the others above.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from allscan.engine.structure.kinship import THIRD_DEGREE, Pairs, Relationship, relationships
+from allscan.errors import FileFormatError, InputError, writing
+from allscan.storage import write_atomically
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from allscan.engine.store import GenotypeStore
+    from allscan.kernels.pc_relate import Sharing
+    from allscan.storage import Place
+
+FORMAT = "allscan-relatives"
+FORMAT_VERSION = 1
+TWINS = 0.5
+WORDS = {
+    Relationship.UNRELATED: "distant",
+    Relationship.THIRD: "third degree",
+    Relationship.SECOND: "second degree",
+    Relationship.SIBLINGS: "full siblings",
+    Relationship.PARENT_CHILD: "parent and child",
+    Relationship.SAME: "duplicates or twins",
+}
+"""What the column ``relationship`` says; tables of reports say it too."""
+
+
+def write_relatives(
+    place: Place,
+    store: GenotypeStore,
+    pairs: Pairs,
+    sharing: Sharing | None = None,
+    *,
+    min_kinship: float | None = THIRD_DEGREE,
+) -> None:
+    """Write pairs of relatives.
+
+    Parameters
+    ----------
+    sharing
+        PC-Relate estimates of the same pairs: ``kinship`` is then theirs, and KING-robust otherwise.
+    min_kinship
+        What pairs of the table have at least, for its metadata.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = pa.array([str(name) for name in store.sample_ids], pa.string())
+    kinship, unshared = (pairs.best, pairs.unshared) if sharing is None else (sharing.kinship, sharing.k0)
+    kinds = relationships(kinship, unshared)
+    columns = {
+        "id1": ids.take(pa.array(pairs.first)),
+        "id2": ids.take(pa.array(pairs.second)),
+        "kinship": np.minimum(kinship, TWINS),
+        "relationship": pa.array([WORDS[Relationship(kind)] for kind in kinds.tolist()], pa.string()),
+        "king": pairs.kinship,
+        "king_adjusted": pa.array(pairs.adjusted, from_pandas=True),
+        "ibs0": pairs.ibs0,
+        "het_het": pairs.het_het,
+        "unshared": pairs.unshared,
+        "n_markers": pairs.n_markers,
+    }
+    if sharing is not None:
+        columns |= {"pc_relate": sharing.kinship, "k0": sharing.k0, "k1": sharing.k1, "k2": sharing.k2}
+    about = {"format": FORMAT, "format_version": FORMAT_VERSION, "min_kinship": min_kinship}
+    table = pa.table(columns).replace_schema_metadata({FORMAT: json.dumps(about)})
+    target = pa.BufferOutputStream()
+    pq.write_table(table, target, compression="zstd")
+    with writing(place, again="run the same command again", elsewhere="choose another folder"):
+        write_atomically(place, target.getvalue().to_pybytes())
+
+
+def read_relatives(place: Place, store: GenotypeStore) -> tuple[Pairs, Sharing | None]:
+    """Pairs of a table, and their PC-Relate estimates where it has some.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is of people whom the store does not have.
+    FileFormatError
+        The file is something else.
+    """
+    from allscan.kernels.pc_relate import Sharing
+
+    table = _read(place)
+    row = {str(name): k for k, name in enumerate(store.sample_ids)}
+    first, second = (
+        np.array([row.get(name, -1) for name in table[column].to_pylist()], np.int64) for column in ("id1", "id2")
+    )
+    unknown = int(((first < 0) | (second < 0)).sum())
+    if unknown:
+        raise InputError(
+            f"{unknown:,} of {len(table):,} pairs of relatives are of people whom the genotypes do not have",
+            where=str(place),
+            fix="take the table that was made of these genotypes",
+        )
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.asarray(table[name].to_numpy(), np.float64)
+
+    pairs = Pairs(
+        first,
+        second,
+        numbers("king"),
+        numbers("king_adjusted"),
+        numbers("ibs0"),
+        numbers("het_het"),
+        numbers("unshared"),
+        np.asarray(table["n_markers"].to_numpy(), np.int64),
+    )
+    if "pc_relate" not in table.column_names:
+        return pairs, None
+    return pairs, Sharing(numbers("pc_relate"), numbers("k0"), numbers("k2"))
+
+
+def _read(place: Place) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = place.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the relatives cannot be read: {error.strerror or error}", where=str(place), fix="check the path"
+        ) from error
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        version = json.loads((table.schema.metadata or {})[FORMAT.encode()])["format_version"]
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise FileFormatError(
+            "this file holds no relatives", where=str(place), fix="take a file that was written for relatives"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise FileFormatError(
+            f"the relatives have format version {version}; this program reads {FORMAT_VERSION}",
+            where=str(place),
+            fix="make them again",
+        )
+    return table
