@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from allscan.documents.sections import Day, FilePath, FilePaths, Section, Text
+from allscan.documents.sections import Day, FilePath, FilePaths, Section, Text, checked_place
 from allscan.phenotypes.build.covariates import DEFAULT, KINDS
 from allscan.phenotypes.phecodes.spec import PhecodesSection
+from allscan.phenotypes.records.omop import BIGQUERY
 
 
 def _source(value: Any) -> Any:
@@ -26,10 +27,14 @@ def _known(names: list[str]) -> list[str]:
     return names
 
 
+def _records_place(value: str) -> str:
+    return value if value.startswith(BIGQUERY) else checked_place(value)
+
+
 class RecordsSection(Section):
     """Where the records stand."""
 
-    source: FilePath = Field(
+    source: Annotated[Text, AfterValidator(_records_place), Field(json_schema_extra={"format": "path"})] = Field(
         description="A folder of OMOP tables (Parquet or CSV), a DuckDB file, or `bigquery://PROJECT.DATASET`."
     )
     cdr: Text | None = Field(default=None, description="Name of the release. Left out: what `cdm_source` says.")

@@ -7,6 +7,9 @@ https://ohdsi.github.io/CommonDataModel/cdm54.html
 
 from __future__ import annotations
 
+BIGQUERY = "bigquery://"
+"""How the name of a dataset of BigQuery begins."""
+
 INTEGER, NUMBER, TEXT, DATE = "BIGINT", "DOUBLE", "VARCHAR", "DATE"
 
 MALE_CONCEPTS = (8507, 45880669, 1585846)

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from allscan.arrow import number_array
 from allscan.errors import InputError, MissingDependencyError
-from allscan.phenotypes.records.omop import FEMALE_CONCEPTS, MALE_CONCEPTS, TABLES
+from allscan.phenotypes.records.omop import BIGQUERY, FEMALE_CONCEPTS, MALE_CONCEPTS, TABLES
 from allscan.phenotypes.records.records import People, Records
-from allscan.phenotypes.records.sources import BIGQUERY, BigQuerySource, DuckDBSource, FolderSource, Source
+from allscan.phenotypes.records.sources import BigQuerySource, DuckDBSource, FolderSource, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,14 +11,13 @@ from sqlglot import expressions as exp
 
 from allscan.errors import FileFormatError, InputError, MissingDependencyError
 from allscan.phenotypes.records.dialect import literal, quoted, translated
-from allscan.phenotypes.records.omop import DATE, INTEGER, NUMBER, TABLES, TEXT
+from allscan.phenotypes.records.omop import BIGQUERY, DATE, INTEGER, NUMBER, TABLES, TEXT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
 
-BIGQUERY = "bigquery://"
 SCHEMA = "omop"
 SAMPLED_BYTES = 1 << 16
 """Of the beginning and of the end of a file, that tell whether it is another one."""

@@ -24,7 +24,14 @@ def _check_text(value: str) -> str:
     return value
 
 
-def _check_place(value: str) -> str:
+def checked_place(value: str) -> str:
+    """A path or URL, if it can be one.
+
+    Raises
+    ------
+    ValueError
+        It is a URL of another kind or with a credential, or names an environment variable in another way.
+    """
     if is_url(value):
         parse_url(value)
     elif re.match(r"\$[A-Za-z_]", value):
@@ -33,7 +40,7 @@ def _check_place(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
-FilePath = Annotated[Text, AfterValidator(_check_place), Field(json_schema_extra={"format": "path"})]
+FilePath = Annotated[Text, AfterValidator(checked_place), Field(json_schema_extra={"format": "path"})]
 """A path, or s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY."""
 
 

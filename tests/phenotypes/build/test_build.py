@@ -126,6 +126,12 @@ def test_groups_of_people(records):
         build(job(records, groups={"file": "ancestry_preds.tsv", "column": "ancestry"}))
 
 
+def test_records_may_be_a_dataset_of_bigquery(records):
+    assert job(records, records="bigquery://project.dataset").spec.records.source == "bigquery://project.dataset"
+    with pytest.raises(JobError, match="not a kind of storage"):
+        job(records, records="ftp://project.dataset")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
