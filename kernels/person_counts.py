@@ -88,7 +88,7 @@ def _count_block(
             for k in range(n_groups):
                 count_calls(words[s], masks[k], counts[v, k])
         elif encoding[v] == 1:
-            found[:] = 0
+            found[:n_groups] = 0
             for j in range(carrier_offset[s], carrier_offset[s + 1]):
                 found[group[carrier_sample[j]], carrier_call[j]] += 1
             for k in range(n_groups):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +20,11 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from allscan.arrow import number_array
-from allscan.engine.chromosomes import PloidyClass, ploidy_classes
+from allscan.engine.chromosomes import ploidy_classes
+from allscan.engine.quality.tables import AUTOSOMAL, CATEGORIES, ON_X, categories, read_alleles, variant_table
 from allscan.engine.quality.variants import (
     Fate,
     VariantRules,
-    VariantStatistics,
     judge_variants,
     variant_reasons,
     variant_statistics,
@@ -54,10 +54,7 @@ TASK_VARIANTS = 1 << 14
 MOST_TASKS = 512
 """Each writes counts of everybody."""
 
-CATEGORIES = ("transition", "transversion", "insertion", "deletion", "other", "x", "y")
-"""Of variants, by which people are counted: the first five are autosomal."""
-TRANSITION, TRANSVERSION, INSERTION, DELETION, OTHER, ON_X, ON_Y = range(len(CATEGORIES))
-AUTOSOMAL = 5
+_CHECKSUM = struct.Struct("<I")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +95,7 @@ class QualityCounts:
         import pyarrow.parquet as pq
 
         for part in self.parts:
-            yield pq.read_table(pa.BufferReader(part.read_bytes()), page_checksum_verification=True)
+            yield pq.read_table(pa.BufferReader(part.read_bytes()))
 
     def write_variants(self, place: Place) -> None:
         """Write the tables as one Parquet file.
@@ -115,7 +112,7 @@ class QualityCounts:
         target: Any = (
             pa.BufferOutputStream() if isinstance(place, ObjectPlace) else place.with_name(f".{place.name}.partial")
         )
-        tables = (table.replace_schema_metadata(None) for table in self.variant_tables())
+        tables = self.variant_tables()
         first = next(tables)
         with writing(place, again="run the same command again", elsewhere="choose another folder"):
             if not isinstance(place, ObjectPlace):
@@ -146,13 +143,14 @@ class _Pass(NamedTuple):
 
 
 class _Persons(NamedTuple):
-    """What a task adds up for every sample of the store."""
+    """What a task adds up for every sample of the store, and the fates of its variants."""
 
     calls: NDArray[np.int32]  # (categories, 3, samples)
     singletons: NDArray[np.int32]  # (samples,)
     missed: NDArray[np.float64]  # (2, samples) expected heterozygosity of variants without a call: autosomes, X
     expected: NDArray[np.float64]  # (2, groups + 1) of all variants
     variants: NDArray[np.int64]  # (categories,)
+    fate: NDArray[np.uint8]  # (variants of the task,)
 
 
 def count_quality(
@@ -208,15 +206,9 @@ def count_quality(
         for _ in executor.run(_count_task, shared, left, memory_bytes=memory):
             done += 1
             tell(done, len(tasks))
-    fates = [_read_fates(shared, task) for task in tasks]
-    return QualityCounts(
-        people,
-        rules,
-        np.concatenate(fates),
-        _sum_persons(shared, tasks),
-        tuple(_table_file(shared, task) for task in tasks),
-        work / FOLDER,
-    )
+    fate, persons = _collect(shared, tasks)
+    tables = tuple(_table_file(shared, task) for task in tasks)
+    return QualityCounts(people, rules, fate, persons, tables, work / FOLDER)
 
 
 def _tasks(store: GenotypeStore) -> list[tuple[int, int]]:
@@ -247,8 +239,10 @@ def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
         np.zeros((2, n)),
         np.zeros((2, len(people.groups) + 1)),
         np.zeros(len(CATEGORIES), np.int64),
+        np.zeros(store.block_range(task[1] - 1)[1] - store.block_range(task[0])[0], np.uint8),
     )
     tables = []
+    first = store.block_range(task[0])[0]
     for index in range(*task):
         start, stop = store.block_range(index)
         block = store.read_block(index)
@@ -257,8 +251,9 @@ def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
         info = store.column("variant_info", start, stop)
         found = variant_statistics(block, kinds, info, people, rules.group_people)
         fate = judge_variants(found, rules)
-        ref, alt = _alleles(store, start, stop)
-        category = _categories(kinds, ref, alt)
+        persons.fate[start - first : stop - first] = fate
+        ref, alt = read_alleles(store, start, stop)
+        category = categories(kinds, ref, alt)
         category[fate != Fate.PASSES] = NOT_COUNTED
         add_persons(block, category, persons.calls)
         persons.variants[:] += np.bincount(category, minlength=256)[: len(CATEGORIES)]
@@ -271,7 +266,7 @@ def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
                 counted = np.where(which[:, None], weight, 0.0)
                 persons.expected[k] += counted.sum(axis=0)
                 add_weights(missing, people.by_group.group, counted, persons.missed[k])
-        tables.append(_table(store, people, start, stop, contig, ref, alt, found, fate))
+        tables.append(variant_table(store, people, start, stop, contig, ref, alt, found, fate))
     _write(shared, task, persons, tables)
 
 
@@ -281,97 +276,6 @@ def _kinds(store: GenotypeStore, contig: NDArray[np.int16], position: NDArray[np
         here = contig == index
         kinds[here] = ploidy_classes(store.contigs[index], position[here], store.reference_build)
     return kinds
-
-
-def _alleles(store: GenotypeStore, start: int, stop: int) -> tuple[pa.StringArray, pa.StringArray]:
-    both = store.strings("variant_allele", start, stop)
-    return both.take(np.arange(0, len(both), 2)), both.take(np.arange(1, len(both), 2))
-
-
-_BASES = "ACGT"
-_TRANSITIONS = ("A>G", "G>A", "C>T", "T>C")
-
-
-def _categories(kinds: NDArray[np.uint8], ref: pa.StringArray, alt: pa.StringArray) -> NDArray[np.uint8]:
-    """Category of each variant; mtDNA and pseudoautosomal regions have none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    def flags(values: Any) -> NDArray[np.bool_]:
-        return np.asarray(values.to_numpy(zero_copy_only=False), np.bool_)
-
-    change = pc.binary_join_element_wise(pc.utf8_upper(ref), pc.utf8_upper(alt), ">")
-    substitutions = [f"{a}>{b}" for a in _BASES for b in _BASES if a != b]
-    single = flags(pc.is_in(change, pa.array(substitutions)))
-    transition = flags(pc.is_in(change, pa.array(_TRANSITIONS)))
-    spelt = flags(pc.match_substring_regex(change, "^[ACGTN]+>[ACGTN]+$"))
-    lengths = [pc.utf8_length(column).to_numpy(zero_copy_only=False) for column in (ref, alt)]
-    autosomal = np.select(
-        [transition, single, spelt & (lengths[1] > lengths[0]), spelt & (lengths[1] < lengths[0])],
-        [TRANSITION, TRANSVERSION, INSERTION, DELETION],
-        OTHER,
-    )
-    return np.select(
-        [kinds == PloidyClass.AUTOSOME, kinds == PloidyClass.X, kinds == PloidyClass.Y],
-        [autosomal, ON_X, ON_Y],
-        NOT_COUNTED,
-    ).astype(np.uint8)
-
-
-def _table(
-    store: GenotypeStore,
-    people: People,
-    start: int,
-    stop: int,
-    contig: NDArray[np.int16],
-    ref: pa.StringArray,
-    alt: pa.StringArray,
-    found: VariantStatistics,
-    fate: NDArray[np.uint8],
-) -> pa.Table:
-    """What is kept of the variants of a block."""
-    import pyarrow as pa
-
-    def names(index: NDArray[np.integer], texts: tuple[str, ...]) -> Any:
-        return pa.DictionaryArray.from_arrays(number_array(index.astype(np.int16)), pa.array(texts, pa.string()))
-
-    def single(values: NDArray[np.number]) -> Any:
-        return number_array(values.astype(np.float32))
-
-    def whole(values: NDArray[np.number]) -> Any:
-        return number_array(values.astype(np.int32))
-
-    columns: dict[str, Any] = {
-        "contig": names(contig, store.contigs),
-        "position": store.column("variant_position", start, stop),
-        "id": store.strings("variant_id", start, stop),
-        "ref": ref,
-        "alt": alt,
-        "fate": names(fate, tuple(one.text for one in Fate)),
-        "n_people": whole(found.n_people),
-        "call_rate": single(found.call_rate),
-        "n_het": whole(found.n_het),
-        "n_hom_alt": whole(found.n_hom_alt),
-        "allele_count": number_array(found.allele_count),
-        "allele_number": whole(found.allele_number),
-        "allele_frequency": single(found.allele_frequency),
-        "info": single(found.info),
-        "hwe_neg_log10_p": single(found.hwe_neg_log10_p),
-        "hwe_excess_neg_log10_p": single(found.hwe_excess_neg_log10_p),
-        "haploid_het_rate": single(found.haploid_het_rate),
-    }
-    if len(people.groups) > 1:
-        columns["call_rate_difference"] = single(found.call_rate_difference)
-        columns["call_rate_difference_neg_log10_p"] = single(found.difference_neg_log10_p)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rate = found.group_n_called / found.group_n_people
-            frequency = found.group_allele_count / found.group_allele_number
-        for k, name in enumerate(people.groups):
-            columns[f"call_rate_{name}"] = single(rate[:, k])
-            columns[f"allele_number_{name}"] = whole(found.group_allele_number[:, k])
-            columns[f"allele_frequency_{name}"] = single(frequency[:, k])
-            columns[f"hwe_neg_log10_p_{name}"] = single(found.group_hwe_neg_log10_p[:, k])
-    return pa.table(columns)
 
 
 def _table_file(shared: _Pass, task: tuple[int, int]) -> Place:
@@ -386,55 +290,52 @@ def _write(shared: _Pass, task: tuple[int, int], persons: _Persons, tables: list
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    target = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables(tables), target, compression="zstd")
+    table = target.getvalue().to_pybytes()
+    write_atomically(_table_file(shared, task), table)
     stream = io.BytesIO()
     np.savez(stream, **persons._asdict())
-    content = bytes(numcodecs.Zstd(level=1).encode(stream.getvalue()))
-    write_atomically(_persons_file(shared, task), content)
-    target = pa.BufferOutputStream()
-    about = {"blocks": list(task), "persons": google_crc32c.value(content)}
-    table = pa.concat_tables(tables).replace_schema_metadata({FORMAT: json.dumps(about)})
-    pq.write_table(table, target, compression="zstd", write_page_checksum=True)
-    # The last file of a task: where it is, both are.
-    write_atomically(_table_file(shared, task), target.getvalue().to_pybytes())
+    content = _CHECKSUM.pack(google_crc32c.value(table)) + bytes(numcodecs.Zstd(level=1).encode(stream.getvalue()))
+    # The last file of a task: where it is whole, it says whether the other one is.
+    write_atomically(_persons_file(shared, task), content + _CHECKSUM.pack(google_crc32c.value(content)))
 
 
 def _is_done(shared: _Pass, task: tuple[int, int]) -> bool:
-    """Whether an earlier pass wrote both files of a task, and they are whole."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """Whether an earlier pass wrote both files of a task, and they are as they were written."""
     try:
-        schema = pq.read_schema(pa.BufferReader(_table_file(shared, task).read_bytes()))
-        about = json.loads(schema.metadata[FORMAT.encode()])
         persons = _persons_file(shared, task).read_bytes()
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
+        table = _table_file(shared, task).read_bytes()
+    except FileNotFoundError:
         return False
-    return bool(about["blocks"] == list(task) and about["persons"] == google_crc32c.value(persons))
+    content, checksum = persons[: -_CHECKSUM.size], persons[-_CHECKSUM.size :]
+    return checksum == _CHECKSUM.pack(google_crc32c.value(content)) and content.startswith(
+        _CHECKSUM.pack(google_crc32c.value(table))
+    )
 
 
-def _read_fates(shared: _Pass, task: tuple[int, int]) -> NDArray[np.uint8]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    content = pa.BufferReader(_table_file(shared, task).read_bytes())
-    column = pq.read_table(content, columns=["fate"])["fate"].combine_chunks()
-    return np.asarray(column.indices.to_numpy(), np.uint8)
+def _read_persons(shared: _Pass, task: tuple[int, int]) -> _Persons:
+    content = _persons_file(shared, task).read_bytes()[_CHECKSUM.size : -_CHECKSUM.size]
+    most = 2 * _bytes_of_persons(shared.store.n_samples) + shared.store.n_variants
+    with np.load(io.BytesIO(decompress(content, most)), allow_pickle=False) as stored:
+        return _Persons(*(stored[name] for name in _Persons._fields))
 
 
-def _sum_persons(shared: _Pass, tasks: list[tuple[int, int]]) -> PersonCounts:
+def _collect(shared: _Pass, tasks: list[tuple[int, int]]) -> tuple[NDArray[np.uint8], PersonCounts]:
+    """Fates of all variants, and sums over the tasks."""
     people = shared.people
     rows, own = people.rows, people.by_group.group[people.rows]
     calls = np.zeros((len(CATEGORIES), 3, len(rows)), np.int64)
     singletons = np.zeros(len(rows), np.int64)
     missed, expected = np.zeros((2, len(rows))), np.zeros((2, len(people.groups) + 1))
     variants = np.zeros(len(CATEGORIES), np.int64)
+    fates = []
     for task in tasks:
-        content = decompress(_persons_file(shared, task).read_bytes(), 2 * _bytes_of_persons(shared.store.n_samples))
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            of_task = _Persons(*(stored[name] for name in _Persons._fields))
+        of_task = _read_persons(shared, task)
+        fates.append(of_task.fate)
         calls += of_task.calls[:, :, rows]
         singletons += of_task.singletons[rows]
         missed += of_task.missed[:, rows]
         expected += of_task.expected
         variants += of_task.variants
-    return PersonCounts(calls, singletons, expected[:, own] - missed, variants)
+    return np.concatenate(fates), PersonCounts(calls, singletons, expected[:, own] - missed, variants)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allscan.engine.quality.counting import AUTOSOMAL, DELETION, INSERTION, ON_X, ON_Y, TRANSITION, TRANSVERSION
 from allscan.engine.quality.people import FEMALE, MALE, UNKNOWN
+from allscan.engine.quality.tables import AUTOSOMAL, DELETION, INSERTION, ON_X, ON_Y, TRANSITION, TRANSVERSION
 from allscan.kernels.person_counts import HET, HOM_ALT, MISSING
 
 if TYPE_CHECKING:

@@ -269,7 +269,8 @@ def test_executors_change_no_bit(cohort, counted, tmp_path, executor):
     assert [part.read_bytes() for part in again.parts] == [part.read_bytes() for part in counted.parts]
 
 
-def test_a_pass_that_was_killed_goes_on(cohort, counted, tmp_path):
+@pytest.mark.parametrize("suffix", [".persons", ".parquet"])
+def test_a_pass_that_was_killed_goes_on(cohort, counted, tmp_path, suffix):
     class KilledError(Exception):
         pass
 
@@ -281,8 +282,10 @@ def test_a_pass_that_was_killed_goes_on(cohort, counted, tmp_path):
         count(cohort, tmp_path, on_progress=kill)
     files = sorted(file for file in tmp_path.rglob("*") if file.is_file())
     assert len(files) == 4
-    damaged = next(file for file in files if file.suffix == ".persons")
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    damaged = next(file for file in files if file.suffix == suffix)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
     told: list[tuple[int, int]] = []
     again = count(cohort, tmp_path, on_progress=lambda *now: told.append(now))
     assert told[0] == (1, 5)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allscan.engine.quality.counting import CATEGORIES, ON_X, ON_Y, PersonCounts, QualityCounts
+from allscan.engine.quality.counting import PersonCounts, QualityCounts
 from allscan.engine.quality.judging import OUTLIER_BOUNDS, Bounds, Reason, SampleRules, judge_samples
 from allscan.engine.quality.people import FEMALE, MALE, UNKNOWN, People
 from allscan.engine.quality.samples import SampleMetrics, SexCheck, sample_metrics
+from allscan.engine.quality.tables import CATEGORIES, ON_X, ON_Y
 from allscan.engine.quality.variants import VariantRules
 
 
