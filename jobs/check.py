@@ -165,8 +165,10 @@ def _of_strata(strata: Sequence[DesignOfStratum], known: Sequence[str]) -> tuple
     """Warnings of the strata's designs; what is true of everybody is said once."""
     told = dict.fromkeys(known)
     for one in strata:
+        # Among women, everybody is a woman.
+        expected = f"the covariate {one.name.partition('=')[0]} has only one level"
         for warning in (*one.table.warnings, *one.warnings):
-            if warning not in told:
+            if warning not in told and not warning.startswith(expected):
                 told[warning if one.name == POOLED else f"stratum {one.name}: {warning}"] = None
     return tuple(told)[len(dict.fromkeys(known)) :]
 

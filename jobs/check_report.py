@@ -163,6 +163,9 @@ class CheckReport:
         lines = []
         for one in self.strata:
             lines.append(f"by {one.name}: {', '.join(one.analyses)}")
+            if not one.is_known:
+                lines.append(f"{'':>9}  groups are known when the structure is built")
+                continue
             width = max((len(group.name) for group in one.groups), default=0)
             for group in one.groups:
                 count = f"{group.n:>9,}  {group.name:<{width}}"
