@@ -16,6 +16,7 @@ from allscan.engine.quality.counting import QualityCounts, count_quality
 from allscan.engine.quality.people import people_of
 from allscan.engine.quality.samples import SampleMetrics, sample_metrics
 from allscan.engine.quality.variants import VariantRules
+from allscan.kernels.hwe import hwe_neg_log10_p
 
 pytestmark = pytest.mark.reference
 
@@ -96,6 +97,14 @@ def test_heterozygosity_given_ancestry(cohort, group):
     np.testing.assert_allclose(cohort.samples.f_het[rows], theirs.F, atol=2e-6, rtol=1e-4)
     # In everybody's frequencies all groups would lack heterozygotes.
     assert abs(np.median(cohort.samples.f_het[rows])) < 0.02
+
+
+def test_hardy_weinberg_of_sgkit(reference):
+    """p of the program that came with Wigginton et al. 2005."""
+    table = pd.read_csv(reference("sgkit_misc") / "test_hwe" / "sim_01.csv")
+    ours = np.empty(len(table))
+    hwe_neg_log10_p(*(table[name].to_numpy(np.int64) for name in ("n_hom_1", "n_het", "n_hom_2")), ours)
+    np.testing.assert_allclose(ours, -np.log10(table.p), rtol=1e-8, atol=1e-12)
 
 
 def test_counts_of_people(cohort):
