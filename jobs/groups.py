@@ -104,7 +104,7 @@ def _of_ancestry(job: Job, people: People, section: AncestrySection, structure: 
     place = groups_place(job)
     if place is None:
         assert structure is not None  # the spec refuses a job without either
-        if structure.groups is not None and not structure.groups:
+        if not structure.groups:
             raise JobError(
                 f"the structure {structure.path} has no groups",
                 where=job.locate(*key),
@@ -112,7 +112,7 @@ def _of_ancestry(job: Job, people: People, section: AncestrySection, structure: 
             )
         if structure.folder is None:
             code = np.full(len(people.sample_ids), -1, np.int32)
-            return Labels(ANCESTRY, section, key, structure.groups or (), code, is_known=False)
+            return Labels(ANCESTRY, section, key, structure.groups, code, is_known=False)
         found = structure.group_labels()
         rows = rows_of(people.sample_ids, found.sample_ids)
         return Labels(ANCESTRY, section, key, found.names, np.where(rows >= 0, found.code[rows], -1).astype(np.int32))

@@ -65,6 +65,6 @@ class StructureInJob:
     def _stand_ins(self) -> CovariateTable:
         """Numbers in the place of components that are not computed yet: they tell whether a formula can be used."""
         n = len(self.sample_ids)
-        numbers = np.random.default_rng(0).standard_normal((n, len(self.structure.components)))
-        columns = {name: CovariateColumn(name, numbers[:, k]) for k, name in enumerate(self.structure.components)}
+        numbers = np.random.default_rng(0).standard_normal((n, len(self.structure.columns)))
+        columns = {name: CovariateColumn(name, numbers[:, k]) for k, name in enumerate(self.structure.columns)}
         return CovariateTable(self.sample_ids, columns, self.structure.path)

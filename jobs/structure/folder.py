@@ -1,8 +1,9 @@
 """The structure of a cohort as a folder: who is where, who is related, what it was made of.
 
 ``samples.parquet`` has a row for everybody in the genotype store, in its order; ``group_components.parquet`` one for
-each person with components of their group; ``relatives.parquet`` one for each pair; ``axes.parquet`` one for each
-marker, with nothing of a single person. ``provenance.json`` is written last: a folder that has it is whole.
+each person with components of their group; ``relatives.parquet`` one for each pair; ``variants.parquet`` one for each
+variant, and ``axes.parquet`` one for each marker, with nothing of a single person. ``provenance.json`` is written last:
+a folder that has it is whole.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ if TYPE_CHECKING:
     from allscan.storage import Place
 
 FORMAT = "allscan structure 1"
-SAMPLES, GROUP_COMPONENTS, RELATIVES, AXES, PROVENANCE, REPORT = (
+SAMPLES, VARIANTS, GROUP_COMPONENTS, RELATIVES, AXES, PROVENANCE, REPORT = (
     "samples.parquet",
+    "variants.parquet",
     "group_components.parquet",
     "relatives.parquet",
     "axes.parquet",
     "provenance.json",
     "report.html",
 )
-TABLES = (SAMPLES, GROUP_COMPONENTS, RELATIVES, AXES)
+TABLES = (SAMPLES, VARIANTS, GROUP_COMPONENTS, RELATIVES, AXES)
 ID, EXCLUDED, RELATED, GROUP = "person_id", "excluded", "related", "group"
 ROW_GROUP = 1 << 16
 
@@ -112,7 +114,7 @@ class StructureFolder:
         return self._table(GROUP_COMPONENTS, None)
 
     def relatives_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Pairs of relatives: ``ID1``, ``ID2``, ``Kinship``."""
+        """Pairs of relatives: ``id1``, ``id2``, ``kinship`` …"""
         return self._table(RELATIVES, columns)
 
     def to_xarray(self) -> xr.Dataset:
@@ -199,8 +201,6 @@ def write_structure(
         By file name; or what writes the file.
     """
     path.mkdir(parents=True, exist_ok=True)
-    for of_another in (PROVENANCE, REPORT, *TABLES):
-        (path / of_another).unlink(missing_ok=True)
     for name, table in tables.items():
         if callable(table):
             table(path / name)

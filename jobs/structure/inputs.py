@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import allscan.engine.structure
+import allscan.engine
 from allscan.engine.hashing import content_hash
 from allscan.engine.long_range_ld import BUILDS, LONG_RANGE_LD, excluded_regions
 from allscan.engine.manifest import program_digest
@@ -19,6 +19,7 @@ from allscan.engine.store import GenotypeStore, open_store
 from allscan.errors import FileFormatError, InputError, JobError, quoting_people
 from allscan.jobs.input_files import hash_input
 from allscan.jobs.structure.folder import FORMAT, StructureFolder, is_structure, open_structure
+from allscan.jobs.structure.groups import Groups, Reference, groups_of_table
 from allscan.phenotypes.admixture import read_admixture
 from allscan.phenotypes.ancestry import align_groups, count_groups, read_groups
 from allscan.phenotypes.auxiliary import find_auxiliary
@@ -30,23 +31,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.jobs.structure.file import StructureJob
-    from allscan.phenotypes.model import CovariateTable, SampleCount
+    from allscan.phenotypes.model import CovariateTable
     from allscan.phenotypes.relatedness import AlignedPairs
     from allscan.storage import Place
 
-_KINDS = {"relatives": "relatedness", "groups": "ancestry_preds", "admixture": "admixture"}
+_KINDS: dict[tuple[str | int, ...], str] = {
+    ("relatives", "file"): "relatedness",
+    ("groups", "file"): "ancestry_preds",
+    ("admixture",): "admixture",
+}
 """Tables of All of Us, by the keys that may name them."""
+_TELLING = {"text.py", "use.py", "file.py"}
+"""Sources that change nothing in the tables."""
 _NO_RESULT = {"name", "output", "runtime"}
 """Keys that change nothing in the tables."""
-
-
-class Groups(NamedTuple):
-    """Who is in which group."""
-
-    names: tuple[str, ...]
-    code: NDArray[np.int16]  # (samples,) index into names; -1: in none
-    counts: tuple[SampleCount, ...]
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ class Prepared:
     excluded: NDArray[np.object_]  # (samples,) why somebody is left out; None: nobody says so
     rules: MarkerRules
     pairs: AlignedPairs | None  # relatives among the people; samples are numbers in `people`
-    groups: Groups | None
+    groups: Groups | None  # of a table
+    reference: Reference | None  # whom groups are learned from
     admixture: CovariateTable | None  # (samples,) shares of ancestry
     made_of: dict[str, Any]  # everything that decides the result
     notes: tuple[str, ...]
@@ -75,8 +74,10 @@ class Prepared:
         return content_hash(json.dumps(self.made_of, sort_keys=True, default=str))
 
     @property
-    def group_names(self) -> tuple[str, ...] | None:
-        """Names of the groups; None: known when they are computed."""
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups."""
+        if self.reference is not None:
+            return tuple(sorted(set(self.reference.labels)))
         return () if self.groups is None else self.groups.names
 
     def built(self) -> StructureFolder | None:
@@ -100,7 +101,7 @@ def prepare(job: StructureJob) -> Prepared:
         A file is missing, damaged, or not what it should be; too few people are left.
     """
     spec = job.spec
-    store = _open_store(job)
+    store = _opened(job, spec.genotypes, "genotypes")
     hashes = _hashes(job)
     with quoting_people():
         excluded = _excluded(job, store)
@@ -111,7 +112,9 @@ def prepare(job: StructureJob) -> Prepared:
                 where=job.locate("samples"),
                 fix="keep more people, or ask for fewer components",
             )
-        pairs, groups = _pairs(job, store, people), _groups(job, store)
+        pairs = _pairs(job, store, people)
+        groups, group_warnings = _groups(job, store)
+        reference = _reference(job)
         admixture = _admixture(job, store)
     rules, notes = _rules(job, store)
     notes += admixture.notes if admixture is not None else ()
@@ -119,29 +122,30 @@ def prepare(job: StructureJob) -> Prepared:
         "format": FORMAT,
         "program": _program(),
         "genotypes": store.fingerprint(),
+        "reference": None if reference is None else reference.store.fingerprint(),
         "files": hashes,
         "keys": {key: value for key, value in spec.model_dump(mode="json").items() if key not in _NO_RESULT},
     }
-    warnings = (*(pairs.warnings if pairs is not None else ()), *(groups.warnings if groups is not None else ()))
-    return Prepared(job, store, excluded, rules, pairs, groups, admixture, made_of, notes, warnings)
+    warnings = (*(pairs.warnings if pairs is not None else ()), *group_warnings)
+    return Prepared(job, store, excluded, rules, pairs, groups, reference, admixture, made_of, notes, warnings)
 
 
 @cache
 def _program() -> str:
     """Hash of the sources that decide the result."""
-    engine = Path(str(allscan.engine.structure.__file__)).parent.parent
-    sources = [*sorted((engine / "structure").glob("*.py")), engine / "markers.py", engine / "marker_pruning.py"]
-    return content_hash(
-        program_digest(), *(path.read_bytes() for path in (*sources, Path(__file__).parent / "build.py"))
-    )
+    engine, here = Path(str(allscan.engine.__file__)).parent, Path(__file__).parent
+    folders = (engine / "structure", engine / "quality", here)
+    sources = [path for folder in folders for path in sorted(folder.glob("*.py")) if path.name not in _TELLING]
+    sources += [engine / "markers.py", engine / "marker_pruning.py", engine / "long_range_ld.csv"]
+    return content_hash(program_digest(), *(path.read_bytes() for path in sources))
 
 
-def _open_store(job: StructureJob) -> GenotypeStore:
-    where = job.locate("genotypes")
-    place = job.resolve(job.spec.genotypes)
+def _opened(job: StructureJob, named: str, *key: str) -> GenotypeStore:
+    where = job.locate(*key)
+    place = job.resolve(named)
     if not place.exists():
         raise JobError(
-            f"there is no genotype store {job.spec.genotypes!r}",
+            f"there is no genotype store {named!r}",
             where=where,
             fix="check the path (relative to the structure file), or make the store: allscan ingest FILE OUT.zarr",
         )
@@ -159,6 +163,9 @@ def _hashes(job: StructureJob) -> dict[str, str]:
         **{("samples", "exclude", k): path for k, path in enumerate(spec.samples.exclude)},
         ("relatives", "file"): spec.relatives.file,
         ("groups", "file"): None if spec.groups is None else spec.groups.file,
+        ("groups", "reference", "labels"): (
+            None if spec.groups is None or spec.groups.reference is None else spec.groups.reference.labels
+        ),
         ("admixture",): spec.admixture,
     }
     found = {}
@@ -180,7 +187,7 @@ def _hashes(job: StructureJob) -> dict[str, str]:
 def _table_of(job: StructureJob, key: tuple[str | int, ...], path: str) -> Place:
     """The table that a key names; one of All of Us may be named by the folder that it lies in."""
     place = job.resolve(path)
-    kind = _KINDS.get(str(key[0]))
+    kind = _KINDS.get(key)
     if kind is None:
         return place
     try:
@@ -214,19 +221,36 @@ def _pairs(job: StructureJob, store: GenotypeStore, people: NDArray[np.int64]) -
     return align_relatedness(table, store.sample_ids, people)
 
 
-def _groups(job: StructureJob, store: GenotypeStore) -> Groups | None:
+def _groups(job: StructureJob, store: GenotypeStore) -> tuple[Groups | None, tuple[str, ...]]:
     section = job.spec.groups
-    if section is None:
-        return None
+    if section is None or section.file is None:
+        return None, ()
     table = read_groups(
         _table_of(job, ("groups", "file"), section.file),
         column=section.column,
         id_column=section.id_column,
         min_probability=section.min_probability,
     )
-    return Groups(
-        table.labels, align_groups(table, store.sample_ids), count_groups(table, store.sample_ids), table.warnings
+    ids = np.array([str(person) for person in store.sample_ids], dtype=object)
+    groups = groups_of_table(
+        table, align_groups(table, store.sample_ids), rows_of(ids, table.ids), count_groups(table, store.sample_ids)
     )
+    return groups, table.warnings
+
+
+def _reference(job: StructureJob) -> Reference | None:
+    """The people whom groups are learned from: those with a label."""
+    section = None if job.spec.groups is None else job.spec.groups.reference
+    if section is None:
+        return None
+    key = ("groups", "reference", "genotypes")
+    store = _opened(job, section.genotypes, *key)
+    table = read_groups(job.resolve(section.labels), column=section.column, id_column=section.id_column)
+    code = align_groups(table, store.sample_ids)
+    people = np.flatnonzero(code >= 0)
+    labels = tuple(table.labels[k] for k in code[people].tolist())
+    rules, _ = _rules(job, store)
+    return Reference(store, people, labels, rules)
 
 
 def _admixture(job: StructureJob, store: GenotypeStore) -> CovariateTable | None:

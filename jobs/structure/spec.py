@@ -28,6 +28,10 @@ def _relatives(value: Any) -> Any:
     return {"method": value} if isinstance(value, str) else value
 
 
+def _quality(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 def _check_regions(value: list[str] | None) -> list[str] | None:
     for text in value or ():
         if text != LONG_RANGE_LD:
@@ -45,6 +49,57 @@ class SamplesSection(Section):
         default=[],
         description="Files of person ids that are left out, e.g. `flagged_samples.tsv` or withdrawn participants.",
     )
+
+
+class VariantQualitySection(Section):
+    """Which variants pass, counted among the people who are looked at. `null` asks nothing."""
+
+    min_call_rate: float = Field(default=0.95, ge=0, le=1, description="Least share of people with a call.")
+    min_info: float | None = Field(
+        default=0.3, ge=0, le=1, description="Least imputation quality (INFO) of variants that have one."
+    )
+    min_hwe_p: float | None = Field(
+        default=1e-15, ge=0, le=1, description="Least p of Hardy–Weinberg equilibrium, within each group."
+    )
+    min_hwe_excess_p: float | None = Field(
+        default=1e-6, ge=0, le=1, description="The same where there are more heterozygotes than expected."
+    )
+    group_people: int = Field(
+        default=100, ge=1, description="Groups with fewer people are not judged by themselves, but with everybody."
+    )
+    max_call_rate_difference: float | None = Field(
+        default=0.05, ge=0, le=1, description="Greatest difference of the call rates of two groups."
+    )
+
+
+class SampleQualitySection(Section):
+    """Which people pass. Who does not is left out of scans, and counted. `null` asks nothing."""
+
+    min_call_rate: float | None = Field(
+        default=0.95, ge=0, le=1, description="Least share of the passing autosomal variants with a call."
+    )
+    max_deviation: float | None = Field(
+        default=8.0,
+        gt=0,
+        description=(
+            "How far counts and ratios of variants (`snp_count`, `ins_del_ratio`, `ti_tv_ratio` …) may be from the "
+            "median of the person's group once components are taken off, in median absolute deviations, as in All of "
+            "Us."
+        ),
+    )
+    sex_mismatch: Literal["exclude", "keep"] = Field(
+        default="exclude", description="What becomes of people whose sex chromosomes say another sex than reported."
+    )
+    unclear_sex: Literal["exclude", "keep"] = Field(
+        default="keep", description="What becomes of people whose sex chromosomes are unclear, or of another number."
+    )
+
+
+class QualitySection(Section):
+    """Quality of variants and people, from one pass over all genotypes."""
+
+    variants: VariantQualitySection = Field(default=VariantQualitySection(), description="Which variants pass.")
+    samples: SampleQualitySection = Field(default=SampleQualitySection(), description="Which people pass.")
 
 
 class MarkersSection(Section):
@@ -75,29 +130,37 @@ class MarkersSection(Section):
 class RelativesSection(Section):
     """Who is related. Relatives beyond one of each family are placed among the components, and do not define them."""
 
-    method: Literal["none"] | None = Field(
-        default=None, description="`none`: everybody counts as unrelated; `relatives: none` says the same."
+    method: Literal["king", "pc_relate", "none"] = Field(
+        default="king",
+        description=(
+            "`king`: KING-robust, which needs no components; `pc_relate`: PC-Relate, which is right in admixed people, "
+            "too (components, then kinship given them, then components again); `none`: everybody counts as unrelated. "
+            "A word alone stands for the section."
+        ),
     )
     file: FilePath | None = Field(
         default=None,
         description=(
-            "Table of pairs and their kinship: of KING, of `plink2 --make-king-table`, of All of Us (or the folder in "
-            "which that lies)."
+            "Table of pairs and their kinship, in the place of a method: of KING, of `plink2 --make-king-table`, of "
+            "All of Us (or the folder in which that lies)."
         ),
         examples=["relatedness.tsv"],
     )
-    max_kinship: float = Field(
-        default=0.0442,
+    max_kinship: float | None = Field(
+        default=None,
         gt=0,
         lt=0.5,
-        description="Pairs with a greater kinship are relatives: 0.0442 counts those of the third degree, 0.0884 of "
-        "the second.",
+        description=(
+            "Pairs with a greater kinship are relatives: 0.0442 counts those of the third degree, 0.0884 of the second "
+            "and 0.177 of the first. Left out: 0.0442; with a `method` and few markers, what unrelated people hardly "
+            "ever exceed by chance, where that is more."
+        ),
     )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.method is None) == (self.file is None):
-            raise ValueError("write either `file: FILE` or `method: none`")
+        if self.file is not None and "method" in self.model_fields_set:
+            raise ValueError("relatives are those of a `file` or found by a `method`: remove one of the two")
         return self
 
 
@@ -130,14 +193,36 @@ class ComponentsSection(Section):
     )
 
 
-class GroupsSection(Section):
-    """Groups of people, such as ancestries: who is in which."""
+class ReferenceSection(Section):
+    """People whose group is known, and their genotypes."""
 
-    file: FilePath = Field(
+    genotypes: FilePath = Field(description="Genotype store of the reference, of the same reference build.")
+    labels: FilePath = Field(
+        description="Table of the unrelated people of the reference with their groups; only these are used."
+    )
+    column: Text | None = Field(default=None, description="Column of the labels, as in `groups.column`.")
+    id_column: Text | None = Field(default=None, description="Column of person ids of the labels.")
+    components: int = Field(
+        default=16, ge=2, le=MOST_COMPONENTS, description="Components of the reference that groups are told apart by."
+    )
+    max_distance: float | None = Field(
+        default=1.5,
+        gt=0,
+        description=(
+            "Who is farther from all of the reference is in no group, in units of what 99 % of the reference are from "
+            "their own. `null`: however far."
+        ),
+    )
+
+
+class GroupsSection(Section):
+    """Groups of people, such as ancestries: who is in which. Others are placed among the components, too."""
+
+    file: FilePath | None = Field(
+        default=None,
         description=(
             "Table that says who is in which group: `ancestry_preds.tsv` of All of Us, the folder in which it lies, or "
-            "any table of people with a column of labels. People of no group (`other`, no label, a probability below "
-            "`min_probability`) are placed among the components, too."
+            "any table of people with a column of labels. `other` and no label mean no group."
         ),
         examples=["ancestry_preds.tsv"],
     )
@@ -149,12 +234,30 @@ class GroupsSection(Section):
         ),
     )
     id_column: Text | None = Field(default=None, description="Column of person ids, as in a job's `traits.id_column`.")
+    reference: ReferenceSection | None = Field(
+        default=None,
+        description=(
+            "People whose group is known: groups are then learned from them, by a random forest on the components of "
+            "the reference, as All of Us does."
+        ),
+    )
     min_probability: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="Whose most likely group is less likely than this is in none; for tables with `probabilities`.",
+        description=(
+            "Whose most likely group is less likely than this is in none. Left out: 0.75 with a `reference`, and any "
+            "with a table."
+        ),
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.file is None) == (self.reference is None):
+            raise ValueError("groups are those of a `file`, or learned from a `reference`: write one of the two")
+        if self.reference is not None and (self.column is not None or self.id_column is not None):
+            raise ValueError("`column` and `id_column` of a reference stand under `reference`")
+        return self
 
 
 class StructureFile(Section):
@@ -163,12 +266,19 @@ class StructureFile(Section):
     name: Annotated[Text, Field(max_length=200)] = Field(description="Title, shown in the report.")
     genotypes: FilePath = Field(description="Genotype store, made by `allscan ingest`.")
     samples: SamplesSection = Field(default=SamplesSection(), description="Whose genotypes are looked at.")
+    quality: Annotated[
+        QualitySection | None, BeforeValidator(_quality, json_schema_input_type=Literal["none"] | QualitySection | None)
+    ] = Field(
+        default=QualitySection(),
+        description="Which variants and people pass: a section, or `none`, by which all do, and no pass is made.",
+    )
     markers: MarkersSection = Field(
         default=MarkersSection(), description="Which variants relatives and components are computed from."
     )
     relatives: Annotated[
-        RelativesSection, BeforeValidator(_relatives, json_schema_input_type=Literal["none"] | RelativesSection)
-    ] = Field(default=RelativesSection(method="none"), description="Who is related: `none`, or a section.")
+        RelativesSection,
+        BeforeValidator(_relatives, json_schema_input_type=Literal["king", "pc_relate", "none"] | RelativesSection),
+    ] = Field(default=RelativesSection(), description="Who is related: a method, or a section.")
     components: ComponentsSection = Field(default=ComponentsSection(), description="Principal components.")
     groups: Annotated[
         GroupsSection | None, BeforeValidator(_file, json_schema_input_type=str | GroupsSection | None)

@@ -1,4 +1,4 @@
-"""The stages of a structure: each takes what the ones before gave, and is kept when it is done."""
+"""What stages of a structure share: each is kept when it is done, timed, and tells how far it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from allscan.engine.markers import choose_markers
 from allscan.engine.structure.pca import Axes, PcaSpec, principal_components
 from allscan.engine.structure.projection import project
 from allscan.errors import InputError
+from allscan.jobs.run_log import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from allscan.engine.scan import TaskRunner
     from allscan.jobs.structure.checkpoints import Arrays, Checkpoints
+    from allscan.jobs.structure.groups import Groups
     from allscan.jobs.structure.inputs import Prepared
     from allscan.storage import Place
 
-Tell = "Callable[[str, int, int], None]"
-
-COUNTING, PRUNING, UNRELATED, COMPONENTS = "counting variants", "pruning markers", "unrelated people", "components"
+COUNTING, PRUNING, COMPONENTS = "counting variants", "pruning markers", "components"
+MARKERS, FAILED = "markers", "that do not pass quality control"
 
 
 class Chosen(NamedTuple):
@@ -44,6 +45,12 @@ class Placed(NamedTuple):
     related: NDArray[np.bool_]  # (people,) placed among the components, which they do not define
     error: NDArray[np.float64]  # (components,)
     passes: int
+
+    def of_samples(self, n: int) -> NDArray[np.float64]:
+        """Scores of all samples of the store, (samples, components); NaN of who has no place."""
+        out = np.full((n, self.scores.shape[1]), np.nan)
+        out[self.people] = self.scores
+        return out
 
 
 class GroupComponents(NamedTuple):
@@ -67,71 +74,42 @@ class Stages:
     tell: Callable[[str, int, int], None]
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, of those that were computed
 
-    def markers(self) -> Chosen:
-        """The variants that relatives and components are computed from."""
-        prepared = self.prepared
-        return self._chosen("markers", prepared.people)
+    def kept(self, name: str, compute: Callable[[Place], Arrays]) -> Arrays:
+        """What a stage gives, computed or read (:meth:`Checkpoints.stage`)."""
 
-    def unrelated(self) -> NDArray[np.bool_]:
-        """Who defines the components, shape (people,)."""
-        people, pairs = self.prepared.people, self.prepared.pairs
-        if pairs is None:
-            return np.ones(len(people), np.bool_)
-        close = pairs.value > 2 * self.prepared.job.spec.relatives.max_kinship
-        return _greedily(len(people), pairs.first[close], pairs.second[close])
+        def timed(work: Place) -> Arrays:
+            began = time.monotonic()
+            found = compute(work)
+            self.seconds[name] = round(time.monotonic() - began, 3)
+            log_event("stage_ended", f"{name} done", stage=name, seconds=self.seconds[name])
+            return found
 
-    def components(self, chosen: Chosen, unrelated: NDArray[np.bool_]) -> Placed:
-        """Components of the unrelated people, with the others among them."""
-        section = self.prepared.job.spec.components
-        return self._placed("components", COMPONENTS, chosen.rows, self.prepared.people, unrelated, section.count)
+        return self.checkpoints.stage(name, timed)
 
-    def within_groups(self, unrelated: NDArray[np.bool_]) -> tuple[GroupComponents, ...]:
-        """Components of each group alone, from markers that are chosen in it."""
-        groups = self.prepared.groups
-        if groups is None:
-            return ()
-        return tuple(self._within(code, name, groups.code, unrelated) for code, name in enumerate(groups.names))
+    def chosen(self, name: str, people: NDArray[np.int64], among: NDArray[np.int64] | None) -> Chosen:
+        """The variants that relatives and components of some people are computed from.
 
-    def _within(self, number: int, name: str, code: NDArray[np.int16], unrelated: NDArray[np.bool_]) -> GroupComponents:
-        everybody, section = self.prepared.people, self.prepared.job.spec.components
-        inside = code[everybody] == number
-        people, own = everybody[inside], unrelated[inside]
-        count = section.count if section.within_groups.count is None else section.within_groups.count
-        least = max(section.within_groups.min_people, 2 * count)
-        n, n_unrelated = len(people), int(own.sum())
-
-        def without(why: str) -> GroupComponents:
-            return GroupComponents(name, n, n_unrelated, 0, None, why)
-
-        if count == 0:
-            return without("none are asked for")
-        if n_unrelated < least:
-            return without(f"fewer than {least:,} unrelated people")
-        try:
-            chosen = self._chosen(f"group{number:03d}_markers", people)
-            title = f"{COMPONENTS} of {name}"
-            placed = self._placed(f"group{number:03d}_components", title, chosen.rows, people, own, count)
-        except InputError as error:
-            # Too few markers vary in the group; every other group has its own.
-            return without(error.what)
-        return GroupComponents(name, n, n_unrelated, len(chosen.rows), placed)
-
-    def _chosen(self, name: str, people: NDArray[np.int64]) -> Chosen:
+        Parameters
+        ----------
+        among
+            Store rows of those that pass quality control; None: all.
+        """
         prepared = self.prepared
 
         def compute(_work: Place) -> Arrays:
             def tell(what: str, done: int, total: int) -> None:
                 self.tell(COUNTING if what == "count" else PRUNING, done, total)
 
-            found = choose_markers(prepared.store, people, prepared.rules, self.executor, on_progress=tell)
+            found = choose_markers(prepared.store, people, prepared.rules, self.executor, among=among, on_progress=tell)
             (_, count), *others = found.accounting
-            reasons, numbers = zip(("markers", count), *others, strict=True)
+            told = [(MARKERS, count), *((FAILED if "list of" in why else why, number) for why, number in others)]
+            reasons, numbers = zip(*told, strict=True)
             return {"rows": found.rows, "reasons": np.array(reasons), "numbers": np.array(numbers)}
 
-        kept = self._stage(name, compute)
+        kept = self.kept(name, compute)
         return Chosen(kept["rows"], tuple(zip(kept["reasons"].tolist(), kept["numbers"].tolist(), strict=True)))
 
-    def _placed(
+    def placed(
         self,
         name: str,
         title: str,
@@ -140,6 +118,15 @@ class Stages:
         unrelated: NDArray[np.bool_],
         count: int,
     ) -> Placed:
+        """Components of the unrelated among some people, with the others among them.
+
+        Parameters
+        ----------
+        name, title
+            Of the stage, in the folder and for people.
+        unrelated : (people,)
+            Who defines the components.
+        """
         prepared, section = self.prepared, self.prepared.job.spec.components
 
         def compute(work: Place) -> Arrays:
@@ -166,27 +153,45 @@ class Stages:
                 "passes": np.array(found.passes),
             }
 
-        kept = self._stage(name, compute)
+        kept = self.kept(name, compute)
         axes = Axes(rows, kept["frequency"], kept["loadings"], kept["eigenvalues"])
         return Placed(axes, people, kept["scores"], ~unrelated, kept["error"], int(kept["passes"]))
 
-    def _stage(self, name: str, compute: Callable[[Place], Arrays]) -> Arrays:
-        def timed(work: Place) -> Arrays:
-            began = time.monotonic()
-            found = compute(work)
-            self.seconds[name] = round(time.monotonic() - began, 3)
-            return found
+    def within_groups(
+        self, groups: Groups, people: NDArray[np.int64], unrelated: NDArray[np.bool_], among: NDArray[np.int64] | None
+    ) -> tuple[GroupComponents, ...]:
+        """Components of each group alone, from markers that are chosen in it."""
+        found = []
+        for number, name in enumerate(groups.names):
+            inside = groups.code[people] == number
+            found.append(self._within(number, name, people[inside], unrelated[inside], among))
+        return tuple(found)
 
-        return self.checkpoints.stage(name, timed)
+    def _within(
+        self,
+        number: int,
+        name: str,
+        people: NDArray[np.int64],
+        unrelated: NDArray[np.bool_],
+        among: NDArray[np.int64] | None,
+    ) -> GroupComponents:
+        section = self.prepared.job.spec.components
+        count = section.count if section.within_groups.count is None else section.within_groups.count
+        least = max(section.within_groups.min_people, 2 * count)
+        n, n_unrelated = len(people), int(unrelated.sum())
 
+        def without(why: str) -> GroupComponents:
+            return GroupComponents(name, n, n_unrelated, 0, None, why)
 
-def _greedily(n: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Leave out whoever has most relatives until nobody has one."""
-    kept = np.ones(n, np.bool_)
-    while len(first):
-        degree = np.bincount(np.concatenate([first, second]), minlength=n)
-        out = int(degree.argmax())
-        kept[out] = False
-        left = (first != out) & (second != out)
-        first, second = first[left], second[left]
-    return kept
+        if count == 0:
+            return without("none are asked for")
+        if n_unrelated < least:
+            return without(f"fewer than {least:,} unrelated people")
+        try:
+            rows = self.chosen(f"group{number:03d}_markers", people, among).rows
+            title = f"{COMPONENTS} of {name}"
+            placed = self.placed(f"group{number:03d}_components", title, rows, people, unrelated, count)
+        except InputError as error:
+            # Too few markers vary in the group; every other group has its own.
+            return without(error.what)
+        return GroupComponents(name, n, n_unrelated, len(rows), placed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allscan.engine.structure.kinship import THIRD_DEGREE
 from allscan.jobs.progress import format_bytes, format_seconds
 from allscan.jobs.structure.build import held_memory, memory_limit
 from allscan.kernels.packing import row_bytes
@@ -32,7 +33,7 @@ def told_check(prepared: Prepared) -> str:
     within = spec.components.within_groups
     of_groups = within.count if within.count is not None else spec.components.count
     components = [f"{spec.components.count} of everybody"]
-    if prepared.groups is not None and of_groups:
+    if prepared.group_names and of_groups:
         components.append(f"{of_groups} within each group of at least {within.min_people:,} unrelated people")
     lines = [
         f"structure   {spec.name}",
@@ -58,16 +59,18 @@ def told_check(prepared: Prepared) -> str:
 def _people_lines(prepared: Prepared) -> list[str]:
     reasons = [reason for reason in prepared.excluded.tolist() if reason is not None]
     lines = [f"{prepared.store.n_samples:>9,}  in the genotypes"]
-    lines += [f"{reasons.count(reason):>9,}  {reason}: left out" for reason in dict.fromkeys(reasons)]
-    lines.append(f"{len(prepared.people):>9,}  placed among the components")
+    lines += [f"{reasons.count(reason):>9,}  left out: {reason}" for reason in dict.fromkeys(reasons)]
+    lines.append(f"{len(prepared.people):>9,}  looked at")
     if prepared.pairs is not None:
-        close = prepared.pairs.value > 2 * prepared.job.spec.relatives.max_kinship
+        close = prepared.pairs.value > 2 * (prepared.job.spec.relatives.max_kinship or THIRD_DEGREE)
         related = len(np.unique(np.concatenate([prepared.pairs.first[close], prepared.pairs.second[close]])))
         lines.append(f"{related:>9,}  of these have relatives, in {int(close.sum()):,} pairs")
     return lines
 
 
 def _group_lines(prepared: Prepared) -> list[str]:
+    if prepared.reference is not None:
+        return [f"{len(prepared.group_names)}, learned from {len(prepared.reference.people):,} people of the reference"]
     if prepared.groups is None:
         return ["none"]
     return [f"{one.count:>9,}  {one.reason}" for one in prepared.groups.counts]
@@ -76,7 +79,7 @@ def _group_lines(prepared: Prepared) -> list[str]:
 def told_built(built: Built) -> str:
     """A structure: people, markers, components, groups."""
     facts = built.folder.provenance
-    people, components = facts["people"], facts["components"]
+    people, components, relatives = facts["people"], facts["components"], facts["relatives"]
     total = sum(components["eigenvalues"])
     shares = ", ".join(f"{value:.3g}" for value in components["eigenvalues"][:5])
     lines = [
@@ -85,12 +88,14 @@ def told_built(built: Built) -> str:
             "people",
             [
                 f"{people['in_store']:>9,}  in the genotypes",
-                *(f"{count:>9,}  {reason}: left out" for reason, count in people["excluded"].items()),
-                f"{people['placed']:>9,}  placed among the components",
-                f"{people['placed'] - people['related']:>9,}  of these unrelated: they define the components",
+                *(f"{count:>9,}  left out: {reason}" for reason, count in people["excluded"].items()),
+                f"{people['left']:>9,}  left for scans",
+                f"{people['placed'] - people['related']:>9,}  unrelated, who define the components",
             ],
         ),
-        *_labelled("markers", [f"{count:>9,}  {reason}" for reason, count in facts["markers"]["accounting"].items()]),
+        *_labelled("quality", _variant_lines((facts["quality"] or {}).get("variants", {}))),
+        *_labelled("markers", _variant_lines(facts["markers"]["accounting"])),
+        f"relatives   {relatives['pairs']:>9,}  pairs with a kinship above {relatives['max_kinship']:.3g}",
         f"components  {len(components['eigenvalues'])}, in {components['passes']} passes; eigenvalues {shares} …"
         if total
         else "components  none",
@@ -102,6 +107,10 @@ def told_built(built: Built) -> str:
         f"folder      {built.folder.path}{' (was there, and still holds)' if built.already else ''}",
     ]
     return printable("\n".join(lines))
+
+
+def _variant_lines(counts: dict[str, int]) -> list[str]:
+    return [f"{count:>9,}  {reason}" for reason, count in counts.items()]
 
 
 def _told_group(group: dict[str, object]) -> str:

@@ -51,7 +51,8 @@ class JobStructure:
     path: str  # as the job spells it
     inputs: tuple[InputFile, ...]  # by what it is made of: the same before and after it is built
     components: tuple[str, ...]
-    groups: tuple[str, ...] | None  # None: known when it is built
+    columns: tuple[str, ...]  # of covariates(): the components, and other numbers
+    groups: tuple[str, ...]
     folder: StructureFolder | None
 
     def covariates(self) -> CovariateTable:
@@ -90,7 +91,7 @@ class JobStructure:
         if self.folder is None:
             return [f"{self.path}: {len(self.components)} components, to be built before the scan"]
         people = self.folder.provenance["people"]
-        told = f"{self.path}: {len(self.components)} components of {people['placed']:,} people"
+        told = f"{self.path}: {len(self.components)} components of {people['left']:,} people"
         return [told + (f", {len(self.folder.groups)} groups" if self.folder.groups else "")]
 
     def _built(self) -> StructureFolder:
@@ -110,7 +111,8 @@ def structure_of_job(
     named
         The folder of a structure, or a structure file, as the job spells it.
     write
-        Whether a structure that is named by its file, and is not there or is made of something else, is built.
+        Whether a structure that is named by its file, and is not there or is made of something else, is built: where
+        the job runs, unless the file says otherwise.
     on_progress
         Called with stage, tasks done and tasks in all, while it is built.
 
@@ -137,16 +139,22 @@ def structure_of_job(
     from allscan.jobs.structure.file import StructureJob
     from allscan.jobs.structure.inputs import prepare
 
-    prepared = prepare(StructureJob.from_yaml(place))
+    described = StructureJob.from_yaml(place)
+    if "runtime" not in described.spec.model_fields_set:
+        spec = described.spec.model_copy(update={"runtime": job.spec.runtime})
+        described = StructureJob(spec, described.base, described.document)
+    prepared = prepare(described)
     built = build_structure(prepared, on_progress=on_progress).folder if write else prepared.built()
     if built is not None:
         return _of_folder(named, built)
     names = component_names(prepared.job.spec.components.count)
-    return JobStructure(named, (_input(named, prepared.digest),), names, prepared.group_names, None)
+    others = () if prepared.admixture is None else tuple(prepared.admixture.columns)
+    return JobStructure(named, (_input(named, prepared.digest),), names, (*names, *others), prepared.group_names, None)
 
 
 def _of_folder(named: str, folder: StructureFolder) -> JobStructure:
-    return JobStructure(named, (_input(named, folder.digest),), folder.components, folder.groups, folder)
+    made_of = (_input(named, folder.digest),)
+    return JobStructure(named, made_of, folder.components, folder.covariates, folder.groups, folder)
 
 
 def _input(named: str, digest: str) -> InputFile:

@@ -26,29 +26,49 @@ from allscan.jobs.structure.checkpoints import WORK
 from allscan.jobs.structure.file import StructureJob
 from allscan.jobs.structure.folder import TABLES, StructureFolder, is_structure, open_structure
 from allscan.jobs.structure.inputs import Prepared, prepare
+from allscan.jobs.structure.quality import OUTLIER
 from allscan.jobs.structure.report import report_of
 from allscan.jobs.structure.report.discs import discs
 from allscan.jobs.structure.use import structure_of_job
 from tests.engine.cohorts import Cohort, write_calls
 
 PEOPLE, CHILDREN, MARKERS, SMALL_GROUP = 260, 20, 900, 12
+POORLY_CALLED, MIXED = 150, 215
+LEFT = PEOPLE + CHILDREN - 4
+
+
+def populations(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Frequencies of three populations, (populations, markers)."""
+    ancestral = rng.uniform(0.15, 0.85, MARKERS)
+    return rng.beta(ancestral * 9, (1 - ancestral) * 9, (3, MARKERS))
+
+
+def sites() -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    contig = np.repeat(np.arange(3, dtype=np.int16), MARKERS // 3)
+    return contig, np.tile(np.arange(MARKERS // 3, dtype=np.int32) * 1_100_000 + 1, 3)
 
 
 def simulated(folder: Path) -> Cohort:
     """Three populations of which one is small, and children of pairs of people of the first."""
     rng = np.random.default_rng(8)
-    ancestral = rng.uniform(0.15, 0.85, MARKERS)
-    own = rng.beta(ancestral * 9, (1 - ancestral) * 9, (3, MARKERS))
+    own = populations(rng)
+    known = np.repeat([0, 1], 40)
+    calls = (rng.random((2, MARKERS, len(known))) < own[known].T).sum(axis=0).astype(np.int8)
+    ids = np.array([f"known-{k}" for k in range(len(known))], dtype=object)
+    write_calls(folder / "reference.zarr", calls, *sites(), ("1", "2", "3"), sample_ids=ids)
+    (folder / "labels.tsv").write_text(
+        "s\tpopulation\n" + "".join(f"{one}\t{'AB'[k]}\n" for one, k in zip(ids, known, strict=True))
+    )
     population = np.repeat([0, 1, 2], [130, PEOPLE - 130 - SMALL_GROUP, SMALL_GROUP])
     haplotypes = (rng.random((2, MARKERS, PEOPLE)) < own[population].T).astype(np.int8)
     parents = haplotypes[:, :, : 2 * CHILDREN]
     passed = np.where(rng.random(parents.shape[1:]) < 0.5, parents[0], parents[1])
     calls = np.concatenate([haplotypes.sum(axis=0), passed[:, ::2] + passed[:, 1::2]], axis=1).astype(np.int8)
+    calls[:, MIXED] = np.where(rng.random(MARKERS) < 0.5, 1, calls[:, MIXED])
     calls[rng.random(calls.shape) < 0.005] = -1
+    calls[rng.random(MARKERS) < 0.15, POORLY_CALLED] = -1
     ids = np.array([f"person-{k:04d}" for k in range(PEOPLE + CHILDREN)], dtype=object)
-    contig = np.repeat(np.arange(3, dtype=np.int16), MARKERS // 3)
-    position = np.tile(np.arange(MARKERS // 3, dtype=np.int32) * 1_100_000 + 1, 3)
-    cohort = write_calls(folder / "cohort.zarr", calls, contig, position, ("1", "2", "3"), sample_ids=ids)
+    cohort = write_calls(folder / "cohort.zarr", calls, *sites(), ("1", "2", "3"), sample_ids=ids)
     names = np.array(["alpha", "beta", "gamma"])[np.concatenate([population, np.zeros(CHILDREN, int)])]
     rows = [f"{person}\t{name}" for person, name in zip(ids, names, strict=True)]
     rows[5] = f"{ids[5]}\toth"
@@ -56,6 +76,7 @@ def simulated(folder: Path) -> Cohort:
     pairs = [f"{ids[2 * k + p]}\t{ids[PEOPLE + k]}\t0.25" for k in range(CHILDREN) for p in (0, 1)]
     (folder / "relatives.tsv").write_text("ID1\tID2\tKinship\n" + "\n".join(pairs) + "\n")
     (folder / "out.txt").write_text(f"{ids[100]}\n{ids[200]}\n")
+    (folder / "mixed.txt").write_text(f"{ids[MIXED]}\n")
     return cohort
 
 
@@ -94,16 +115,27 @@ def column(folder: StructureFolder, name: str) -> NDArray[Any]:
 def test_everybody_in_the_store_has_a_row(built: StructureFolder) -> None:
     assert column(built, "person_id").tolist() == [f"person-{k:04d}" for k in range(PEOPLE + CHILDREN)]
     excluded = column(built, "excluded")
-    assert np.flatnonzero(excluded != None).tolist() == [100, 200]  # noqa: E711
-    assert set(excluded[[100, 200]]) == {"in a list of people to exclude"}
+    out = {row: excluded[row] for row in np.flatnonzero(excluded != None).tolist()}  # noqa: E711
+    assert out == {
+        100: "in a list of people to exclude",
+        POORLY_CALLED: "call rate below 0.95",
+        200: "in a list of people to exclude",
+        MIXED: OUTLIER,
+    }
     scores = np.column_stack([column(built, f"pc{k}") for k in (1, 2, 3)])
-    assert np.flatnonzero(np.isnan(scores).any(axis=1)).tolist() == [100, 200], "whom nobody excludes has a place"
+    assert np.flatnonzero(np.isnan(scores).any(axis=1)).tolist() == [100, POORLY_CALLED, 200]
     assert built.provenance["people"] == {
         "in_store": PEOPLE + CHILDREN,
-        "excluded": {"in a list of people to exclude": 2},
-        "placed": PEOPLE + CHILDREN - 2,
+        "excluded": {"in a list of people to exclude": 2, "call rate below 0.95": 1, OUTLIER: 1},
+        "left": LEFT,
+        "placed": LEFT + 1,
         "related": CHILDREN,
     }
+    assert built.provenance["quality"]["outliers"]["snp_het_homvar_ratio"] == 1
+    assert column(built, "call_rate")[POORLY_CALLED] < 0.9
+    assert np.isnan(column(built, "call_rate")[100])
+    variants = pq.read_table(built.path / "variants.parquet")
+    assert len(variants) == MARKERS
 
 
 def test_unrelated_people_define_the_components_and_children_fall_by_their_parents(built: StructureFolder) -> None:
@@ -118,8 +150,10 @@ def test_unrelated_people_define_the_components_and_children_fall_by_their_paren
     middle = (scores[0 : 2 * CHILDREN : 2] + scores[1 : 2 * CHILDREN : 2]) / 2
     group = column(built, "group")
     spread = scores[:130][unrelated[:130]].std(axis=0)
-    between = np.abs(scores[group == "alpha"].mean(axis=0) - scores[group == "beta"].mean(axis=0)).max()
-    assert np.abs(children - middle).mean(axis=0).max() < spread.max() * 1.2 < 0.2 * between
+    between = np.nanmean(scores[group == "alpha"], axis=0) - np.nanmean(scores[group == "beta"], axis=0)
+    off = np.abs(children - middle).mean(axis=0)
+    assert (off < 1.2 * spread).all()
+    assert off[0] < 0.1 * np.abs(between[0])
 
 
 def test_groups_and_components_within_them(built: StructureFolder) -> None:
@@ -142,6 +176,38 @@ def test_pairs_are_a_table_that_null_models_read(built: StructureFolder) -> None
     found = read_relatedness(built.relatives)
     assert len(found.first) == 2 * CHILDREN
     assert found.value.tolist() == [0.5] * 2 * CHILDREN
+
+
+@pytest.mark.parametrize("method", ["king", "pc_relate"])
+def test_relatives_are_found(place: Path, method: str) -> None:
+    # A contaminated sample seems to be related to many.
+    samples = {"exclude": ["out.txt", "mixed.txt"]}
+    keys = {"groups": None, "quality": "none", "relatives": method, "samples": samples}
+    found = build_structure(prepared(place, **keys, output=f"by_{method}")).folder
+    assert found.provenance["people"]["related"] == CHILDREN
+    table = found.relatives_table()
+    pairs = set(zip(objects(table["id1"]), objects(table["id2"]), strict=True))
+    expected = {(f"person-{2 * k + p:04d}", f"person-{PEOPLE + k:04d}") for k in range(CHILDREN) for p in (0, 1)}
+    assert pairs == expected - {pair for pair in expected if "person-0100" in pair}
+    assert set(objects(table["relationship"])) <= {"parent and child", "full siblings"}
+    assert found.provenance["relatives"]["max_kinship"] > 0.08, "few markers do not tell farther relatives from chance"
+    assert "do not tell farther ones" in found.provenance["notes"][-1]
+    assert not (found.path / "variants.parquet").exists()
+
+
+def test_groups_are_learned_from_a_reference(place: Path) -> None:
+    pytest.importorskip("sklearn")
+    groups = {"reference": {"genotypes": "reference.zarr", "labels": "labels.tsv", "components": 2}}
+    found = build_structure(prepared(place, groups=groups, output="learned")).folder
+    assert found.groups == ("A", "B")
+    group = column(found, "group")
+    assert (group[:100] == "A").all()
+    assert (np.delete(group[130 : PEOPLE - SMALL_GROUP], [POORLY_CALLED - 130, 70, MIXED - 130]) == "B").all()
+    assert not np.isnan(column(found, "probability_A")[:100]).any()
+    assert np.array(found.provenance["confusion"]).sum() == 80
+    page = report_of(found).read_text()
+    assert "known-" not in page
+    assert "The reference when left out" in page
 
 
 def tables_of(folder: Path) -> dict[str, bytes]:
@@ -218,20 +284,21 @@ def test_a_job_reads_components_groups_and_exclusions(place: Path, built: Struct
     used = structure_of_job(job, "structure", write=False)
     table = used.covariates()
     assert list(table.columns) == ["pc1", "pc2", "pc3"]
-    assert len(table.sample_ids) == PEOPLE + CHILDREN - 2
+    assert len(table.sample_ids) == LEFT
     assert "person-0100" not in set(table.sample_ids)
     values = table.columns["pc1"].values
     assert values is not None
-    assert np.array_equal(values, column(built, "pc1")[np.isfinite(column(built, "pc1"))])
+    assert np.array_equal(values, column(built, "pc1")[column(built, "excluded") == None])  # noqa: E711
     groups = used.group_labels()
     assert groups.names == ("alpha", "beta", "gamma")
     assert groups.code[:3].tolist() == [0, 0, 0]
     assert groups.code[5] == -1
     of_beta = used.covariates_of("beta")
     assert of_beta is not None
-    assert len(of_beta.sample_ids) == PEOPLE - 130 - SMALL_GROUP - 1
+    assert len(of_beta.sample_ids) == PEOPLE - 130 - SMALL_GROUP - 3
     assert used.covariates_of("gamma") is None
-    (excluded,) = used.excluded()
+    excluded, *others = used.excluded()
+    assert len(others) == 2
     assert excluded.reason == "in a list of people to exclude"
     assert excluded.sample_ids.tolist() == ["person-0100", "person-0200"]
 
@@ -282,7 +349,7 @@ def test_the_command_line(place: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     checked = runner.invoke(main, ["structure", "check", str(place / "cli.yaml")])
     assert checked.exit_code == 0, checked.output
-    assert "278  placed among the components" in checked.output
+    assert "278  looked at" in checked.output
     assert not (tmp_path / "made").exists()
     first = runner.invoke(main, ["structure", "build", str(place / "cli.yaml"), "--workers", "1"])
     assert first.exit_code == 0, first.output
@@ -302,7 +369,8 @@ def test_the_command_line(place: Path, tmp_path: Path) -> None:
     [
         ({"genotypes": "none.zarr"}, "there is no genotype store 'none.zarr'"),
         ({"groups": "none.tsv"}, "the file 'none.tsv' cannot be read"),
-        ({"relatives": {"max_kinship": 0.1}}, "either `file: FILE`"),
+        ({"relatives": {"file": "relatives.tsv", "method": "king"}}, "remove one of the two"),
+        ({"groups": {"min_probability": 0.5}}, "write one of the two"),
         ({"components": {"count": 1000}}, "less than or equal to 100"),
         ({"markers": {"exclude": ["77:1-2"]}}, "no contig '77'"),
         ({"samples": {"keep": "out.txt"}}, "2 people are left"),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.arrow import numbers, objects
-from allscan.disclosure import FEW, HIDDEN, ToldCounts, is_small, merged_levels, suppressed_rows, told_count
-from allscan.jobs.report.filling import Table, fill, tile
-from allscan.jobs.structure.folder import EXCLUDED, GROUP, RELATED
+from allscan.disclosure import FEW, is_small, told_count
+from allscan.jobs.report.filling import fill, tile
+from allscan.jobs.structure.report.accounting import accounting
 from allscan.jobs.structure.report.discs import Disc, discs, frame, least_people
+from allscan.jobs.structure.report.people import People, read_people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,27 +25,8 @@ MOST_PLOTS = 4
 """Pairs of components that are plotted."""
 LEAST_RADIUS = 0.5
 """Per cent of a plot's side."""
-NO_GROUP = "in no group"
-EVERYBODY = "everybody"
 COLOURS = 8
 """Colours of the pages' palette; more groups are spread over the circle of hues."""
-DEGREES = (
-    ("twins, or the same person twice", 2**-1.5, np.inf),
-    ("first degree", 2**-2.5, 2**-1.5),
-    ("second degree", 2**-3.5, 2**-2.5),
-    ("third degree", 2**-4.5, 2**-3.5),
-    ("farther", -np.inf, 2**-4.5),
-)
-"""Kinship coefficients of relatives (Manichaikul et al. 2010, 10.1093/bioinformatics/btq559, table 1)."""
-
-
-class People(NamedTuple):
-    """Everybody who is placed."""
-
-    scores: NDArray[np.float64]  # (people, components)
-    related: NDArray[np.bool_]  # (people,)
-    code: NDArray[np.int64]  # (people,) index into labels
-    labels: tuple[str, ...]  # of groups that are told; none is small
 
 
 def render(folder: StructureFolder) -> str:
@@ -67,29 +48,9 @@ def render(folder: StructureFolder) -> str:
         plots=[plot for k in range(0, _plotted(folder), 2) if (plot := _plot(people, folder.components, k))],
         scree=_scree(facts["components"]),
         few=FEW,
-        accounting=_accounting(folder, people),
+        accounting=accounting(folder, people),
         provenance_rows=_provenance_rows(facts),
     )
-
-
-def read_people(folder: StructureFolder) -> People:
-    """Everybody who is placed, with groups that are told: the small ones together, or with the next larger one."""
-    import pyarrow as pa
-
-    table = folder.samples([EXCLUDED, RELATED, GROUP, *folder.components])
-    table = table.filter(table[EXCLUDED].is_null())
-    scores = np.column_stack([numbers(table[name], np.float64, np.nan) for name in folder.components])
-    names = np.array([name or NO_GROUP for name in objects(table[GROUP].cast(pa.string()))], dtype=object)
-    labels = [*folder.groups, NO_GROUP] if folder.groups else [EVERYBODY]
-    number = {name: k for k, name in enumerate(labels)}
-    code = np.array([number.get(name, 0) for name in names], np.int64)
-    told = merged_levels(np.bincount(code, minlength=len(labels)))
-    place = np.zeros(len(labels), np.int64)
-    for at, group in enumerate(told):
-        place[list(group)] = at
-    shown = tuple(" or ".join(labels[k] for k in group) for group in told)
-    related = np.array([bool(value) for value in objects(table[RELATED])])
-    return People(scores, related, place[code], shown)
 
 
 def _subtitle(facts: Mapping[str, Any]) -> str:
@@ -100,7 +61,7 @@ def _subtitle(facts: Mapping[str, Any]) -> str:
 def _tiles(folder: StructureFolder, people: People) -> list[dict[str, str]]:
     facts = folder.provenance
     return [
-        tile("People", told_count(facts["people"]["placed"]), f"of {told_count(facts['people']['in_store'])}"),
+        tile("People", told_count(facts["people"]["left"]), f"of {told_count(facts['people']['in_store'])}"),
         tile("Unrelated", told_count(int((~people.related).sum()))),
         tile("Markers", f"{facts['markers']['count']:,}"),
         tile("Components", f"{len(folder.components)}", f"{facts['components']['passes']} passes"),
@@ -119,7 +80,7 @@ def colour(k: int, count: int) -> str:
 
 
 def _legend(people: People) -> Iterator[dict[str, str]]:
-    counts = np.bincount(people.code, minlength=len(people.labels))
+    counts = np.bincount(people.own_code, minlength=len(people.labels))
     for k, label in enumerate(people.labels):
         yield {"label": label, "count": told_count(int(counts[k])), "colour": colour(k, len(people.labels))}
 
@@ -129,8 +90,8 @@ def _plot(people: People, names: Sequence[str], first: int) -> dict[str, Any]:
     x, y = people.scores[:, first], people.scores[:, first + 1]
     least = least_people(len(x))
     # The largest group first: the others lie upon it.
-    order = np.argsort(-np.bincount(people.code, minlength=len(people.labels)), kind="stable").tolist()
-    found = [(k, one) for k in order for one in _discs_of(people.code == k, x, y, least)]
+    order = np.argsort(-np.bincount(people.own_code, minlength=len(people.labels)), kind="stable").tolist()
+    found = [(k, one) for k in order for one in _discs_of(people.own_code == k, x, y, least)]
     if not found:
         return {}
     shown = frame([one for _, one in found])
@@ -177,58 +138,6 @@ def _scree(components: Mapping[str, Any]) -> list[dict[str, str]]:
         }
         for k, (value, error) in enumerate(zip(values, errors, strict=True))
     ]
-
-
-def _accounting(folder: StructureFolder, people: People) -> list[Table]:
-    facts = folder.provenance
-    counts = ToldCounts(wholes=[facts["people"]["in_store"]])
-    in_store = counts.tell(facts["people"]["in_store"])
-    rows = [("in the genotypes", in_store)]
-    rows += [(f"{reason}: left out", counts.tell(n)) for reason, n in facts["people"]["excluded"].items()]
-    rows.append(("placed among the components", counts.tell(facts["people"]["placed"])))
-    markers = [(reason, f"{n:,}") for reason, n in facts["markers"]["accounting"].items()]
-    tables = [
-        Table("People", ("", "People"), rows),
-        Table("Variants", ("", "Variants"), markers),
-        Table("Groups", ("", "People", "Unrelated", "Related"), _group_rows(people)),
-        Table("Components within groups", ("", "Components", "Markers"), _within_rows(facts)),
-        Table("Pairs of relatives", ("Kinship", "Pairs"), _pair_rows(folder)),
-    ]
-    return [table for table in tables if table.rows]
-
-
-def _group_rows(people: People) -> list[tuple[str, ...]]:
-    count = len(people.labels)
-    cells = np.stack([np.bincount(people.code[people.related == r], minlength=count) for r in (False, True)], axis=1)
-    hidden = suppressed_rows(cells)
-    rows = []
-    for k, label in enumerate(people.labels):
-        told = hidden is not None and not hidden[k]
-        parts = [f"{n:,}" for n in cells[k].tolist()] if told else [HIDDEN, HIDDEN]
-        rows.append((label, told_count(int(cells[k].sum())), *parts))
-    return rows
-
-
-def _within_rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [
-        (group["name"], str(len(group["components"]["eigenvalues"])), f"{group['markers']:,}")
-        if group["components"] is not None
-        else (f"{group['name']}: {group['why']}", "none", HIDDEN)
-        for group in facts["groups"]
-    ]
-
-
-def _pair_rows(folder: StructureFolder) -> list[tuple[str, str]]:
-    kinship = numbers(folder.relatives_table(["Kinship"])["Kinship"], np.float64, np.nan)
-    if not len(kinship):
-        return []
-    counts = ToldCounts([len(kinship)], wholes=[len(kinship)])
-    rows = []
-    for name, least, most in DEGREES:
-        pairs = int(((kinship > least) & (kinship <= most)).sum())
-        if pairs:
-            rows.append((name, counts.tell(pairs)))
-    return [("all", counts.tell(len(kinship))), *rows]
 
 
 def _provenance_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
