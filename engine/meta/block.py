@@ -174,12 +174,14 @@ def _counts(block: StudyBlock) -> dict[str, NDArray[Any]]:
     out: dict[str, NDArray[Any]] = {
         "n": _sum(block.n, present),
         "effective_n": _sum(block.effective_n, present),
-        "effect_allele_frequency": _mean(block.frequency, block.n, present),
+        "effect_allele_frequency": mean_over_studies(block.frequency, block.n, present),
     }
     if block.cases is not None and block.frequency_cases is not None and block.frequency_controls is not None:
         out["cases"] = _sum(block.cases, present)
-        out["effect_allele_frequency_cases"] = _mean(block.frequency_cases, block.cases, present)
-        out["effect_allele_frequency_controls"] = _mean(block.frequency_controls, block.n - block.cases, present)
+        out["effect_allele_frequency_cases"] = mean_over_studies(block.frequency_cases, block.cases, present)
+        out["effect_allele_frequency_controls"] = mean_over_studies(
+            block.frequency_controls, block.n - block.cases, present
+        )
     return out
 
 
@@ -191,8 +193,17 @@ def _sum(values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(_added(np.where(present & np.isfinite(values), values, 0.0)))
 
 
-def _mean(values: NDArray[np.float64], weights: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Weighted mean over the studies that tell the value; of equal weights where none tells its weight."""
+def mean_over_studies(
+    values: NDArray[np.float64], weights: NDArray[np.float64], present: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Weighted mean over the studies that tell the value, (variants,); of equal weights where none tells its weight.
+
+    Parameters
+    ----------
+    values, weights : (studies, variants)
+    present : (studies, variants)
+        Which studies are asked.
+    """
     told = present & np.isfinite(values)
     weighed = told & (weights > 0.0)
     weight = np.where(weighed, weights, 0.0)
