@@ -35,6 +35,7 @@ import click
 
 from allscan.jobs import run_commands
 from allscan.jobs.command import PLACE, Group, LocalPathType, cluster_options, promise, runtime_options
+from allscan.jobs.meta.command import meta
 from allscan.jobs.null_model_commands import null_model
 from allscan.jobs.phenotype_commands import phenotypes
 from allscan.jobs.simulate_command import SimulateCommand
@@ -253,12 +254,11 @@ def report(directory: Place, significance: float | None, lead_window_kb: float |
 def export(directory: Place, trait: str, format_name: str, out: Path, stratum: str, overwrite: bool) -> None:
     """Write one trait's results in the format of another program."""
     from allscan.jobs.export import export as write_export
-    from allscan.jobs.run_folder import open_complete_run
 
-    folder = open_complete_run(directory)
-    click.echo(write_export(folder.path, trait, format_name, out, stratum=stratum, overwrite=overwrite))
+    click.echo(write_export(directory, trait, format_name, out, stratum=stratum, overwrite=overwrite))
 
 
+main.add_command(meta)
 main.add_command(null_model)
 main.add_command(SimulateCommand())
 
@@ -274,10 +274,10 @@ main.add_command(SimulateCommand())
 )
 @click.option(
     "--of",
-    type=click.Choice(["job", "phenotypes", "definition", "structure"]),
+    type=click.Choice(["job", "phenotypes", "definition", "structure", "meta"]),
     default="job",
     show_default=True,
-    help="Which file: the job file, the phenotype file, a phenotype definition, or the structure file.",
+    help="Which file: the job, phenotype, structure or meta file, or a phenotype definition.",
 )
 def schema(format_name: str, of: str) -> None:
     """Describe the files that you write: every key, its type, default and meaning."""

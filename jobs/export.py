@@ -81,9 +81,9 @@ def export(
     Parameters
     ----------
     run_folder
-        Output folder of a run.
+        Output folder of a run, or of a meta-analysis.
     trait, stratum
-        What to export.
+        What to export; of a meta-analysis a set of studies, or the stratification whose groups were combined.
     format
         ``regenie``, ``plink``, ``gwas-ssf`` or ``parquet``. A text file whose name ends in ``.gz`` or
         ``.bgz`` is compressed by blocks (BGZF) and indexed for tabix; its columns are then separated by
@@ -117,7 +117,7 @@ def export(
         raise InputError(
             "a Parquet file is compressed inside", where=str(target), fix="give a name without .gz or .bgz"
         )
-    selection = _select(cube or _open_complete(place_of(run_folder)), trait, stratum)
+    selection = _select(cube or _open_complete(place_of(run_folder), stratum), trait, stratum)
     _refuse_overwriting(target, overwrite)
     kept = _Filter(selection, min_neg_log10_p)
     with writing(target, again="export again", elsewhere="check the folder and its rights"):
@@ -128,14 +128,23 @@ def export(
         return _export_lines(selection, kept, str(format), target, compressed)
 
 
-def _open_complete(folder: Place) -> ResultSource:
+def _open_complete(folder: Place, stratum: str) -> ResultSource:
     # Of a run that is not complete, the rows still to come would look like results that are missing.
-    from allscan.engine.results import ResultsCube
+    from allscan.engine.meta.cube import META, MetaCube
+    from allscan.engine.results import CUBE, ResultsCube
+    from allscan.jobs.meta.state import refuse_incomplete
     from allscan.jobs.run_folder import open_complete_run, refuse_predictors
 
+    if (folder / META).exists() and not (folder / CUBE).exists():
+        refuse_incomplete(folder)
+        return MetaCube(folder)
     run = open_complete_run(folder)
     refuse_predictors(run)
-    return ResultsCube.open(run.path)
+    cube = ResultsCube.open(run.path)
+    if stratum not in cube.strata and (folder / META).exists():
+        meta = MetaCube(folder)
+        return meta if stratum in meta.strata else cube
+    return cube
 
 
 def _select(cube: ResultSource, trait: str, stratum: str) -> Selection:

@@ -66,11 +66,22 @@ folder. [The structure of a cohort](../guide/structure.md) shows one. `name`, `o
 change nothing in the tables.
 """
 
+_META = """\
+# The meta file
+
+This page is made from the model by `allscan schema --of meta --format markdown`; a test keeps the two equal.
+
+A meta file is one YAML 1.2 mapping in UTF-8, read as strictly as a [job file](job.md); paths are relative to its
+folder. [Meta-analysis](../guide/meta.md) shows one. `name`, `output` and the keys under `report` and `runtime` change
+no result.
+"""
+
 _PAGES = {
     "job": ("allscan job", _JOB),
     "phenotypes": ("allscan phenotype file", _PHENOTYPES),
     "definition": ("allscan phenotype definition", _DEFINITION),
     "structure": ("allscan structure file", _STRUCTURE),
+    "meta": ("allscan meta file", _META),
 }
 
 DESCRIBED = tuple(_PAGES)
@@ -86,6 +97,10 @@ def _model(of: str) -> type[BaseModel]:
         from allscan.jobs.structure.spec import StructureFile
 
         return StructureFile
+    if of == "meta":
+        from allscan.jobs.meta.spec import MetaFile
+
+        return MetaFile
     from allscan.jobs.spec import JobSpec
 
     return JobSpec

@@ -51,6 +51,20 @@ COLUMN_LABELS = {
     "standard_error": "SE",
     "beta_domdev": "Beta (dom.)",
     "standard_error_domdev": "SE (dom.)",
+    "q": "Q",
+    "neg_log10_p_q": "−log10 p (heterogeneity)",
+    "i_squared": "I²",
+    "beta_random": "Beta (random)",
+    "standard_error_random": "SE (random)",
+    "neg_log10_p_random": "−log10 p (random)",
+    "tau_squared": "τ²",
+    "neg_log10_p_re2": "−log10 p (RE2)",
+    "neg_log10_p_sample_size": "−log10 p (sample size)",
+    "neg_log10_p_axes": "−log10 p (ancestry regression)",
+    "neg_log10_p_ancestry": "−log10 p (ancestry heterogeneity)",
+    "neg_log10_p_residual": "−log10 p (other heterogeneity)",
+    "n_studies": "Studies",
+    "effective_n": "Effective N",
 }
 
 
@@ -62,11 +76,16 @@ def render(
     options: ReportOptions,
     title: str,
     phewas: Mapping[str, Any] | None = None,
+    *,
+    template: str = "report.html.j2",
+    texts: Mapping[Status, str] = STATUS_TEXT,
+    **instead: Any,
 ) -> str:
     """The page of a scan of the genome, as text.
 
     ``phewas``: the section about the traits of its lead variants, as :func:`allscan.jobs.report.phewas.section` gives
-    it; None without one.
+    it; None without one. ``template`` extends that of this page, ``texts`` says what statuses mean; ``instead`` is what
+    the template is filled with, beside or in place of what is here.
     """
     strata, binary = len(source.strata) > 1, of_binary_traits(source)
     opened = range(len(panels)) if len(panels) <= OPEN_ALL else [_most_significant(panels)]
@@ -80,36 +99,35 @@ def render(
             {"name": column.name, "label": COLUMN_LABELS.get(column.name, column.name.replace("_", " "))}
             for column in own_columns(source)
         ],
-        "status": {code.name: text for code, text in STATUS_TEXT.items()},
+        "status": {code.name: text for code, text in texts.items()},
         "methods": {code.name: text for code, text in METHODS.items()},
     }
     notes = trait_notes(provenance)
     embedded = [as_json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels]
     budget = Budget.of(len(panels))
-    return fill(
-        "report.html.j2",
-        ("report.js", *(() if phewas is None else ("phewas.js",))),
-        provenance,
-        title=title,
-        subtitle=_subtitle(source, provenance),
-        tiles=_tiles(source, panels, provenance),
-        strata=strata,
-        binary=binary,
-        rows=[_row(panel) for panel in panels],
-        hint="" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
-        null_model=_null_model_table(provenance),
-        accounting=accounting(status_counts(panels), provenance),
-        provenance_rows=provenance_rows(provenance, source.attrs),
-        points=budget.points,
-        cell=f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
-        significance=_p_text(options.significance),
-        window=f"{options.window_kb:g}",
-        least=LEAST_FOR_INFLATION,
-        df=degrees_of_freedom(source),
-        axis=as_json(axis),
-        panels=embedded,
-        phewas=phewas,
-    )
+    content = {
+        "title": title,
+        "subtitle": _subtitle(source, provenance),
+        "tiles": _tiles(source, panels, provenance),
+        "strata": strata,
+        "binary": binary,
+        "rows": [_row(panel) for panel in panels],
+        "hint": "" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
+        "null_model": _null_model_table(provenance),
+        "accounting": accounting(status_counts(panels), provenance, texts),
+        "provenance_rows": provenance_rows(provenance, source.attrs),
+        "points": budget.points,
+        "cell": f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
+        "significance": _p_text(options.significance),
+        "window": f"{options.window_kb:g}",
+        "least": LEAST_FOR_INFLATION,
+        "df": degrees_of_freedom(source),
+        "axis": as_json(axis),
+        "panels": embedded,
+        "phewas": phewas,
+    }
+    scripts = ("report.js", *(() if phewas is None else ("phewas.js",)))
+    return fill(template, scripts, provenance, **{**content, **instead})
 
 
 def _most_significant(panels: Sequence[Panel]) -> int:

@@ -1,0 +1,1 @@
+"""Meta-analysis from a file: of studies of other programs, and of scans."""
