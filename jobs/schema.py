@@ -194,6 +194,8 @@ def _section_names(value: Mapping[str, Any], below: tuple[str, ...]) -> Iterator
         yield from _section_names(option, below)
     if isinstance(value.get("additionalProperties"), dict):
         yield from _section_names(value["additionalProperties"], (*below, ".NAME"))
+    if isinstance(value.get("items"), dict):
+        yield from _section_names(value["items"], (*below, "[]"))
 
 
 def _table(section: Mapping[str, Any], definitions: Mapping[str, Any], linked: bool = False) -> Iterator[str]:

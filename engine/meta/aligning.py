@@ -31,7 +31,7 @@ JOINED = "joined.json"
 VERSION = 1
 
 STRAND_SHARE = 0.01
-"""A study has its palindromes believed if no more of its other variants stand on the other strand."""
+"""Two studies are on one strand if no more of their common variants, palindromes aside, stand on opposite ones."""
 LEAST_SHARED = 0.05
 """Share of the smaller study's variants that two studies of one build have in common, at least."""
 LEAST_AGREEMENT = 0.6
@@ -150,10 +150,9 @@ def align(
     if joined is None:
         joined = _join(studies, names, folder, digest, executor, tell)
     regions = tuple(Region(name, _place(name, contigs)[0], joined[name]["variants"]) for name in names)
-    strands = _total(joined, "strands")
     if options.check_overlap:
         refuse_strangers([study.name for study in studies], _total(joined, "places"), _total(joined, "shared"))
-    same_strand = tuple(bool(flipped <= STRAND_SHARE * told) for told, flipped in strands.tolist())
+    same_strand = common_strand(*_total(joined, "strands"))
     decided = [options.palindromes, options.window, [study.name for study in studies]]
     aligned = AlignedStudies(
         folder=folder / "aligned",
@@ -200,7 +199,8 @@ def _common_build(studies: Sequence[Study], reads: Sequence[StudyRead]) -> str |
     InputError
         Two studies tell of different ones.
     """
-    told = {study.name: normalise_build(read.build) for study, read in zip(studies, reads, strict=True) if read.build}
+    found = ((study.name, study.build or read.build) for study, read in zip(studies, reads, strict=True))
+    told = {name: normalise_build(build) for name, build in found if build}
     if len(set(told.values())) > 1:
         raise InputError(
             "the studies are on different reference builds: " + ", ".join(f"{k} on {v}" for k, v in told.items()),
@@ -256,6 +256,29 @@ def _join_one(shared: _JoinShared, region: str) -> dict[str, Any]:
 
 def _total(joined: dict[str, Any], key: str) -> NDArray[np.int64]:
     return np.asarray(np.sum([region[key] for region in joined.values()], axis=0), np.int64)
+
+
+def common_strand(told: NDArray[np.int64], opposite: NDArray[np.int64]) -> tuple[bool, ...]:
+    """Which studies stand on the strand that most of them do; none where as many stand on each.
+
+    Parameters
+    ----------
+    told, opposite : (studies, studies)
+        Variants that tell the strands of two studies, and of these those with opposite ones.
+    """
+    n = len(told)
+    agree = opposite <= STRAND_SHARE * told
+    # Studies that agree in a chain, whether or not they share a variant.
+    groups: list[set[int]] = []
+    for s in range(n):
+        near = [group for group in groups if any(agree[s, k] and told[s, k] for k in group)]
+        groups = [group for group in groups if group not in near] + [set().union({s}, *near)]
+    # One that shares nothing with any other contradicts nobody.
+    alone = {s for s in range(n) if not told[s].any()}
+    groups = sorted((group - alone for group in groups if group - alone), key=len, reverse=True)
+    tied = len(groups) > 1 and len(groups[0]) == len(groups[1])
+    common = alone | (groups[0] if groups and not tied else set())
+    return tuple(s in common for s in range(n))
 
 
 def refuse_strangers(names: Sequence[str], places: NDArray[np.int64], shared: NDArray[np.int64]) -> None:
@@ -389,7 +412,7 @@ def _account(
         most_n=people,
         most_cases=cases,
         p_disagrees=round(read.fit.disagree / read.fit.compared, 6) if read.fit.compared else None,
-        build=read.build,
+        build=study.build or read.build,
         columns=read.columns,
         sha256=read.sha256,
     )

@@ -59,7 +59,7 @@ class JoinedRegion:
     """(studies, studies): places of both, and of one on the diagonal."""
     shared_variants: NDArray[np.int64]
     strands: NDArray[np.int64]
-    """(studies, 2): variants that others have and whose strand can be told, and of these on the other strand."""
+    """(2, studies, studies): variants of both whose strand can be told, and of these on opposite ones."""
 
 
 class Sequences(NamedTuple):
@@ -104,10 +104,6 @@ def join_region(folders: Sequence[Path], region: str) -> JoinedRegion:
         np.add.at(votes, (where, side), np.where(rows["ref"] != 0, _SURE, 1))
     chosen = _elected(votes)
     values = {name: np.full((len(folders), n), np.nan, np.float32) for name in VALUES}
-    strands = np.zeros((len(folders), 2), np.int64)
-    known_by = np.zeros(n, np.int64)
-    for where in place:
-        known_by[where] += 1
     for s, (one, where) in enumerate(zip(studies, place, strict=True)):
         rows = one.rows
         against = rows["side"] ^ chosen[where]
@@ -116,8 +112,6 @@ def join_region(folders: Sequence[Path], region: str) -> JoinedRegion:
             values[name][s, where] = rows[name]
         values["beta"][s, where] = np.where(turned, -rows["beta"], rows["beta"])
         values["frequency"][s, where] = np.where(turned, np.float32(1.0) - rows["frequency"], rows["frequency"])
-        told = (rows["kind"] == SNV) & (known_by[where] > 1)
-        strands[s] = np.count_nonzero(told), np.count_nonzero(told & flipped)
         for reason, which in ((TURNED, turned), (FLIPPED, flipped)):
             if which.any():
                 noted[s][reason] += int(np.count_nonzero(which))
@@ -144,7 +138,7 @@ def join_region(folders: Sequence[Path], region: str) -> JoinedRegion:
         noted=[dict(seen) for seen in noted],
         shared_places=places,
         shared_variants=variants,
-        strands=strands,
+        strands=_strands(studies, place, n),
     )
 
 
@@ -266,6 +260,21 @@ def _shared(keys: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[n
                 counts[a, b] = counts[b, a] = both
         out.append(counts)
     return out[0], out[1]
+
+
+def _strands(studies: list[_Sorted], place: list[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
+    """How often the strands of two studies can be compared, and how often they are opposite."""
+    strand = np.full((len(studies), n), -1, np.int8)
+    for s, (one, where) in enumerate(zip(studies, place, strict=True)):
+        here = one.rows["kind"] == SNV
+        strand[s, where[here]] = (one.rows["side"][here] & OTHER_STRAND) > 0
+    out = np.zeros((2, len(studies), len(studies)), np.int64)
+    for a in range(len(studies)):
+        for b in range(a):
+            told = (strand[a] >= 0) & (strand[b] >= 0)
+            counts = np.count_nonzero(told), np.count_nonzero(told & (strand[a] != strand[b]))
+            out[:, a, b] = out[:, b, a] = counts
+    return out
 
 
 def _alleles(

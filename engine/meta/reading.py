@@ -76,6 +76,7 @@ class StudyRead:
     """Region: rows."""
     contigs: list[str]
     build: str | None
+    """As the tables tell it."""
     binary: bool
     fit: Fit
 
@@ -141,7 +142,7 @@ def read_study(study: Study, folder: Path, on_rows: Callable[[int], None] | None
         noted=dict(noted),
         regions=dict(sorted(regions.items())),
         contigs=source.contigs,
-        build=study.build or source.build,
+        build=source.build,
         binary=source.binary,
         fit=source.fit,
     )

@@ -100,7 +100,7 @@ class ThresholdsSection(Section):
     min_maf: float = Field(default=0.0, ge=0, lt=0.5, description="Minor allele frequency.")
 
 
-class MethodsMixin(Section):
+class MethodsSection(Section):
     """Which methods are used beside fixed effects, and what a variant needs."""
 
     methods: list[Method] = Field(
@@ -144,9 +144,7 @@ class MetaRuntimeSection(Section):
     )
 
 
-class MetaFile(MethodsMixin):
-    """One meta-analysis of one trait."""
-
+class _What(Section):
     name: Text = Field(description="Title of the report.")
     trait: Text = Field(default="trait", description="What all studies are of; its name in the results.")
     studies: list[StudySection] = Field(min_length=1, description="The studies.")
@@ -154,6 +152,11 @@ class MetaFile(MethodsMixin):
         default={},
         description="Further results from some of the studies, by name: `{without_ukb: [finngen, bbj]}`.",
     )
+
+
+class MetaFile(MethodsSection, _What):
+    """One meta-analysis of one trait."""
+
     genomic_control: bool = Field(
         default=False,
         description=(

@@ -207,7 +207,9 @@ def _advice(model: type[BaseModel], key_path: KeyPath) -> str:
 
 
 def _description(model: type[BaseModel], key_path: KeyPath) -> str:
-    """First sentence of what a key means; empty for names that the user chose."""
+    """First sentence of what a key means; empty for names that the user chose, and of the whole document."""
+    if not key_path:
+        return ""
     section = _section(model, key_path[:-1])
     info = section.model_fields.get(str(key_path[-1])) if section is not None else None
     text = (info.description or "") if info is not None else ""
