@@ -15,6 +15,7 @@
     resume RUN                 go on with a run
     report DIR                 write the report again
     export DIR                 write one trait's results in another format
+    meta META.yaml             combine studies
     null-model export RUN      write a null model for REGENIE
     simulate OUT               make a cohort with known truth
     schema                     describe the files that you write

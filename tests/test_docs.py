@@ -23,6 +23,7 @@ from allscan.documents.validation import validate
 from allscan.documents.yaml_source import read_yaml
 from allscan.engine.store_writing import create_store, write_genotypes
 from allscan.jobs.cli import main as command_line
+from allscan.jobs.meta.job import MetaJob
 from allscan.jobs.structure.file import StructureJob
 from allscan.kernels.block import CARRIER_DENSITY, EXACT_STEPS, Encoding, encode_block
 from allscan.kernels.wire import to_bytes
@@ -38,7 +39,7 @@ WORKBENCH = {
     "WORKSPACE_CDR": "example-project.C2024Q3R9",
 }
 """Variables of the Researcher Workbench, which examples name."""
-GENERATED = ("commands.md", "python.md", "job.md", "phenotypes.md", "definition.md", "structure.md")
+GENERATED = ("commands.md", "python.md", "job.md", "phenotypes.md", "definition.md", "structure.md", "meta.md")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -82,6 +83,9 @@ def test_yaml_examples_are_jobs(page: Path, text: str, tmp_path: Path, monkeypat
         return
     if text.startswith("kind:"):
         assert load_definition(tmp_path / "job.yaml").spec.id
+        return
+    if "\nstudies:" in text:
+        assert MetaJob.from_yaml(tmp_path / "job.yaml").spec.name
         return
     if "genotypes:" in text and "traits:" not in text:
         assert StructureJob.from_yaml(tmp_path / "job.yaml").spec.name

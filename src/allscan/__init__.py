@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from allscan.engine.dataset import open_dataset as open_dataset
+    from allscan.engine.meta.dataset import open_meta as open_meta
     from allscan.engine.result_dataset import open_results as open_results
     from allscan.engine.store import open_store as open_store
     from allscan.engine.store import verify_store as verify_store
@@ -31,6 +32,7 @@ _HOMES = {
     "export": "allscan.jobs.export",
     "ingest": "allscan.jobs.api",
     "open_dataset": "allscan.engine.dataset",
+    "open_meta": "allscan.engine.meta.dataset",
     "open_results": "allscan.engine.result_dataset",
     "open_store": "allscan.engine.store",
     "open_structure": "allscan.jobs.structure.folder",
