@@ -21,6 +21,7 @@ import numcodecs
 import numpy as np
 
 from allscan.engine.chromosomes import ploidy_classes
+from allscan.engine.quality.people import SEXES
 from allscan.engine.quality.tables import AUTOSOMAL, CATEGORIES, ON_X, categories, read_alleles, variant_table
 from allscan.engine.quality.variants import (
     Fate,
@@ -31,6 +32,7 @@ from allscan.engine.quality.variants import (
 )
 from allscan.engine.zstd import decompress
 from allscan.errors import InputError, writing
+from allscan.kernels.block import take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.person_counts import NOT_COUNTED, add_heterozygotes, add_persons, add_weights
@@ -189,15 +191,7 @@ def count_quality(
     folder = work / FOLDER / key
     tasks = _tasks(store)
     tell = on_progress or (lambda _done, _total: None)
-    # The block, compressed and not, what is taken of it, counts of everybody, and columns of the variants of a task.
-    n_groups = len(people.groups) + 1
-    memory = (
-        6 * store.block_variants * row_bytes(store.n_samples)
-        + _bytes_of_persons(store.n_samples)
-        + 3 * n_groups * row_bytes(store.n_samples) * 4
-        + max(TASK_VARIANTS, store.n_variants // MOST_TASKS) * (256 + 64 * n_groups)
-        + (64 << 20)
-    )
+    memory = _task_memory(store, people, rules)
     with writing(work, again="run the same command again", elsewhere="choose another folder"):
         shared = _Pass(store, people, rules, folder, key)
         left = [task for task in tasks if not _is_done(shared, task)]
@@ -230,6 +224,19 @@ def _bytes_of_persons(n_samples: int) -> int:
     return n_samples * (4 * 3 * len(CATEGORIES) + 4 + 16) + (1 << 16)
 
 
+def _task_memory(store: GenotypeStore, people: People, rules: VariantRules) -> int:
+    """Bytes of a task.
+
+    The block, compressed and not, what is taken of it, and lists of missing calls; groups; counts of people, four times
+    while they are written; columns of its variants, twice while they are put together.
+    """
+    n, n_groups = store.n_samples, len(people.groups) + 1
+    of_block = store.block_variants * (6 * row_bytes(n) + int(8 * n * (1 - rules.min_call_rate)))
+    of_groups = SEXES * n_groups * row_bytes(n) + 2 * n
+    variants = max(TASK_VARIANTS, -(-store.n_variants // MOST_TASKS)) + store.block_variants
+    return of_block + of_groups + 4 * _bytes_of_persons(n) + variants * (512 + 128 * n_groups) + (64 << 20)
+
+
 def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
     store, people, rules = shared.store, shared.people, shared.rules
     n = store.n_samples
@@ -260,10 +267,12 @@ def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
         autosomal = category < AUTOSOMAL
         add_heterozygotes(block, autosomal & (found.minor_allele_count == 1), persons.singletons)
         weight = found.expected_heterozygosity(rules.group_people)
-        missing = missing_entries(block)
+        # Only of these, whose calls are nearly all there: of others the list could be as long as the block.
+        rows = np.flatnonzero(autosomal | (category == ON_X))
+        missing = missing_entries(block if len(rows) == len(category) else take(block, rows))
         for k, which in enumerate((autosomal, category == ON_X)):
             if which.any():
-                counted = np.where(which[:, None], weight, 0.0)
+                counted = np.where(which[:, None], weight, 0.0)[rows]
                 persons.expected[k] += counted.sum(axis=0)
                 add_weights(missing, people.by_group.group, counted, persons.missed[k])
         tables.append(variant_table(store, people, start, stop, contig, ref, alt, found, fate))

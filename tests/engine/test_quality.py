@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -358,3 +359,28 @@ def test_the_guide_works(cohort, tmp_path, monkeypatch, capsys):
     exec(compile(code, page.name, "exec"), {})
     assert "pass\n" in capsys.readouterr().out
     assert (tmp_path / "variants.parquet").exists()
+
+
+def test_memory_is_planned(tmp_path, monkeypatch):
+    """What Python and NumPy hold while tasks run stays below what the executor is told."""
+    monkeypatch.setattr(counting, "TASK_VARIANTS", 1000)
+    rng = np.random.default_rng(1)
+    calls = rng.binomial(2, rng.uniform(0, 1, (2000, 1)), (2000, 3000)).astype(np.int8)
+    calls[rng.random(calls.shape) < 0.04] = -1
+    store = write_calls(
+        tmp_path / "store.zarr", calls, np.zeros(2000, np.int16), np.arange(1, 2001, dtype=np.int32), ("1",), block=500
+    ).store
+    people = people_of(store, groups=GROUPS, group=rng.integers(0, 3, 3000))
+
+    class Measuring:
+        def run(self, function: Any, shared: Any, tasks: Any, *, memory_bytes: int = 0) -> Iterator[tuple[Any, Any]]:
+            for task in tasks:
+                tracemalloc.start()
+                found = function(shared, task)
+                peak = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+                # Beside what the interpreter and compiled code take.
+                assert peak < memory_bytes - (48 << 20)
+                yield task, found
+
+    count(Cohort(store, calls, store.variant_contig, store.variant_position), tmp_path, people, Measuring())
