@@ -99,6 +99,16 @@ def test_heterozygosity_given_ancestry(cohort, group):
     assert abs(np.median(cohort.samples.f_het[rows])) < 0.02
 
 
+def test_ancestry_is_no_error(cohort, tmp_path):
+    """Together the continents lack heterozygotes at many variants, within themselves at hardly any."""
+    names = tuple(f"hwe_neg_log10_p_{name}" for name in CONTINENTS)
+    within = (cohort.table[list(names)] > 6).any(axis=1).sum()
+    together = people_of(cohort.store, groups=("all",), group=np.zeros(cohort.store.n_samples, np.int64))
+    counts = count_quality(cohort.store, together, RULES, EmbeddedExecutor(1), tmp_path)
+    table = pa.concat_tables(counts.variant_tables(), promote_options="default")
+    assert (table["hwe_neg_log10_p"].to_numpy() > 6).sum() > 10 * within > 0
+
+
 def test_hardy_weinberg_of_sgkit(reference):
     """p of the program that came with Wigginton et al. 2005."""
     table = pd.read_csv(reference("sgkit_misc") / "test_hwe" / "sim_01.csv")
