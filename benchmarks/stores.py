@@ -79,6 +79,7 @@ def write_store(
             "variant_id": np.array([f"v{v}" for v in range(variants)], object),
             "variant_allele": np.array([["A", "C"]] * variants, object),
             "variant_info": np.full(variants, np.nan, np.float32),
+            "variant_n_alt": np.ones(variants, np.int16),
             "variant_n_called": called,
             "variant_allele_count": copies,
         },

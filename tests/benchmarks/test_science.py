@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from allscan.engine.store import GenotypeStore
-from benchmarks.science import binary, kinship, phenome, phewas
+from benchmarks.science import binary, kinship, phenome, phewas, structure
 from benchmarks.science.whole_genome import Size, experiment
 from benchmarks.stores import write_store
 
@@ -89,3 +89,10 @@ def test_kinship(tmp_path: Path) -> None:
         assert row.told_apart > 0.9
     assert outcome.optimal
     assert 60 < outcome.n_unrelated < families.n_people - 30
+
+
+def test_structure(tmp_path: Path) -> None:
+    size = structure.Size(people=200, markers=600, components=3)
+    found, costs = structure.build(size, tmp_path, 1)
+    assert found.provenance["people"]["related"] == 4
+    assert {"components", "quality of variants and people"} <= {cost.stage for cost in costs}

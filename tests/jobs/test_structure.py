@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from allscan.jobs.structure.checkpoints import WORK
 from allscan.jobs.structure.file import StructureJob
 from allscan.jobs.structure.folder import TABLES, StructureFolder, is_structure, open_structure
 from allscan.jobs.structure.inputs import Prepared, prepare
-from allscan.jobs.structure.quality import OUTLIER
+from allscan.jobs.structure.quality import COUNTING, OUTLIER
 from allscan.jobs.structure.report import report_of
 from allscan.jobs.structure.report.discs import discs
 from allscan.jobs.structure.use import structure_of_job
@@ -258,6 +261,33 @@ def mortal_after(tasks: int) -> Any:
         yield Mortal()
 
     return executor
+
+
+KILLED = """
+import os, signal, sys
+from allscan.jobs.structure.build import build_structure
+from allscan.jobs.structure.file import StructureJob
+from allscan.jobs.structure.inputs import prepare
+
+def tell(stage, done, total):
+    if stage == "components" and done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+build_structure(prepare(StructureJob.from_yaml(sys.argv[1])), on_progress=tell)
+"""
+
+
+def test_a_killed_process_leaves_what_another_goes_on_with(place: Path, built: StructureFolder) -> None:
+    (place / "killed.yaml").write_text(json.dumps({**KEYS, "output": "by_signal"}))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(place / "killed.yaml")], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert list((place / "by_signal" / WORK).glob("*/markers.npz"))
+    assert len(list((place / "by_signal" / WORK).glob("*/components/*/*.pass"))) == 3
+    stages: list[str] = []
+    again = prepared(place, output="by_signal")
+    build_structure(again, on_progress=lambda stage, _done, _total: stages.append(stage))
+    assert COUNTING not in stages, "quality is not computed again"
+    assert tables_of(place / "by_signal") == tables_of(place / "structure")
 
 
 def test_what_is_there_and_holds_is_left_alone(place: Path, built: StructureFolder) -> None:

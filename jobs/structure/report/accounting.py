@@ -29,11 +29,17 @@ DEGREES = (
 """Kinship coefficients of relatives (Manichaikul et al. 2010, 10.1093/bioinformatics/btq559, table 1)."""
 
 
-def accounting(folder: StructureFolder, people: People) -> list[Table]:
-    """The tables that there are."""
+def accounting(folder: StructureFolder, people: People, counts: ToldCounts) -> list[Table]:
+    """The tables that there are.
+
+    Parameters
+    ----------
+    counts
+        What the reader knows of people.
+    """
     facts = folder.provenance
     found = [
-        _people(facts),
+        _people(facts, counts),
         Table("Groups", ("", "People", "Unrelated", "Related"), _by_group(people, people.related)),
         Table("Left out, by group", ("", "People", "Left", "Left out"), _left_out(people)),
         Table("Components within groups", ("", "Components", "Markers"), _within(facts)),
@@ -50,9 +56,8 @@ def _variants(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     return [(reason, f"{n:,}") for reason, n in counts.items()]
 
 
-def _people(facts: Mapping[str, Any]) -> Table:
+def _people(facts: Mapping[str, Any], counts: ToldCounts) -> Table:
     people = facts["people"]
-    counts = ToldCounts(wholes=[people["in_store"]])
     rows = [("in the genotypes", counts.tell(people["in_store"])), ("left for scans", counts.tell(people["left"]))]
     rows += [(f"left out: {reason}", counts.tell(n)) for reason, n in people["excluded"].items()]
     rows += [(reason, counts.tell(n)) for reason, n in facts["groups_accounting"].items() if reason.startswith("in no")]
@@ -65,10 +70,13 @@ def _by_group(people: People, second: NDArray[np.bool_]) -> list[tuple[str, ...]
 
 
 def _left_out(people: People) -> list[tuple[str, ...]]:
-    return [] if people.left.all() else _halves(people, people.code, ~people.left)
+    # Those who are left are told above, so that the sum of a row would tell the rest.
+    return [] if people.left.all() else _halves(people, people.code, ~people.left, with_sums=False)
 
 
-def _halves(people: People, code: NDArray[np.int64], second: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+def _halves(
+    people: People, code: NDArray[np.int64], second: NDArray[np.bool_], *, with_sums: bool = True
+) -> list[tuple[str, ...]]:
     count = len(people.labels)
     cells = np.stack([np.bincount(code[second == which], minlength=count) for which in (False, True)], axis=1)
     hidden = suppressed_rows(cells)
@@ -76,7 +84,7 @@ def _halves(people: People, code: NDArray[np.int64], second: NDArray[np.bool_]) 
     for k, label in enumerate(people.labels):
         told = hidden is not None and not hidden[k]
         parts = [f"{n:,}" for n in cells[k].tolist()] if told else [HIDDEN, HIDDEN]
-        rows.append((label, told_count(int(cells[k].sum())), *parts))
+        rows.append((label, told_count(int(cells[k].sum())) if told or with_sums else HIDDEN, *parts))
     return rows
 
 
@@ -108,6 +116,7 @@ def _quality(facts: Mapping[str, Any] | None) -> Sequence[Table]:
         return ()
     counts = ToldCounts()
     outliers = [(name, counts.tell(n)) for name, n in facts["outliers"].items()]
+    counts = ToldCounts(wholes=[sum(facts["sex_check"].values())])
     sexes = [(name.replace("_", " "), counts.tell(n)) for name, n in facts["sex_check"].items() if n]
     return (
         Table("Quality of variants", ("", "Variants"), _variants(facts["variants"])),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allscan.disclosure import FEW, is_small, told_count
+from allscan.disclosure import FEW, ToldCounts, is_small, told_count
 from allscan.jobs.report.filling import fill, tile
 from allscan.jobs.structure.report.accounting import accounting
 from allscan.jobs.structure.report.discs import Disc, discs, frame, least_people
@@ -33,6 +33,7 @@ def render(folder: StructureFolder) -> str:
     """The page, as text."""
     facts = folder.provenance
     people = read_people(folder)
+    counts = ToldCounts(wholes=[facts["people"]["in_store"]])
     return fill(
         "structure.html.j2",
         (),
@@ -43,12 +44,12 @@ def render(folder: StructureFolder) -> str:
         with_document=False,
         title=folder.name,
         subtitle=_subtitle(facts),
-        tiles=_tiles(folder, people),
+        tiles=_tiles(folder, counts),
         groups=list(_legend(people)),
         plots=[plot for k in range(0, _plotted(folder), 2) if (plot := _plot(people, folder.components, k))],
         scree=_scree(facts["components"]),
         few=FEW,
-        accounting=accounting(folder, people),
+        accounting=accounting(folder, people, counts),
         provenance_rows=_provenance_rows(facts),
     )
 
@@ -58,11 +59,13 @@ def _subtitle(facts: Mapping[str, Any]) -> str:
     return f"{facts['made_of']['keys']['genotypes']} · built {built} UTC"
 
 
-def _tiles(folder: StructureFolder, people: People) -> list[dict[str, str]]:
+def _tiles(folder: StructureFolder, counts: ToldCounts) -> list[dict[str, str]]:
     facts = folder.provenance
+    people = facts["people"]
+    in_store, left = counts.tell(people["in_store"]), counts.tell(people["left"])
     return [
-        tile("People", told_count(facts["people"]["left"]), f"of {told_count(facts['people']['in_store'])}"),
-        tile("Unrelated", told_count(int((~people.related).sum()))),
+        tile("People", left, f"of {in_store}"),
+        tile("Unrelated", counts.tell(people["placed"] - people["related"])),
         tile("Markers", f"{facts['markers']['count']:,}"),
         tile("Components", f"{len(folder.components)}", f"{facts['components']['passes']} passes"),
         *([tile("Groups", f"{len(folder.groups)}")] if folder.groups else []),
