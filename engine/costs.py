@@ -9,6 +9,7 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.columns import counts_cases, cube_columns
+from allscan.engine.local_ancestry.scoring import local_memory
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
 from allscan.kernels.association import Model
 from allscan.kernels.binary import LEAST_VARIANTS, PRODUCT_BYTES
@@ -98,7 +99,8 @@ def _measure(design: Design, spec: ScanSpec, traits: NDArray[np.int64] | None) -
     """What says how large batches of a stratum become, by the most traits that one may have."""
     values = design.traits if traits is None or len(traits) == len(design.trait_names) else design.traits[:, traits]
     n_samples, n_traits, n_covariates = len(values), values.shape[1], design.covariates.shape[1]
-    general = spec.model == Model.GENOTYPIC
+    # Neither two predictors nor those of local ancestry have a basis for all patterns.
+    general = spec.model == Model.GENOTYPIC or spec.local_ancestry is not None
     of_trait, first = trait_patterns(values)
     present = (~np.isnan(values[:, first])).sum(axis=0)
     few = np.minimum(n_samples - present, present)
@@ -108,7 +110,7 @@ def _measure(design: Design, spec: ScanSpec, traits: NDArray[np.int64] | None) -
     mixed = design.relatedness is not None and test.needs_relatedness
     n_relatives, n_pairs = _relatives(design) if mixed else (0, 0)
     cases = (values == 1.0).sum(axis=0) if counts_cases(test) else None
-    single = single_precision(spec.options, n_samples)
+    single = single_precision(spec.options, n_samples) and spec.local_ancestry is None
     cost = test.seconds_per_person
 
     def largest(size: int) -> Batches:
@@ -198,7 +200,8 @@ def task_memory(store: GenotypeStore, strata: Strata, spec: ScanSpec, batches: B
         for (_, design), part in zip(strata, batches.strata, strict=True)
     )
     of_results = len(strata) * variants * batches.size * cell_bytes * 2
-    return int(1.25 * (of_genotypes + of_stratum + of_results)) + (32 << 20)
+    of_local = 0 if spec.local_ancestry is None else local_memory(store)
+    return int(1.25 * (of_genotypes + of_stratum + of_results)) + of_local + (32 << 20)
 
 
 def _stratum_memory(design: Design, spec: ScanSpec, batches: Batches, block: int, cell_bytes: int) -> int:

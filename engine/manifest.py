@@ -124,6 +124,8 @@ def manifest_of(store: GenotypeStore, strata: Strata, spec: ScanSpec, plan: Scan
     # Which test it is belongs to the trait: another kind of traits beside it changes nothing.
     for name in ("test", "test_options", "tests"):
         del parameters[name]
+    if spec.local_ancestry is not None:
+        parameters["local_ancestry"] = spec.local_ancestry.fingerprint
     # Regions and rows say which variants there are, and the hashes of the runs say that.
     selecting = ("regions", "rows")
     parameters["filter"] = {name: value for name, value in parameters["filter"].items() if name not in selecting}
@@ -242,4 +244,5 @@ def program_digest() -> str:
     engine = Path(__file__).parent
     sources = [path for folder in allscan.kernels.__path__ for path in sorted(Path(folder).glob("*.py"))]
     sources += [engine / name for name in ("ploidy.py", "scoring.py", "chromosomes.py", "offsets.py")]
+    sources += [engine / "local_ancestry" / name for name in ("scoring.py", "store.py")]
     return content_hash(*(path.read_bytes() for path in sources))

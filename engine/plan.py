@@ -18,6 +18,7 @@ from allscan.engine.costs import (
     trait_batches,
 )
 from allscan.engine.design import check_strata, n_people
+from allscan.engine.local_ancestry.scoring import check_people
 from allscan.engine.manifest import Manifest, manifest_of
 from allscan.engine.null_groups import NullGroup, null_groups
 from allscan.engine.ploidy import offset_chromosomes
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from allscan.engine.costs import BatchPlan
     from allscan.engine.design import Strata
+    from allscan.engine.local_ancestry.store import LocalAncestryStore
     from allscan.engine.store import GenotypeStore
 
 # Layout follows the data alone, never workers or memory: a run resumed on another machine writes the same bytes.
@@ -71,11 +73,13 @@ class ScanSpec:
     hits_neg_log10_p: float = 5.0
     x_male_dosage: int = 2  # a male's allele on X counts 2 (as a homozygous female) or 1
     x_sex_covariate: bool = True
+    local_ancestry: LocalAncestryStore | None = None  # of everybody who is scanned; its tests are for it alone
 
     @property
     def options(self) -> ScanOptions:
         """What every test is told."""
-        return ScanOptions(int(self.model), int(self.missing), int(self.precision))
+        ancestries = () if self.local_ancestry is None else self.local_ancestry.ancestries
+        return ScanOptions(int(self.model), int(self.missing), int(self.precision), ancestries)
 
     def of_kind(self, kind: str) -> ScanSpec:
         """The same for the traits of one kind."""
@@ -247,9 +251,12 @@ def plan_scan(store: GenotypeStore, strata: Strata, spec: ScanSpec, *, workers: 
     ValueError
         If the strata do not have the same traits.
     InputError
-        If not even one task fits in ``memory_bytes``, or the spec selects nothing.
+        If not even one task fits in ``memory_bytes``, the spec selects nothing, or the local ancestry is not that of
+        all people.
     """
     check_strata(strata)
+    if spec.local_ancestry is not None:
+        check_people(spec.local_ancestry, store, strata)
     rows = select_rows(store, spec.filter)
     n_variants = store.n_variants if rows is None else len(rows)
     design = strata[0].design

@@ -10,6 +10,7 @@ import numpy as np
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
 from allscan.engine.columns import blank, counts_cases, cube_columns
+from allscan.engine.local_ancestry.scoring import LocalPart, score_part
 from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
 from allscan.kernels.block import Encoding, concatenate, take
@@ -119,13 +120,18 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
             if shared.males is not None and kind in (PloidyClass.X, PloidyClass.Y):
                 part, hidden = hide_heterozygotes(part, shared.males)
                 result.hidden += hidden
+            # Whoever has local ancestry has two haplotypes, which is not so on X, Y and MT.
+            local = shared.spec.local_ancestry if kind == PloidyClass.AUTOSOME else None
+            haplotypes = None if local is None else LocalPart(local, shared.store, part, rows[here])
             for number, of_people in zip(working, narrowed(part, sets), strict=True):
                 cells = _Cells(result, number, shared.strata[number].computed, here)
                 state = shared.strata[number].nulls[int(code)]
                 if state is None:
                     cells.write("status", np.uint8(Status.SEX_UNKNOWN))
                 else:
-                    _score_part(test, of_people, state, kind, shared.spec, cells)
+                    people = shared.strata[number].people
+                    chosen = None if people is None else people.sample
+                    _score_part(test, of_people, state, kind, shared.spec, cells, haplotypes, chosen)
     if shared.spec.filter.min_info > 0:
         info = shared.store.column("variant_info", int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
         low = info < shared.spec.filter.min_info  # NaN, a variant that was not imputed, passes
@@ -183,29 +189,41 @@ def _read_together(
 
 
 def _score_part(
-    test: AssociationTest, part: GenotypeBlock, state: ClassNull, kind: PloidyClass, spec: ScanSpec, cells: _Cells
+    test: AssociationTest,
+    part: GenotypeBlock,
+    state: ClassNull,
+    kind: PloidyClass,
+    spec: ScanSpec,
+    cells: _Cells,
+    haplotypes: LocalPart | None,
+    people: NDArray[np.int64] | None,
 ) -> None:
-    """Score variants of one class in the people of a stratum."""
+    """Score variants of one class in the people of a stratum, or in all samples of the store (``people`` is None)."""
     counts = count_genotypes(part, state.sets)
     of_males = None if state.male_sets is None else count_genotypes(part, state.male_sets)
     alleles = _alleles(counts, of_males, state.haploid)
     # As the cube holds them; the contract's (variants, traits) are views.
     found: dict[str, NDArray[Any]] = {name: np.full(cells.shape, np.nan, np.float32) for name in cells.names}
     found["status"] = np.zeros(cells.shape, np.uint8)
-    if kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC):
+    # As the contract has them, of everything that the test writes.
+    out = {name: array.T for name, array in found.items()}
+    of_copies = kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC)
+    if haplotypes is not None:
+        score_part(test, haplotypes, people, state.null, spec.options, out)
+    elif of_copies or spec.local_ancestry is not None:
         found["status"][:] = Status.NOT_TESTED
     else:
-        test.score_block(part, counts, state.null, spec.options, {name: array.T for name, array in found.items()})
+        test.score_block(part, counts, state.null, spec.options, out)
     s = state.set_of_trait
     with np.errstate(divide="ignore", invalid="ignore"):
         frequency = alleles.copies / alleles.called
         missing_rate = counts.n_missing / counts.size
     filtered = _filtered(spec, alleles, frequency, missing_rate)
     if filtered.any():
-        out = filtered.T[s]
+        left_out = filtered.T[s]
         for name in cells.names:
-            found[name][out] = np.nan
-        found["status"][out] = Status.FILTERED
+            found[name][left_out] = np.nan
+        found["status"][left_out] = Status.FILTERED
     used = counts.size - counts.n_missing if spec.missing else np.broadcast_to(counts.size, counts.n_missing.shape)
     of_sets = {
         "n": used,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from allscan.engine.ingest.pipeline import IngestProgress, IngestReport
     from allscan.engine.ingest.sources import DosageField
     from allscan.engine.ingest.variants import OnDuplicate
+    from allscan.engine.local_ancestry.building import LocalReport
     from allscan.engine.simulation.cohort import SimulationProgress, SimulationReport
     from allscan.engine.simulation.options import SimulationOptions
     from allscan.storage import Place
@@ -130,6 +131,60 @@ def _sample_ids(given: str | Place | Iterable[str] | None) -> list[str] | None:
     from allscan.phenotypes.tables import read_sample_list
 
     return list(read_sample_list(given).sample_ids)
+
+
+def build_local_ancestry(
+    genotypes: str | Place,
+    out: str | Place,
+    files: Sequence[str | Path],
+    *,
+    phased: Sequence[str | Path] = (),
+    ancestries: Sequence[str] | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LocalReport:
+    """Make a store of local ancestry for the people and variants of a genotype store.
+
+    Parameters
+    ----------
+    genotypes, out
+        The genotype store, and the store to make.
+    files
+        FLARE's VCF files, MSP tables of RFMix or Gnomix, or .lanc files; each chromosome in one of them.
+    phased
+        Phased genotypes (VCF, BCF, .pgen) of each MSP table or .lanc file.
+    ancestries
+        Names of the ancestries of .lanc files, in the order of their numbers.
+    workers
+        Files at the same time; None: one per CPU.
+    overwrite
+        Replace a store that is there.
+    on_progress
+        Called with files done and files in all.
+
+    Raises
+    ------
+    InputError, FileFormatError
+        A file is damaged, unsorted, of other people or other genotypes, or nothing matches.
+    OutputError
+        The store cannot be written, or is there already.
+    """
+    from allscan.engine.local_ancestry import building
+
+    paths = [local_path(file, "copy the files to a disk first") for file in files]
+    partners = [local_path(file, "copy the files to a disk first") for file in phased]
+    with ingest_executors("embedded", None, workers, paths) as (reader, _):
+        return building.build_local_ancestry(
+            genotypes,
+            out,
+            [Path(path) for path in paths],
+            executor=reader,
+            phased=[Path(path) for path in partners],
+            ancestries=None if ancestries is None else tuple(ancestries),
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
 
 
 def simulate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,11 @@ from allscan.jobs.check_report import CheckReport, trait_line
 from allscan.jobs.designs import Designs, merged_sex
 from allscan.jobs.groups import groups_place
 from allscan.jobs.input_files import InputFile, hash_input
+from allscan.jobs.local_ancestry import (
+    open_local_ancestry,
+    refuse_test_without_ancestry,
+    without_local_ancestry,
+)
 from allscan.jobs.machine import machine_warnings
 from allscan.jobs.methods import job_tests
 from allscan.jobs.null_model import ROLE as NULL_MODEL
@@ -106,7 +111,9 @@ def check_job(job: Job) -> CheckedJob:
     filter_, n_in_regions, variant_notes = _variant_filter(job, store)
     refuse_relatives_of_cases(job)
     spec = _scan_spec(job, filter_)
-    cohort = align_cohort(job, store)
+    local = open_local_ancestry(job, store)
+    spec = replace(spec, local_ancestry=local)
+    cohort = align_cohort(job, store, without_local_ancestry(local, store))
     inputs += cohort.inputs
     traits, table = cohort.pooled.traits, cohort.pooled.table
     kinds = traits_by_kind(np.array([trait.kind == "binary" for trait in traits.specs]))
@@ -115,6 +122,7 @@ def check_job(job: Job) -> CheckedJob:
     tests = tuple(find_test(spec.of_kind(kind).test) for kind in kinds)
     for test in tests:
         refuse_other_test(job, test)
+        refuse_test_without_ancestry(job, test)
     section = job.spec.null_model
     relatives = None if section is None else read_relatives(job, section, store)
     inputs += () if relatives is None else relatives.inputs
@@ -156,6 +164,8 @@ def check_job(job: Job) -> CheckedJob:
         strata=cohort.stratifications,
     )
     science = science_of(job, inputs) | {"genotypes": f"store {store.fingerprint()}"}
+    if local is not None:
+        science["local_ancestry"] = f"store {local.fingerprint}"
     if isinstance(null_model, FittedNullModel):
         science["null_model.genotypes"] = f"store {null_model.store.fingerprint()}"
     return CheckedJob(store, strata, cohort.stratifications, spec, inputs, science, report, cohort.structure)

@@ -5,6 +5,7 @@
     verify OUT.zarr            check every checksum of a store
     phenotypes build FILE      make a trait table of people's records
     structure build FILE       relatives, principal components, groups
+    local-ancestry build …     ancestries along the haplotypes
     check JOB.yaml             read everything, say what would be analysed
     plan JOB.yaml              tasks, memory, time, disk
     run JOB.yaml               run, or go on
@@ -36,6 +37,7 @@ import click
 
 from allscan.jobs import run_commands
 from allscan.jobs.command import PLACE, Group, LocalPathType, cluster_options, promise, runtime_options
+from allscan.jobs.local_ancestry_commands import local_ancestry
 from allscan.jobs.meta.command import meta
 from allscan.jobs.null_model_commands import null_model
 from allscan.jobs.phenotype_commands import phenotypes
@@ -182,6 +184,7 @@ def verify(store: Place) -> None:
 
 main.add_command(phenotypes)
 main.add_command(structure)
+main.add_command(local_ancestry)
 
 
 @main.command()

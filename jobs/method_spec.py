@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from allscan.documents.sections import Section, Text
+from allscan.documents.sections import FilePath, Section, Text
 from allscan.jobs.null_model_spec import AVERAGE, MIXED, SPARSE_GRM, WHOLE_GENOME
 
 if TYPE_CHECKING:
@@ -19,6 +19,18 @@ TRAIT_TYPES: tuple[TraitType, ...] = ("quantitative", "binary")
 
 DEFAULT_TESTS = {"quantitative": "linear", "binary": "logistic"}
 """The test of a kind of trait, where the job names none."""
+LOCAL_TESTS = {"quantitative": "local_ancestry_linear", "binary": "local_ancestry_logistic"}
+"""The same with local ancestry."""
+
+LocalAncestry = Annotated[
+    FilePath | None,
+    Field(
+        description=(
+            "Store of local ancestry, made by `allscan local-ancestry build`: variants are tested by the ancestry of "
+            "the haplotypes that carry the allele, in the people of the store."
+        ),
+    ),
+]
 
 
 def method_of(value: Any) -> Any:
@@ -60,7 +72,12 @@ class MethodsSection(MethodSection):
 
 
 def chosen_methods(
-    given: MethodsSection, kinds: Sequence[str], null_model: NullModelSection | None, model: str
+    given: MethodsSection,
+    kinds: Sequence[str],
+    null_model: NullModelSection | None,
+    model: str,
+    *,
+    local: bool,
 ) -> MethodsSection:
     """The tests of a job: where it names none, those that go with its traits and relatives.
 
@@ -72,11 +89,16 @@ def chosen_methods(
         Kinds of traits that it has.
     null_model, model
         Its sections of these names.
+    local
+        Whether it names local ancestry.
     """
+    defaults = LOCAL_TESTS if local else DEFAULT_TESTS
+    if local:
+        null_model = None  # which has no say in the test
     if len(kinds) == 1:
         (kind,) = kinds
         own = given.of_kind(kind)
-        named = own if own.name else _default(own, kind, null_model, model)
+        named = own if own.name else _default(own, defaults[kind], null_model, model)
         update: dict[str, Any] = {} if own is given and named is own else {"name": named.name, "options": named.options}
         # The test of a kind that the job does not have stays, to be refused.
         return given.model_copy(update=update | ({} if own is given else {kind: None}))
@@ -84,15 +106,18 @@ def chosen_methods(
         return given  # one test of both kinds, or a mistake
     of_kinds = {kind: getattr(given, kind) or MethodSection() for kind in kinds}
     return given.model_copy(
-        update={kind: own if own.name else _default(own, kind, null_model, model) for kind, own in of_kinds.items()}
+        update={
+            kind: own if own.name else _default(own, defaults[kind], null_model, model)
+            for kind, own in of_kinds.items()
+        }
     )
 
 
-def _default(own: MethodSection, kind: str, null_model: NullModelSection | None, model: str) -> MethodSection:
-    update: dict[str, Any] = {"name": DEFAULT_TESTS[kind]}
+def _default(own: MethodSection, name: str, null_model: NullModelSection | None, model: str) -> MethodSection:
+    update: dict[str, Any] = {"name": name}
     method = None if null_model is None else null_model.method
     # Cases and two predictors are not for the mixed model.
-    possible = kind == "quantitative" and model != "genotypic"
+    possible = name == DEFAULT_TESTS["quantitative"] and model != "genotypic"
     if method == SPARSE_GRM:
         update["name"] = MIXED
     elif possible and method == WHOLE_GENOME and null_model is not None and null_model.relatedness is not None:

@@ -21,7 +21,7 @@ from allscan.documents.sections import (
 from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
-from allscan.jobs.method_spec import TRAIT_TYPES, MethodsSection, TraitType, chosen_methods, method_of
+from allscan.jobs.method_spec import TRAIT_TYPES, LocalAncestry, MethodsSection, TraitType, chosen_methods, method_of
 from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
@@ -407,6 +407,7 @@ class JobSpec(Section):
             "its option `variance: average` with `null_model: {method: whole_genome, relatedness: FILE}`."
         ),
     )
+    local_ancestry: LocalAncestry = None
     chromosome_x: ChromosomeXSection = Field(default=ChromosomeXSection(), description="How chromosome X is tested.")
     results: ResultsSection = Field(default=ResultsSection(), description="What is kept beside the full results.")
     report: ReportSection = Field(default=ReportSection(), description="What the report shows.")
@@ -431,7 +432,9 @@ class JobSpec(Section):
     def _default_test(self) -> Self:
         """The tests that go with the job's traits and relatives, where it names none."""
         # The section is frozen for everybody else.
-        object.__setattr__(self, "test", chosen_methods(self.test, self.traits.kinds, self.null_model, self.model))
+        local = self.local_ancestry is not None
+        chosen = chosen_methods(self.test, self.traits.kinds, self.null_model, self.model, local=local)
+        object.__setattr__(self, "test", chosen)
         return self
 
 

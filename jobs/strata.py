@@ -18,6 +18,8 @@ from allscan.jobs.structured import StructureInJob
 from allscan.phenotypes.alignment import Among
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from allscan.engine.store import GenotypeStore
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from allscan.jobs.job import Job
     from allscan.jobs.people import AlignedPeople, People
     from allscan.jobs.strata_spec import StratificationSection
-    from allscan.phenotypes.model import AnalysisTable, TraitSpec, TraitStatus
+    from allscan.phenotypes.model import AnalysisTable, SampleList, TraitSpec, TraitStatus
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,13 @@ class Cohort:
     warnings: tuple[str, ...]
 
 
-def align_cohort(job: Job, store: GenotypeStore) -> Cohort:
+def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] = ()) -> Cohort:
     """Read everything that a job says of people, and cut them into strata.
+
+    Parameters
+    ----------
+    exclude
+        People who are left out, beside those on the job's lists.
 
     Raises
     ------
@@ -119,7 +126,8 @@ def align_cohort(job: Job, store: GenotypeStore) -> Cohort:
     """
     named = job.spec.structure
     structure = None if named is None else StructureInJob(structure_of_job(job, named, write=False), store.sample_ids)
-    people = read_people(job, store.sample_ids, exclude=() if structure is None else structure.excluded())
+    own = () if structure is None else structure.excluded()
+    people = read_people(job, store.sample_ids, exclude=(*own, *exclude))
     pooled = people.align(more=() if structure is None else (structure.covariates(),))
     labels = read_labels(job, people, None if structure is None else structure.structure)
     is_known = all(one.is_known for one in labels)

@@ -77,7 +77,7 @@ def columns(unit: str, options: ScanOptions) -> tuple[OutputColumn, ...]:
             OutputColumn(f"neg_log10_p_{name}", f"Test of beta_{name} = 0", "-log10 p"),
             OutputColumn(f"effect_allele_frequency_{name}", f"Frequency of the effect allele {on}"),
             OutputColumn(f"haplotypes_{name}", f"Haplotypes of {name} with a call", "haplotypes"),
-            OutputColumn(f"status_{name}", f"Status of the term of {name}", dtype="uint8"),
+            OutputColumn(f"status_{name}", f"Code of the status of the term of {name}; 0: it has one"),
         ]
     return tuple(out)
 
@@ -170,6 +170,7 @@ LOCAL_ANCESTRY_LINEAR = AssociationTest(
     options={"min_ancestry_allele_count": LEAST_COUNT},
     models=frozenset({Model.ADDITIVE}),
     check_options=check_options,
+    seconds_per_person=1e-10,
     uses_offset=True,
     uses_relatedness=True,
     score_haplotypes=score_linear,

@@ -163,6 +163,7 @@ LOCAL_ANCESTRY_LOGISTIC = AssociationTest(
     },
     models=frozenset({Model.ADDITIVE}),
     check_options=check_options,
+    seconds_per_person=2e-9,
     uses_offset=True,
     score_haplotypes=score_haplotypes,
 )
