@@ -47,7 +47,9 @@ PART_MARKERS = 4096
 MOST_BLOCKS = 16
 """Blocks of people, while they are no larger than :data:`MOST_PEOPLE`."""
 MOST_PEOPLE = 4096
-"""Of a block."""
+"""Of a block, unless their bits are many."""
+BLOCK_BYTES = 256 << 20
+"""Bits of a block of people, about."""
 MOST_STAGES = 16
 SAME, PARENTS = 2.0**-1.5, 0.1
 """Kinship above which two samples are one person, or twins; share of the genome without a common allele by descent
@@ -203,14 +205,20 @@ def king_pairs(
 
 
 def tile_memory(n_people: int, n_markers: int) -> int:
-    """Bytes of a task that compares two blocks: their bits, twice while they are read, and the pairs of a tile."""
-    return 4 * block_people(n_people) * 2 * 8 * (words_of(n_markers) + 16) // 2 + 32 * TOGETHER**2 + (64 << 20)
+    """Bytes of a task that compares two blocks: their bits, one of them twice while it is read, and pairs."""
+    return 3 * block_people(n_people, n_markers) * _bits_bytes(n_markers) + 40 * TOGETHER**2 + (64 << 20)
 
 
-def block_people(n_people: int) -> int:
+def block_people(n_people: int, n_markers: int) -> int:
     """People of a block."""
     even = -(-n_people // MOST_BLOCKS)
-    return min(MOST_PEOPLE, -(-even // TOGETHER) * TOGETHER)
+    most = min(MOST_PEOPLE, BLOCK_BYTES // _bits_bytes(n_markers) // TOGETHER * TOGETHER)
+    return max(TOGETHER, min(most, -(-even // TOGETHER) * TOGETHER))
+
+
+def _bits_bytes(n_markers: int) -> int:
+    """Bytes of a person's bits, with a word for each stage to spare."""
+    return 16 * (words_of(n_markers) + MOST_STAGES)
 
 
 def _key(
@@ -241,7 +249,7 @@ def _find(
     n_stages = 1 if whole else max(1, min(v // int(spec.screen_markers or v), MOST_STAGES))
     parts = _parts(v, n_stages, spec.seed)
     basis, defining = (np.empty((n, 0)), np.zeros(n, np.bool_)) if ancestry is None else ancestry_basis(ancestry)
-    shared = Shared(store, rows, people, parts, block_people(n), folder, basis, defining)
+    shared = Shared(store, rows, people, parts, block_people(n, v), folder, basis, defining)
     comparing = extract_all(shared, spec, executor, tell)
     blocks = -(-n // shared.block)
     tiles = [(a, b) for b in range(blocks) for a in range(b + 1)]

@@ -188,6 +188,12 @@ def test_a_damaged_result_is_computed_again(cohort: Cohort, tmp_path: Path, smal
     assert same(alone, find(cohort, tmp_path))
 
 
+def test_blocks_grow_with_people_and_shrink_with_markers() -> None:
+    sizes = [engine_kinship.block_people(*of) for of in ((10, 10), (20_000, 50_000), (10**5, 50_000), (10**5, 10**6))]
+    assert sizes == [256, 1280, 4096, 1024]
+    assert engine_kinship.tile_memory(10**5, 10**6) < 1 << 30
+
+
 def test_nobody_to_compare(cohort: Cohort, tmp_path: Path) -> None:
     rows, people = np.arange(10), np.arange(2)
     for some, who in ((rows[:0], people), (rows, people[:1])):
