@@ -225,7 +225,7 @@ class Outcome(NamedTuple):
 
     found: list[Found]
     screens: list[Kinship]
-    n_unrelated: int
+    n_unrelated: int  # by PC-Relate
     optimal: bool
 
 
@@ -267,7 +267,8 @@ def go(families: Families, store: GenotypeStore, work: Path, workers: int, spec:
     since = time.process_time()
     exact = relatives(store, rows, people, ancestry, spec, executor, work)
     tell("PC-Relate", exact.pairs.first, exact.pairs.second, exact.relationship, since)
-    return Outcome(found, [robust, adjusted, exact.screen], int(apart.kept.sum()), apart.optimal)
+    final = unrelated_set(len(people), exact.pairs.first, exact.pairs.second, divergent=robust.divergent)
+    return Outcome(found, [robust, adjusted, exact.screen], int(final.kept.sum()), final.optimal)
 
 
 def plink2_table(families: Families, folder: Path, least: float) -> tuple[float, set[tuple[int, int]]]:
