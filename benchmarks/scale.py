@@ -254,7 +254,7 @@ def measure_plan(case: Case, rates: Rates) -> tuple[float, int, int]:
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     plan = plan_scan(store, pooled(design), spec, workers=case.cores, memory_bytes=1 << 60)
     tally = Tally(plan)
-    waiting = sum(1 for batch in range(plan.n_batches) for _ in tally.waiting(0, batch, range(plan.n_runs)))
+    waiting = sum(1 for batch in range(plan.n_batches) for _ in tally.waiting(batch, range(plan.n_runs)))
     elapsed = time.process_time() - start
     return elapsed, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10, waiting
 

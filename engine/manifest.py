@@ -18,7 +18,7 @@ import numpy as np
 
 import allscan.kernels
 from allscan.engine.hashing import content_hash
-from allscan.engine.ploidy import CLASSES, chromosome_of_code, null_codes, offset_chromosomes
+from allscan.engine.ploidy import CLASSES, all_males, chromosome_of_code, null_codes, offset_chromosomes
 from allscan.engine.trait_parts import TraitLayout, TraitPart, one_part, traits_by_kind
 from allscan.errors import FileFormatError
 from allscan.kernels.missingness import trait_patterns
@@ -49,6 +49,7 @@ class Manifest:
     traits_per_task: int
     variants_per_task: int
     kinds: tuple[tuple[str, tuple[int, ...], int], ...] = ()  # as ScanPlan.kinds
+    males: str = ""  # of all strata: whose impossible calls are counted
 
     @cached_property
     def digest(self) -> str:
@@ -141,7 +142,13 @@ def manifest_of(store: GenotypeStore, strata: Strata, spec: ScanSpec, plan: Scan
         traits_per_task=plan.traits_per_task,
         variants_per_task=plan.variants_per_task,
         kinds=tuple((part.kind, tuple(part.traits.tolist()), part.per_task) for part in plan.kinds),
+        males=_males(strata, store.n_samples),
     )
+
+
+def _males(strata: Strata, n_samples: int) -> str:
+    males = all_males(strata, n_samples)
+    return "" if males is None else content_hash(males.packed)
 
 
 def _tests(design: Design, spec: ScanSpec) -> list[str]:

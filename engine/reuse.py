@@ -136,6 +136,11 @@ class Earlier:
         # A worker opens the cube itself.
         return {name: value for name, value in self.__dict__.items() if name != "_cube"}
 
+    @property
+    def same_males(self) -> bool:
+        """Whether impossible calls were counted in the same people."""
+        return self._before is not None and self._before.males == self._now.males
+
     def _place(self, task: ScanTask, stratum: int, trait: int) -> tuple[int, int] | None:
         """Stratum and trait in the earlier cube of a trait (counted from the batch's first), if its result is there."""
         before, batch = self._before, self._now.layout.batches[task.batch]

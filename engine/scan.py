@@ -155,13 +155,15 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
 def _task_columns(shared: ScanShared, task: ScanTask) -> tuple[dict[str, NDArray[Any]], int]:
     """Every column of a task, (strata, traits of the batch, variants), and the heterozygous calls that were hidden."""
     rows = shared.plan.run_rows(task.index)
-    result = score_rows(shared, rows) if shared.computes else blank_results(shared, len(rows))
+    earlier = shared.earlier
+    counted = shared.computes or earlier is None or not earlier.same_males
+    result = score_rows(shared, rows) if counted else blank_results(shared, len(rows))
     hidden = result.hidden
     for number, stratum in enumerate(shared.strata):
-        if shared.earlier is not None and stratum.kept:
+        if earlier is not None and stratum.kept:
             of_stratum = {name: array[number] for name, array in result.columns.items()}
-            then = shared.earlier.take(task, number, stratum.kept, of_stratum)
-            hidden = hidden if shared.computes else then
+            then = earlier.take(task, number, stratum.kept, of_stratum)
+            hidden = hidden if counted else then
     return result.columns, hidden
 
 

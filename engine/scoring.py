@@ -37,6 +37,7 @@ SCORED_VARIANTS = 1024
 """Variants held as packed calls or dosages whose products are taken together: tables of sums pay for many of them."""
 MOST_VARIANTS = 8192
 """Variants whose products are taken together, whatever they are held as."""
+SEXED = (PloidyClass.X, PloidyClass.Y)
 
 
 class StratumShared(NamedTuple):
@@ -100,6 +101,7 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     """Results of variants of the store, block by block, null model by null model, in every stratum.
 
     Genotypes are read once; of those who are not in a stratum they are left out before anything is computed in it.
+    Where nothing is to be computed, impossible calls are counted.
     """
     test = find_test(shared.spec.test)
     result = blank_results(shared, len(rows))
@@ -107,7 +109,8 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     sets = [shared.strata[number].people for number in working]
     codes = null_codes(shared.store, rows, shared.chromosomes)
     size = shared.store.block_variants
-    blocks = np.unique(rows // size)
+    needed = np.isin(codes % CLASSES, SEXED) | bool(working)
+    blocks = np.unique(rows[needed] // size)
     for some, block in _read_together(shared.store, blocks):
         inside = np.flatnonzero(np.isin(rows // size, some))
         # Where each of the blocks begins in the one that they make.
@@ -117,7 +120,7 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
             here, local = inside[of_code], place[of_code]
             kind = PloidyClass(code % CLASSES)
             part = block if len(local) == block.n_variants else take(block, local)
-            if shared.males is not None and kind in (PloidyClass.X, PloidyClass.Y):
+            if shared.males is not None and kind in SEXED:
                 part, hidden = hide_heterozygotes(part, shared.males)
                 result.hidden += hidden
             # Whoever has local ancestry has two haplotypes, which is not so on X, Y and MT.

@@ -24,9 +24,10 @@ from allscan.engine.scan import run_scan
 from allscan.engine.null_model_files import NullModelFiles
 from allscan.engine.offsets import StoredOffsets
 from allscan.engine.store import open_store
-from tests.engine.cohorts import Cohort, make_design, strata_of
+from tests.engine.cohorts import Cohort, make_design, split, strata_of
 
-folder, traits, patterns, cases, model = Path(sys.argv[1]), *map(int, sys.argv[2:5]), Path(sys.argv[5])
+folder, traits, patterns, cases, groups = Path(sys.argv[1]), *map(int, sys.argv[2:6])
+model = folder / "null_model"
 store = open_store(folder / "c.zarr")
 nobody = np.zeros(0)
 cohort = Cohort(store, np.zeros((2, store.n_samples)), nobody, nobody)  # who makes it takes more memory than the scan
@@ -43,8 +44,11 @@ design, spec = replace(design, traits=values, binary=np.arange(traits) < cases),
 if model.exists():
     ids = cohort.store.sample_ids[design.store_rows]
     design = replace(design, offsets=StoredOffsets(NullModelFiles(model), design, ids))
-plan = plan_scan(cohort.store, strata_of(design), spec, workers=2, memory_bytes=8 << 30)
-run_scan(plan, cohort.store, strata_of(design), spec, EmbeddedExecutor(plan.workers), folder / "run")
+strata = strata_of(design)
+if groups:
+    strata += split(design, tuple(f"g={k}" for k in range(groups)))
+plan = plan_scan(cohort.store, strata, spec, workers=2, memory_bytes=8 << 30)
+run_scan(plan, cohort.store, strata, spec, EmbeddedExecutor(plan.workers), folder / "run")
 # Not getrusage: its peak begins with that of the process that started this one.
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 peak = int(status["VmHWM"].split()[0]) * 1024
@@ -53,17 +57,23 @@ print(json.dumps({"plan": plan.peak_memory_bytes, "peak": peak}))
 
 
 @pytest.mark.parametrize(
-    ("traits", "patterns", "cases", "with_null_model"),
-    [(4, 0, 0, False), (200, 0, 0, False), (60, 60, 0, False), (200, 0, 0, True), (200, 150, 100, False)],
+    ("traits", "patterns", "cases", "groups", "with_null_model"),
+    [
+        (4, 0, 0, 0, False),
+        (200, 0, 0, 0, False),
+        (60, 60, 0, 0, False),
+        (200, 0, 0, 0, True),
+        (200, 150, 100, 0, False),
+        (100, 40, 40, 5, False),
+    ],
 )
 def test_the_scan_stays_within_its_plan(
-    tmp_path: Path, repository: Path, traits: int, patterns: int, cases: int, with_null_model: bool
+    tmp_path: Path, repository: Path, traits: int, patterns: int, cases: int, groups: int, with_null_model: bool
 ) -> None:
     write_cohort(tmp_path / "c.zarr", samples=20_000, contigs={"1": 512, "2": 512}, block=512)
-    model = tmp_path / "null_model"
     if with_null_model:
-        draw_model(model, [f"person{i}" for i in range(20_000)], [f"trait{t}" for t in range(traits)])
-    command = [sys.executable, "-c", SCAN, *map(str, (tmp_path, traits, patterns, cases, model))]
+        draw_model(tmp_path / "null_model", [f"person{i}" for i in range(20_000)], [f"trait{t}" for t in range(traits)])
+    command = [sys.executable, "-c", SCAN, *map(str, (tmp_path, traits, patterns, cases, groups))]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     memory = json.loads(done.stdout)
     assert memory["peak"] <= memory["plan"] <= 3 * memory["peak"]

@@ -254,6 +254,9 @@ def test_impossible_calls_of_men_are_counted_once(cohort: Cohort, tmp_path: Path
         summary = scan(cohort.store, people, tmp_path / str(len(people)), ScanSpec())
         counted = [n for reason, n in summary.variant_accounting.items() if reason.startswith("heterozygous")]
         assert counted == [int((on_x_and_y == 1).sum())]
+    # Where all results are taken from an earlier scan, of more people, too.
+    again = scan(cohort.store, strata[1:3], tmp_path / str(len(strata)), ScanSpec(), update=True)
+    assert (again.results_kept, again.variant_accounting) == (2 * 5 * 260, summary.variant_accounting)
 
 
 def test_workers_order_and_resumption_change_no_byte(cohort: Cohort, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_run_is_seen_cancelled_and_resumed_from_outside(
     with gated(gate, "run", job) as process:
         seen: RunStatus = wait_for(lambda: (s := run_status(folder)).n_running == 2 and s.tasks_done == 4 and s)
         assert (seen.state, seen.stage, seen.tasks_total) == (RUNNING, "scan", 10)
-        assert [task["task"][:2] for task in seen.running] == ["s0", "s0"]
+        assert [task["task"][:2] for task in seen.running] == ["b0", "b0"]
         assert seen.executor == {"name": "embedded", "workers": 2}
         assert seen.memory is not None
         assert seen.rate is not None
