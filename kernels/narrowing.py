@@ -27,6 +27,8 @@ WORD = 32
 STEPS = 5
 TILE = 32
 """Variants whose words lie side by side."""
+LINE = 8
+"""Of them those that are laid there together: a cache line is written once."""
 ABSENT = -1
 
 
@@ -70,24 +72,42 @@ def _moves(chosen: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 
 @jit
-def _straighten(calls: NDArray[np.uint64], row: NDArray[np.uint16], out: NDArray[np.uint64]) -> None:
-    """``out[tile, word, variant]``: the two bits of 32 neighbours; ``row`` is scratch of one row."""
-    straight = row.view(np.uint64)
-    for v in range(calls.shape[0]):
-        for group in range(calls.shape[1] // 8):
-            source = calls[v, 8 * group : 8 * group + 8]
+def _gather_plane(words: NDArray[np.uint64], down: int, out: NDArray[np.uint16]) -> None:
+    """The two bits from ``down`` of the eight bytes of every word, together."""
+    for w in range(words.shape[0]):
+        x = (words[w] >> np.uint64(down)) & np.uint64(0x0303030303030303)
+        x = (x | (x >> np.uint64(6))) & np.uint64(0x000F000F000F000F)
+        x = (x | (x >> np.uint64(12))) & np.uint64(0x000000FF000000FF)
+        out[w] = np.uint16((x | (x >> np.uint64(24))) & np.uint64(0xFFFF))
+
+
+@jit
+def _scatter_plane(pieces: NDArray[np.uint16], up: int, out: NDArray[np.uint64]) -> None:
+    """Add to every word the bits that :func:`_gather_plane` takes out of it."""
+    for w in range(out.shape[0]):
+        x = np.uint64(pieces[w])
+        x = (x | (x << np.uint64(24))) & np.uint64(0x000000FF000000FF)
+        x = (x | (x << np.uint64(12))) & np.uint64(0x000F000F000F000F)
+        x = (x | (x << np.uint64(6))) & np.uint64(0x0303030303030303)
+        out[w] |= x << np.uint64(up)
+
+
+@jit
+def _straighten(calls: NDArray[np.uint64], planes: NDArray[np.uint16], out: NDArray[np.uint64]) -> None:
+    """``out[tile, word, variant]``: the two bits of 32 neighbours; ``planes`` is scratch, (LINE, 4, words)."""
+    straight = planes.view(np.uint64)
+    for first in range(0, calls.shape[0], LINE):
+        n = min(LINE, calls.shape[0] - first)
+        for k in range(n):
             for plane in range(4):
-                target = row[32 * group + 8 * plane : 32 * group + 8 * plane + 8]
-                down = np.uint64(2 * plane)
-                for k in range(8):
-                    # Of each byte two bits, then those of all eight bytes together.
-                    x = (source[k] >> down) & np.uint64(0x0303030303030303)
-                    x = (x | (x >> np.uint64(6))) & np.uint64(0x000F000F000F000F)
-                    x = (x | (x >> np.uint64(12))) & np.uint64(0x000000FF000000FF)
-                    target[k] = np.uint16((x | (x >> np.uint64(24))) & np.uint64(0xFFFF))
-        tile, lane = v // TILE, v % TILE
-        for w in range(straight.shape[0]):
-            out[tile, w, lane] = straight[w]
+                _gather_plane(calls[first + k], 2 * plane, planes[k, plane])
+        tile, lane = first // TILE, first % TILE
+        for group in range(calls.shape[1] // 8):
+            for plane in range(4):
+                for half in range(2):
+                    target = out[tile, 8 * group + 2 * plane + half]
+                    for k in range(n):
+                        target[lane + k] = straight[k, plane, 2 * group + half]
 
 
 @jit
@@ -124,26 +144,24 @@ def _bring_together(
 
 
 @jit
-def _lay_in_planes(together: NDArray[np.uint64], first: int, row: NDArray[np.uint16], out: NDArray[np.uint64]) -> None:
-    """Packed rows of the variants ``first`` and on, of one tile; ``row`` is scratch of one row."""
-    straight = row.view(np.uint64)
-    for lane in range(min(TILE, out.shape[0] - first)):
-        for w in range(straight.shape[0]):
-            straight[w] = together[w, lane]
-        target = out[first + lane]
+def _lay_in_planes(
+    together: NDArray[np.uint64], first: int, planes: NDArray[np.uint16], out: NDArray[np.uint64]
+) -> None:
+    """Packed rows of the variants ``first`` and on, of one tile; ``planes`` is scratch, (LINE, 4, words)."""
+    straight = planes.view(np.uint64)
+    for lane in range(0, min(TILE, out.shape[0] - first), LINE):
+        n = min(LINE, out.shape[0] - first - lane)
         for group in range(out.shape[1] // 8):
-            words = target[8 * group : 8 * group + 8]
-            for k in range(8):
-                words[k] = 0
             for plane in range(4):
-                source = row[32 * group + 8 * plane : 32 * group + 8 * plane + 8]
-                up = np.uint64(2 * plane)
-                for k in range(8):
-                    x = np.uint64(source[k])
-                    x = (x | (x << np.uint64(24))) & np.uint64(0x000000FF000000FF)
-                    x = (x | (x << np.uint64(12))) & np.uint64(0x000F000F000F000F)
-                    x = (x | (x << np.uint64(6))) & np.uint64(0x0303030303030303)
-                    words[k] |= x << up
+                for half in range(2):
+                    source = together[8 * group + 2 * plane + half]
+                    for k in range(n):
+                        straight[k, plane, 2 * group + half] = source[lane + k]
+        for k in range(n):
+            row = out[first + lane + k]
+            row[:] = 0
+            for plane in range(4):
+                _scatter_plane(planes[k, plane], 2 * plane, row)
 
 
 @jit
@@ -153,13 +171,13 @@ def _narrow_calls(
     move: NDArray[np.uint64],
     before: NDArray[np.int64],
     together: NDArray[np.uint64],
-    row: NDArray[np.uint16],
+    planes: NDArray[np.uint16],
     out: NDArray[np.uint64],
 ) -> None:
     for tile in range(straight.shape[0]):
         together[:] = 0
         _bring_together(straight[tile], keep, move, before, together)
-        _lay_in_planes(together, tile * TILE, row, out)
+        _lay_in_planes(together, tile * TILE, planes, out)
 
 
 @jit
@@ -227,7 +245,7 @@ def _straight(calls: NDArray[np.uint8]) -> NDArray[np.uint64]:
     n_tiles, words = -(-len(calls) // TILE), calls.shape[1] // 8
     # Lanes of variants that there are not: they are moved along, and read by nobody.
     out = np.zeros((n_tiles, words, TILE), np.uint64)
-    _straighten(calls.view(np.uint64), np.empty(4 * words, np.uint16), out)
+    _straighten(calls.view(np.uint64), np.empty((LINE, 4, words), np.uint16), out)
     return out
 
 
@@ -236,8 +254,8 @@ def _narrow(block: GenotypeBlock, people: People, straight: NDArray[np.uint64]) 
     calls = np.empty((len(block.calls), row_bytes(n)), np.uint8)
     words = calls.shape[1] // 8
     together = np.empty((words + 2, TILE), np.uint64)
-    row = np.empty(4 * words, np.uint16)
-    _narrow_calls(straight, people.keep, people.move, people.before, together, row, calls.view(np.uint64))
+    planes = np.empty((LINE, 4, words), np.uint16)
+    _narrow_calls(straight, people.keep, people.move, people.before, together, planes, calls.view(np.uint64))
     # One more than there can be: what is not counted is written, too.
     sample = np.empty(len(block.carrier_sample) + 1, np.int32)
     call = np.empty(len(sample), np.uint8)
