@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.association_tests import find_test
-from allscan.engine.design import Design, pooled
+from allscan.engine.design import Design, Stratum, pooled
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
 from allscan.engine.scan import run_scan
@@ -163,3 +163,33 @@ def test_scan_of_whole_genomes_in_two_bits(
     run_scan(plan, wgs_cohort.store, pooled(design), spec, EmbeddedExecutor(1), tmp_path / "carriers")
     # The bound of the issue, for products in float32.
     np.testing.assert_allclose(neg_log10_p(tmp_path / "carriers"), dense, rtol=1e-4, atol=1e-4)
+
+
+GROUPS = (0.5, 0.2, 0.15, 0.08, 0.05, 0.02)
+
+
+@pytest.mark.parametrize("traits", [16] if SIZE != "tiny" else [3])
+def test_scan_of_everybody_and_six_groups(timed: Timed, common_store: CommonStore, tmp_path: Path, traits: int) -> None:
+    """Beside the scan of everybody alone: what groups cost where genotypes are read once."""
+    store, spec = common_store(*LARGE), ScanSpec()
+    whole = make_design(store, traits)
+    group = np.random.default_rng(6).choice(len(GROUPS), store.n_samples, p=GROUPS)
+    strata = [*pooled(whole)]
+    for k in range(len(GROUPS)):
+        who = group == k
+        some = replace(
+            whole,
+            store_rows=whole.store_rows[who],
+            traits=whole.traits[who],
+            covariates=whole.covariates[who],
+            sex=whole.sex[who],
+        )
+        strata.append(Stratum(f"group={k}", some))
+    plan = plan_scan(store, tuple(strata), spec, workers=1, memory_bytes=MEMORY)
+    genotypes = store.n_variants * store.n_samples
+    summary = timed(
+        lambda: run_scan(plan, store, tuple(strata), spec, EmbeddedExecutor(1), tmp_path / "run"),
+        Work("dgemm", float(genotypes), genotypes, genotypes // 4),
+        before=lambda: shutil.rmtree(tmp_path / "run", ignore_errors=True),
+    )
+    assert summary.n_tests == store.n_variants * traits * len(strata)
