@@ -20,5 +20,6 @@ step allscan simulate "$folder" --samples 3000 --variants 25000 --traits 6 --see
 step allscan ingest "$folder/genotypes.pgen" "$folder/genotypes.zarr"
 step allscan run "$folder/job.yaml"
 step allscan export "$folder/runs/simulated" --trait trait_1 --format regenie --out "$folder/trait_1.regenie.gz"
+step allscan run "$folder/ancestry_job.yaml"
 printf '\n'
 python "$here/compare_with_truth.py" "$folder"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allscan.engine.reuse import COMMITS
+from allscan.engine.scan import ScanProgress
 from allscan.errors import AllscanError, FileFormatError, InputError, RunStoppedError
 from allscan.jobs.checks import Checked, check
 from allscan.jobs.executors import scan_executor
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from allscan.cluster.executor import Executor
-    from allscan.engine.scan import ScanProgress, ScanSummary
+    from allscan.engine.scan import ScanSummary
     from allscan.jobs.job import Job
     from allscan.storage import Place
 
@@ -138,7 +139,7 @@ def run_job(
     with ExitStack() as closing:
         job = closing.enter_context(with_trait_tables(job, write=True))
         # Nothing is written of a new job that is refused.
-        checked = _check(job, on_checked) if folder.read_state() is None else None
+        checked = _check(job, on_checked, on_progress) if folder.read_state() is None else None
         folder.create()
         closing.enter_context(folder.locked())
         closing.enter_context(logged(folder))
@@ -162,8 +163,16 @@ def run_job(
         return work.do(checked, wake, on_checked, on_planned, on_progress)
 
 
-def _check(job: Job, on_checked: Callable[[Checked], None] | None) -> Checked:
-    checked = check(job, build=True)
+def _check(
+    job: Job,
+    on_checked: Callable[[Checked], None] | None,
+    on_progress: Callable[[ScanProgress], None] | None,
+) -> Checked:
+    def tell(stage: str, done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(ScanProgress(0, 1, 0, done, total, f"structure, {stage}"))
+
+    checked = check(job, build=True, on_progress=tell)
     if on_checked is not None:
         on_checked(checked)
     return checked
@@ -275,7 +284,7 @@ class _Work:
                     keeper.begin(wake)
                 if checked is None:
                     keeper.enter(CHECKING)
-                    checked = _check(self._job, on_checked)
+                    checked = _check(self._job, on_checked, on_progress)
                 if not self._accepts(checked):
                     keeper.enter("")
                     return _finish_again(self._job, self._folder, self._folder.read_state() or {})

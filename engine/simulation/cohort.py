@@ -22,6 +22,7 @@ from allscan.engine.simulation.pedigree import draw_pedigree
 from allscan.engine.simulation.regions import RegionTask, simulate_region
 from allscan.engine.simulation.summary import AncestryShares, CohortSummary, write_record
 from allscan.engine.simulation.tables import (
+    write_ancestry_job,
     write_binary_job,
     write_binary_truth,
     write_components,
@@ -29,6 +30,7 @@ from allscan.engine.simulation.tables import (
     write_job,
     write_phenome_job,
     write_samples,
+    write_structure,
     write_traits,
     write_truth,
 )
@@ -46,7 +48,17 @@ if TYPE_CHECKING:
     from allscan.engine.simulation.traits import CausalPlan, CohortTraits
 
 RECORD = "simulation.json"
-TABLES = ("traits.tsv", "covariates.tsv", "truth.tsv", "samples.tsv", "job.yaml", RECORD)
+TABLES = (
+    "traits.tsv",
+    "covariates.tsv",
+    "people.tsv",
+    "truth.tsv",
+    "samples.tsv",
+    "job.yaml",
+    "structure.yaml",
+    "ancestry_job.yaml",
+    RECORD,
+)
 RECORD_TABLES = (
     "records_truth.tsv",
     "records_people.parquet",
@@ -215,9 +227,12 @@ def _simulate_into(
     report_stage("tables")
     write_traits(folder / "traits.tsv", pedigree, options.names, traits.values[:, : options.traits])
     write_covariates(folder / "covariates.tsv", pedigree, components)
+    write_covariates(folder / "people.tsv", pedigree, components[:, :0])
     write_samples(folder / "samples.tsv", pedigree, ancestry.of_members())
     write_truth(folder / "truth.tsv", options, traits)
     write_job(folder / "job.yaml", options)
+    write_structure(folder / "structure.yaml", options)
+    write_ancestry_job(folder / "ancestry_job.yaml", options)
     if options.binary_traits:
         binary = traits.values[:, options.traits :]
         write_traits(folder / "binary_traits.tsv", pedigree, options.binary_names, binary)

@@ -48,7 +48,7 @@ def write_traits(path: Path, pedigree: Pedigree, names: Sequence[str], values: N
 
 
 def write_covariates(path: Path, pedigree: Pedigree, components: NDArray[np.float64]) -> None:
-    """``IID age sex pc1 … group``; sex 1 male, 2 female."""
+    """``IID age sex pc1 … group``, with as many components as are given; sex 1 male, 2 female."""
     age = pedigree.age[pedigree.member]
     sex = pedigree.sex[pedigree.member]
     group = pedigree.group[pedigree.member]
@@ -191,15 +191,42 @@ def write_phenome_job(path: Path, options: SimulationOptions) -> None:
     _write_job(path, options, "simulated_phenome", traits, files, ["age", "sex", "record_years", "visits"])
 
 
+def write_ancestry_job(path: Path, options: SimulationOptions) -> None:
+    """A job file that scans every quantitative trait in everybody, in each group, and in the groups together."""
+    rest = [
+        "structure: structure.yaml  # built where it is missing; see allscan structure build",
+        "ancestry: {min_people: 100}",
+    ]
+    traits = [
+        "traits:",
+        "  file: traits.tsv",
+        f"  columns: [{', '.join(options.names)}]",
+        "  transform: rank_inverse_normal",
+        *rest,
+    ]
+    _write_job(path, options, "simulated_ancestry", traits, "people.tsv", ["age", "sex"])
+
+
+def write_structure(path: Path, options: SimulationOptions) -> None:
+    """A structure file of the cohort, whose groups are those that were simulated."""
+    lines = [
+        *_to_begin_with(options),
+        "name: Structure of the simulated cohort",
+        "genotypes: genotypes.zarr",
+        f"components: {{count: {max(options.components, 1)}}}",
+        "groups: people.tsv",
+        "output: structure",
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def _write_job(
     path: Path, options: SimulationOptions, name: str, traits: Sequence[str], covariates: str, terms: Sequence[str]
 ) -> None:
-    genotypes = FILES[options.formats[0]][0]
     if options.components:
         terms = [*terms, f"pc[1:{options.components}]"]
     lines = [
-        "# A simulated cohort. Before the first run, make the genotype store:",
-        f"#   allscan ingest {genotypes} genotypes.zarr",
+        *_to_begin_with(options),
         f"name: {name}",
         "genotypes: genotypes.zarr",
         *traits,
@@ -209,6 +236,13 @@ def _write_job(
         f"output: runs/{name}",
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _to_begin_with(options: SimulationOptions) -> list[str]:
+    return [
+        "# A simulated cohort. Before the first run, make the genotype store:",
+        f"#   allscan ingest {FILES[options.formats[0]][0]} genotypes.zarr",
+    ]
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[str]) -> None:
