@@ -18,6 +18,7 @@ from allscan.disclosure import (
     merged_neighbours,
     suppressed_rows,
     told_count,
+    told_parts,
 )
 
 # Small counts, counts at the border, none, and many.
@@ -186,3 +187,34 @@ def test_numbers_of_people_in_sentences() -> None:
     assert counts.tell_text("3 people, 1 person and 995 participants") == "≤20 people, ≤20 person and – participants"
     assert counts.tell_text("1,500 people were asked 12 times") == "1,500 people were asked 12 times"
     assert counts.tell_text("codes on 2 days, version 1.20 people") == "codes on 2 days, version 1.20 people"
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ([500, 300, 0], ["500", "300", "0"]),
+        ([500, 300, 7], ["500", "–", "≤20"]),
+        ([500, 30, 300, 7], ["500", "30", "–", "≤20"]),  # beside 30, of 37, the small one could be 16 at most
+        ([3, 5], ["≤20", "≤20"]),
+    ],
+)
+def test_parts_of_a_whole_are_told_without_the_small_ones(counts: list[int], told: list[str]) -> None:
+    assert told_parts(counts) == told
+
+
+def test_a_small_part_can_be_anything_from_what_is_told_of_the_others() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        counts = rng.choice([1, 7, 20, 21, 25, 60, 400], size=int(rng.integers(3, 7))).tolist()
+        told = told_parts(counts)
+        known = sum(count for count, text in zip(counts, told, strict=True) if text == f"{count:,}")
+        hidden = [text for text in told if text in ("≤20", "–")]
+        if "≤20" not in hidden or "–" not in hidden:
+            continue
+        # What the reader knows: the whole, so the sum of the hidden, and that each small one is 1 to 20, others above.
+        left = sum(counts) - known
+        if hidden.count("–") == sum(count > 20 for count in counts):
+            continue  # all is hidden that can be
+        small, large = hidden.count("≤20") - 1, hidden.count("–")
+        possible = [value for value in range(1, 21) if left - value >= small + 21 * large]
+        assert possible == list(range(1, 21)), counts

@@ -27,13 +27,14 @@ def write_report(
     run_folder: str | Place,
     *,
     cube: ResultSource | None = None,
+    meta: ResultSource | None = None,
     provenance: Mapping[str, Any] | None = None,
     significance: float = 5e-8,
     lead_window_kb: float = 500.0,
     phewas_level: float = 0.05,
     executor: TaskRunner | None = None,
 ) -> Place:
-    """Write ``report.html`` into a run folder: whole, or not at all.
+    """Write ``report.html`` into a run folder: whole, or not at all; with several strata, ``fairness.parquet``, too.
 
     The results are read by blocks, some traits at a time; memory does not grow with traits × variants.
 
@@ -43,6 +44,8 @@ def write_report(
         Output folder of a run.
     cube
         Its results; opened when left out.
+    meta
+        The meta-analyses of its strata; opened, where there are any, when left out.
     provenance
         Its provenance document; read from ``provenance.json`` when left out, and done without when there
         is none.
@@ -74,7 +77,7 @@ def write_report(
     if provenance is None:
         provenance = _read_provenance(folder / PROVENANCE)
     options = ReportOptions(significance, lead_window_kb, phewas_level)
-    page = _page(folder, cube, provenance, options, executor)
+    page = _page(folder, cube, meta, provenance, options, executor)
     target = folder / REPORT
     try:
         write_atomically(target, page.encode())
@@ -92,17 +95,25 @@ def write_report(
 def _page(
     folder: Place,
     cube: ResultSource | None,
+    meta: ResultSource | None,
     provenance: Mapping[str, Any],
     options: ReportOptions,
     executor: TaskRunner | None,
 ) -> str:
-    """The page, as text; of a phenome-wide scan its table is written, too."""
+    """The page, as text; the tables of a phenome-wide scan, and of several strata, are written, too."""
+    from allscan.engine.meta.cube import META, MetaCube
     from allscan.engine.results import ResultsCube
     from allscan.jobs.phewas_table import PHEWAS_TABLE, rows_of_predictors, rows_of_variants, to_table, write_table
     from allscan.jobs.report import phewas
+    from allscan.jobs.report.fairness import fairness_rows, write_fairness
+    from allscan.jobs.report.fairness_section import article_rows
+    from allscan.jobs.report.fairness_section import section as fairness_section
     from allscan.jobs.report.genome import read_genome
     from allscan.jobs.report.page import render, trait_notes
-    from allscan.jobs.report.panels import make_panels
+    from allscan.jobs.report.panels import Budget, make_panels
+    from allscan.jobs.report.strata import make_strata
+    from allscan.jobs.report.strata import section as strata_section
+    from allscan.jobs.report.views import META_PREFIX, views_of
 
     title = str(provenance.get("name") or folder.resolve().name)
     notes = trait_notes(provenance)
@@ -116,14 +127,30 @@ def _page(
         rows = rows_of_variants(results, np.arange(results.n_variants), provenance, options.level)
         write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
         return phewas.render_phewas(rows, provenance, results.attrs, title)
+    if cube is None and meta is None and (folder / META).exists():
+        meta = MetaCube(folder)
     genome = read_genome(results)
-    panels = make_panels(results, genome, options, executor)
-    if not is_phewas:
-        return render(results, genome, panels, provenance, options, title)
-    rows = rows_of_variants(results, phewas.lead_variants(panels, genome, options), provenance, options.level)
-    write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
-    section = phewas.section(rows, notes, with_genome=True)
-    return render(results, genome, panels, provenance, options, title, section)
+    n_panels = len(results.traits) * (len(results.strata) + (0 if meta is None else len(meta.strata)))
+    panels = make_panels(results, genome, options, executor, n_panels=n_panels)
+    sections: dict[str, Any] = {}
+    if is_phewas:
+        rows = rows_of_variants(results, phewas.lead_variants(panels, genome, options), provenance, options.level)
+        write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
+        sections["phewas"] = phewas.section(rows, notes, with_genome=True)
+    if meta is not None:
+        panels += make_panels(meta, genome, options, executor, n_panels=n_panels, prefix=META_PREFIX)
+    views = views_of(results, meta, provenance)
+    if views.groupings:
+        budget = Budget.of(n_panels)
+        strata = make_strata(results, meta, genome, panels, views, options, budget, executor)
+        fairness = fairness_rows(strata, results, panels, views, options)
+        write_fairness(folder, fairness)
+        analysed = provenance.get("samples", {}).get("analysed", max((panel.n for panel in panels), default=0))
+        told = {key: article_rows(some) for key, some in fairness.items()}
+        if strata:
+            sections["across"] = strata_section(strata, results, panels, views, budget, told)
+        sections["fairness"] = fairness_section(fairness, views, analysed)
+    return render(results, genome, panels, provenance, options, title, meta=meta, **sections)
 
 
 def _read_provenance(path: Place) -> Mapping[str, Any]:

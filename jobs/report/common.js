@@ -236,15 +236,21 @@ const common = (() => {
     body.append(...rows.map((item) => item.row));
   }
 
-  // Only the rows that hold what is typed are shown.
-  function filtered(table, input, told) {
-    input.addEventListener("input", () => {
+  // Only the rows that hold what is typed are shown, and of a `choice` those whose `data-choice` it is.
+  function filtered(table, input, told, choice = null) {
+    const update = () => {
       const wanted = input.value.trim().toLowerCase();
+      const chosen = choice === null ? "" : choice.value;
       const rows = [...table.tBodies[0].rows];
-      for (const row of rows) row.hidden = wanted !== "" && !row.textContent.toLowerCase().includes(wanted);
+      for (const row of rows) {
+        row.hidden = (wanted !== "" && !row.textContent.toLowerCase().includes(wanted)) || (chosen !== "" && row.dataset.choice !== chosen);
+      }
       const shown = rows.filter((row) => !row.hidden).length;
       told.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
-    });
+    };
+    input.addEventListener("input", update);
+    choice?.addEventListener("change", update);
+    if (choice !== null) update();
   }
 
   // ---- start ------------------------------------------------------------------------------------------
@@ -298,7 +304,7 @@ const common = (() => {
       if (asked && document.getElementById(data(asked[1]))) show(Number(asked[1]), true);
     }
 
-    return { begin, closeAll: () => [...open.keys()].forEach(hide) };
+    return { begin, show, closeAll: () => [...open.keys()].forEach(hide) };
   }
 
   document.getElementById("scale")?.addEventListener("change", (event) => {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.jobs.report.filling import Table, as_json, fill, tile
 from allscan.jobs.report.panels import LEAST_FOR_INFLATION, Budget, axis_data
+from allscan.jobs.report.views import META_PREFIX
 from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels.association import Status
 
@@ -42,6 +43,13 @@ STATUS_TEXT = {
     Status.SEPARATED: "predictors separate cases from controls",
     Status.TOO_FEW_ALLELES: "too few copies of the rarer allele in every ancestry",
 }
+
+META_STATUS_TEXT = {
+    Status.OK: "combined",
+    Status.FILTERED: "in too few groups",
+    Status.NOT_TESTED: "in no group",
+}
+"""Of a meta-analysis."""
 
 METHODS = {Status.SADDLEPOINT: "saddlepoint", Status.FIRTH: "Firth", Status.EXACT: "exact"}
 """Methods of a result, where it is not the test's first one, in a word."""
@@ -79,42 +87,71 @@ def render(
     *,
     template: str = "report.html.j2",
     texts: Mapping[Status, str] = STATUS_TEXT,
+    meta: ResultSource | None = None,
+    across: Mapping[str, Any] | None = None,
+    fairness: Mapping[str, Any] | None = None,
     **instead: Any,
 ) -> str:
     """The page of a scan of the genome, as text.
 
-    ``phewas``: the section about the traits of its lead variants, as :func:`allscan.jobs.report.phewas.section` gives
-    it; None without one. ``template`` extends that of this page, ``texts`` says what statuses mean; ``instead`` is what
-    the template is filled with, beside or in place of what is here.
+    Parameters
+    ----------
+    source, genome, panels, provenance, options, title
+        What is shown; panels of meta-analyses come last.
+    phewas
+        The section about the traits of its lead variants, as :func:`allscan.jobs.report.phewas.section` gives it; None
+        without one.
+    template
+        It extends that of this page.
+    texts
+        What statuses mean.
+    meta
+        Results of the meta-analyses of its strata; None without any.
+    across, fairness
+        The sections about several strata, as :func:`allscan.jobs.report.strata.section` and
+        :func:`allscan.jobs.report.fairness_section.section` give them; None without any.
+    **instead
+        What the template is filled with, beside or in place of what is here.
     """
-    strata, binary = len(source.strata) > 1, of_binary_traits(source)
+    names = tuple(dict.fromkeys(panel.stratum for panel in panels))
+    strata, binary = len(names) > 1, of_binary_traits(source)
+    of_scan = [panel for panel in panels if panel.stratum in source.strata]
     opened = range(len(panels)) if len(panels) <= OPEN_ALL else [_most_significant(panels)]
     axis = {
         **axis_data(genome),
         "significance": options.neg_log10_significance,
         "p_text": _p_text(options.significance),
         "strata": strata,
-        "opened": list(opened),
-        "columns": [
-            {"name": column.name, "label": COLUMN_LABELS.get(column.name, column.name.replace("_", " "))}
-            for column in own_columns(source)
-        ],
+        "opened": [] if across is not None else list(opened),
+        "columns": _columns(source),
+        "meta_columns": [] if meta is None else _columns(meta),
         "status": {code.name: text for code, text in texts.items()},
+        "meta_status": {code.name: text for code, text in META_STATUS_TEXT.items()},
         "methods": {code.name: text for code, text in METHODS.items()},
     }
     notes = trait_notes(provenance)
-    embedded = [as_json({**panel.data, "notes": notes.get((panel.trait, panel.stratum), [])}) for panel in panels]
+    embedded = [
+        as_json(
+            {
+                **panel.data,
+                "meta": panel.stratum.startswith(META_PREFIX),
+                "notes": notes.get((panel.trait, panel.stratum), []),
+            }
+        )
+        for panel in panels
+    ]
     budget = Budget.of(len(panels))
     content = {
         "title": title,
         "subtitle": _subtitle(source, provenance),
-        "tiles": _tiles(source, panels, provenance),
+        "tiles": _tiles(source, of_scan, provenance),
         "strata": strata,
+        "stratum_names": names,
         "binary": binary,
         "rows": [_row(panel) for panel in panels],
-        "hint": "" if len(panels) <= OPEN_ALL else "Choose a trait in the table above to see its plots.",
+        "hint": "" if axis["opened"] else "Choose a row of the table of traits to see its plots.",
         "null_model": _null_model_table(provenance),
-        "accounting": accounting(status_counts(panels), provenance, texts),
+        "accounting": accounting(status_counts(of_scan), provenance, texts),
         "provenance_rows": provenance_rows(provenance, source.attrs),
         "points": budget.points,
         "cell": f"{budget.columns}th of the axis and 1/{budget.rows_per_unit} of −log10 p",
@@ -125,9 +162,22 @@ def render(
         "axis": as_json(axis),
         "panels": embedded,
         "phewas": phewas,
+        "across": across,
+        "fairness": fairness,
     }
-    scripts = ("report.js", *(() if phewas is None else ("phewas.js",)))
+    scripts = (
+        "report.js",
+        *(() if across is None else ("forest.js", "strata.js")),
+        *(() if phewas is None else ("phewas.js",)),
+    )
     return fill(template, scripts, provenance, **{**content, **instead})
+
+
+def _columns(source: ResultSource) -> list[dict[str, str]]:
+    return [
+        {"name": column.name, "label": COLUMN_LABELS.get(column.name, column.name.replace("_", " "))}
+        for column in own_columns(source)
+    ]
 
 
 def _most_significant(panels: Sequence[Panel]) -> int:
@@ -172,9 +222,12 @@ def _tests_told(source: ResultSource) -> str:
 
 def _tiles(source: ResultSource, panels: Sequence[Panel], provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     tested = sum(panel.n_tested for panel in panels)
-    leads = sum(panel.n_leads for panel in panels)
-    with_leads = sum(panel.n_leads > 0 for panel in panels)
-    inflation = sorted(panel.inflation for panel in panels if not math.isnan(panel.inflation))
+    # Of several strata the first stands for the scan: the same locus counts once.
+    shown = [panel for panel in panels if panel.stratum == source.strata[0]]
+    leads = sum(panel.n_leads for panel in shown)
+    with_leads = sum(panel.n_leads > 0 for panel in shown)
+    inflation = sorted(panel.inflation for panel in shown if not math.isnan(panel.inflation))
+    of_stratum = f", stratum {source.strata[0]}" if len(source.strata) > 1 else ""
     samples = provenance.get("samples", {}).get("analysed", max((panel.n for panel in panels), default=0))
     tiles = [tile("Traits", f"{len(source.traits):,}")]
     if len(source.strata) > 1:
@@ -183,11 +236,11 @@ def _tiles(source: ResultSource, panels: Sequence[Panel], provenance: Mapping[st
         tile("Samples analysed", f"{samples:,}"),
         tile("Variants", f"{source.n_variants:,}"),
         tile("Tests with a p-value", f"{tested:,}"),
-        tile("Lead variants", f"{leads:,}", f"in {with_leads:,} trait{'' if with_leads == 1 else 's'}"),
+        tile("Lead variants", f"{leads:,}", f"in {with_leads:,} trait{'' if with_leads == 1 else 's'}{of_stratum}"),
     ]
     if inflation:
         middle = median(inflation)
-        spread = "" if len(inflation) == 1 else f"{inflation[0]:.3f} to {inflation[-1]:.3f}"
+        spread = of_stratum.lstrip(" ,") if len(inflation) == 1 else f"{inflation[0]:.3f} to {inflation[-1]:.3f}"
         tiles.append(tile("λ" if len(inflation) == 1 else "Median λ", f"{middle:.3f}", spread))
     return tiles
 

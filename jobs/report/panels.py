@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from allscan.engine.hits import names_of
 from allscan.engine.results import CUBE_TRAITS
+from allscan.jobs.report.cells import read_rows
 from allscan.jobs.report.tally import (
     FREQUENCY_LABELS,
     LINEAR_LIMIT,
@@ -19,12 +19,12 @@ from allscan.jobs.report.tally import (
     scaled,
     tally_traits,
 )
-from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
+from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits
 from allscan.kernels import summary
 from allscan.kernels.association import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,14 +33,15 @@ if TYPE_CHECKING:
     from allscan.jobs.report.tally import TraitTally
     from allscan.jobs.result_source import ResultSource
 
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+
 TOP_HITS = 10
 """Rows of the table of a trait that has no significant variant."""
 
 LEAST_FOR_INFLATION = 100
 """Variants of a frequency class below which its λ is noise, and not shown."""
-
-LEAST_PIECE = 1024
-"""Variants read at a time for the tables, at least."""
 
 _EACH_RANK = 60
 _QQ_POINTS = 200
@@ -62,6 +63,11 @@ class ReportOptions:
         """The threshold as −log10 p."""
         return float(-np.log10(self.significance))
 
+    @property
+    def window(self) -> int:
+        """The clumping window in base pairs."""
+        return round(self.window_kb * 1000)
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -77,8 +83,8 @@ class Panel:
     top_value: float  # largest −log10 p; NaN without one
     top_variant: str
     status: dict[str, int]  # variants by status
-    leads: NDArray[np.int64]  # significant lead variants that the table shows, the most significant first
-    lead_values: NDArray[np.float64]  # their −log10 p
+    leads: NDArray[np.int64]  # all significant lead variants, the most significant first
+    lead_values: NDArray[np.float32]  # their −log10 p
     data: dict[str, Any]  # the picture and the tables, as the page's script reads them
 
 
@@ -117,10 +123,18 @@ class PanelInputs(NamedTuple):
     source: ResultSource
     genome: Genome
     options: ReportOptions
+    budget: Budget
+    prefix: str
 
 
 def make_panels(
-    source: ResultSource, genome: Genome, options: ReportOptions, executor: TaskRunner | None = None
+    source: ResultSource,
+    genome: Genome,
+    options: ReportOptions,
+    executor: TaskRunner | None = None,
+    *,
+    n_panels: int | None = None,
+    prefix: str = "",
 ) -> list[Panel]:
     """Panels of every stratum and trait, in that order, read in batches of traits.
 
@@ -134,6 +148,10 @@ def make_panels(
         Thresholds.
     executor
         What runs the batches; left out, one after the other here.
+    n_panels
+        Panels of the whole page; left out, these.
+    prefix
+        Goes before the name of each stratum.
     """
     # As wide as the cube's chunks, so that each is read once.
     tasks = [
@@ -142,34 +160,42 @@ def make_panels(
         for stratum in range(len(source.strata))
         for first in range(0, len(kind.traits), CUBE_TRAITS)
     ]
-    inputs = PanelInputs(source, genome, options)
-    made = (
-        ((task, panels_of(inputs, task)) for task in tasks)
-        if executor is None
-        else executor.run(panels_of, inputs, tasks)
-    )
-    panels = {(panel.stratum, panel.trait): panel for _, some in made for panel in some}
-    return [panels[stratum, trait] for stratum in source.strata for trait in source.traits]
+    budget = Budget.of(n_panels or len(source.traits) * len(source.strata))
+    inputs = PanelInputs(source, genome, options, budget, prefix)
+    panels = {
+        (panel.stratum, panel.trait): panel
+        for _, some in run_tasks(panels_of, inputs, tasks, executor)
+        for panel in some
+    }
+    return [panels[prefix + stratum, trait] for stratum in source.strata for trait in source.traits]
+
+
+def run_tasks(
+    function: Callable[[S, T], R], shared: S, tasks: Sequence[T], executor: TaskRunner | None
+) -> Iterable[tuple[T, R]]:
+    """Tasks on an executor, or without one here, one after the other."""
+    if executor is None:
+        return ((task, function(shared, task)) for task in tasks)
+    return executor.run(function, shared, tasks)
 
 
 def panels_of(inputs: PanelInputs, task: PanelTask) -> list[Panel]:
     """Panels of one batch of traits."""
-    whole, genome, options = inputs
+    whole, genome, options, budget, prefix = inputs
     source = whole.kinds[task.kind]
-    budget = Budget.of(len(whole.traits) * len(whole.strata))
     resolution = Resolution(
         budget.columns,
         budget.rows_per_unit,
         budget.points,
         options.neg_log10_significance,
-        round(options.window_kb * 1000),
+        options.window,
     )
     df = degrees_of_freedom(source)
     batch = slice(task.first, min(task.first + CUBE_TRAITS, len(source.traits)))
     tallies = tally_traits(source, genome, task.stratum, batch, resolution)
     clumps = [_lead_rows(tally, genome, resolution, budget) for tally in tallies]
-    tables = _read_rows(source, task.stratum, batch, [c.shown for c in clumps])
-    stratum = source.strata[task.stratum]
+    tables = read_rows(source, task.stratum, batch, [c.shown for c in clumps])
+    stratum = prefix + source.strata[task.stratum]
     return [
         _panel(trait, stratum, tally, clumped, table, genome, resolution, df, binary=of_binary_traits(source))
         for tally, clumped, table, trait in zip(tallies, clumps, tables, source.traits[batch], strict=True)
@@ -178,10 +204,16 @@ def panels_of(inputs: PanelInputs, task: PanelTask) -> list[Panel]:
 
 @dataclass(frozen=True)
 class _Leads:
-    shown: NDArray[np.int64]  # (rows,) variants of the table, most significant first
-    members: NDArray[np.int64]  # (rows,) variants of each clump
-    n_leads: int  # significant leads, shown or not
-    significant: bool  # whether the rows are significant
+    index: NDArray[np.int64]  # (leads,) variants, most significant first
+    value: NDArray[np.float32]  # (leads,) their −log10 p
+    members: NDArray[np.int64]  # (leads,) variants of each clump
+    rows: int  # of them, in the table
+    significant: bool  # whether they are significant; if not, they stand in
+
+    @property
+    def shown(self) -> NDArray[np.int64]:
+        """Variants of the table."""
+        return self.index[: self.rows]
 
 
 def _lead_rows(tally: TraitTally, genome: Genome, resolution: Resolution, budget: Budget) -> _Leads:
@@ -191,70 +223,7 @@ def _lead_rows(tally: TraitTally, genome: Genome, resolution: Resolution, budget
         index, value = tally.best.index, tally.best.value
     leads = summary.clump(genome.contig[index], genome.position[index], value, resolution.window)
     rows = budget.lead_rows if significant else TOP_HITS
-    return _Leads(
-        index[leads.lead[:rows]],
-        leads.members[:rows],
-        len(leads.lead) if significant else 0,
-        significant,
-    )
-
-
-def _read_rows(
-    source: ResultSource, stratum: int, traits: slice, wanted: Sequence[NDArray[np.int64]]
-) -> list[dict[str, list[Any]]]:
-    """Table rows of each trait's variants; every block that holds any is read once for all traits."""
-    sizes = [len(rows) for rows in wanted]
-    trait = np.repeat(np.arange(len(wanted)), sizes)
-    variant = np.concatenate([np.empty(0, np.int64), *wanted])
-    results = _read_results(source, stratum, traits, trait, variant)
-    distinct, of_row = np.unique(variant, return_inverse=True)
-    named = names_of(source, distinct).take(of_row)
-    columns = {
-        "contig": [named.contigs[code] for code in named.contig],
-        "position": named.position.tolist(),
-        "id": named.variant_id.to_pylist(),
-        "ref": named.ref.to_pylist(),
-        "alt": named.alt.to_pylist(),
-        "info": [_number(value) for value in named.info],
-        **{name: [_number(value) for value in values] for name, values in results.items()},
-    }
-    if "status" in columns:
-        columns["status"] = [Status(code).name for code in columns["status"]]
-    ends = np.cumsum(sizes).tolist()
-    return [
-        {name: column[end - size : end] for name, column in columns.items()}
-        for size, end in zip(sizes, ends, strict=True)
-    ]
-
-
-def _read_results(
-    source: ResultSource, stratum: int, traits: slice, trait: NDArray[np.int64], variant: NDArray[np.int64]
-) -> dict[str, NDArray[Any]]:
-    """Result columns at some traits (counted from the first of ``traits``) and variants, each of their shape."""
-    names = ["n", "effect_allele_frequency", *(column.name for column in own_columns(source))]
-    if of_binary_traits(source):
-        names += ["cases", "effect_allele_frequency_cases", "effect_allele_frequency_controls", "status"]
-    # Smaller pieces than the pass's blocks: a few leads must not cost the whole table again. Whole chunks, each
-    # read once; tiny ones together.
-    piece = source.chunk_variants * -(-LEAST_PIECE // source.chunk_variants)
-    found: dict[str, NDArray[Any]] = {}
-    for number in np.unique(variant // piece).tolist():
-        rows = np.flatnonzero(variant // piece == number)
-        here = slice(number * piece, min((number + 1) * piece, source.n_variants))
-        for name in names:
-            values = source.block(name, stratum, traits, here)
-            column = found.setdefault(name, np.empty(len(variant), values.dtype))
-            column[rows] = values[trait[rows], variant[rows] - here.start]
-    return found or {name: np.empty(0) for name in names}
-
-
-def _number(value: Any) -> float | int | None:
-    """A number as JSON holds it: float32 by its shortest decimal, NaN as null."""
-    if not np.isfinite(value):
-        return None
-    if isinstance(value, np.integer):
-        return int(value)
-    return float(np.format_float_scientific(value))
+    return _Leads(index[leads.lead], value[leads.lead], leads.members, rows, significant)
 
 
 def _panel(
@@ -278,7 +247,8 @@ def _panel(
     inflation = float(lambdas[0])
     tested = total.n > 0
     top_value = float(table["neg_log10_p"][0]) if len(leads.shown) else float("nan")
-    table["members"] = leads.members.tolist()
+    table["members"] = leads.members[: leads.rows].tolist()
+    n_leads = len(leads.index) if leads.significant else 0
     status = {Status(int(code)).name: int(tally.status[code]) for code in np.flatnonzero(tally.status[: len(Status)])}
     data = {
         "trait": trait,
@@ -302,7 +272,7 @@ def _panel(
             for label, of_bin, value in zip(FREQUENCY_LABELS, bins, lambdas[1:].tolist(), strict=True)
         ],
         "leads": table,
-        "n_leads": leads.n_leads,
+        "n_leads": n_leads,
         "significant": leads.significant,
         "n_significant": tally.n_significant,
         "status": status,
@@ -314,12 +284,12 @@ def _panel(
         cases=tally.most_cases if binary else None,
         n_tested=total.n,
         inflation=inflation,
-        n_leads=leads.n_leads,
+        n_leads=n_leads,
         top_value=top_value,
         top_variant=_name(table) if len(leads.shown) else "",
         status=status,
-        leads=leads.shown if leads.significant else leads.shown[:0],
-        lead_values=np.array(table["neg_log10_p"] if leads.significant else (), np.float64),
+        leads=leads.index[:n_leads],
+        lead_values=leads.value[:n_leads],
         data=data,
     )
 

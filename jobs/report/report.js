@@ -1,5 +1,5 @@
 // Manhattan and quantile–quantile plots, and tables of lead variants, of each trait.
-(() => {
+const gwas = (() => {
   const {
     scale, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
     logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable, filtered, panels,
@@ -79,14 +79,21 @@
     return axis.offset[contig] + axis.width[contig] * within;
   }
 
-  function manhattan(canvas, data, arrays) {
-    const draw = prepare(canvas, 350);
+  // Top of the vertical axis that shows all of some panels.
+  const topOf = (...of) => {
+    const most = Math.max(...of.map((data) => data.top ?? 0));
+    return Math.max(axis.significance * 1.12, most * (most > scale.limit && !scale.linear ? 1.25 : 1.08));
+  };
+
+  // Upside down, it goes below another one: the places of the contigs are written once.
+  function manhattan(canvas, data, arrays, { tall = 350, top = topOf(data), down = false, labelled = true } = {}) {
+    const draw = prepare(canvas, tall);
     const { pen, width, height, colours } = draw;
     const box = { left: 52, right: width - 8, top: 12, bottom: height - 42 };
-    const top = Math.max(axis.significance * 1.12, data.top * (data.top > scale.limit && !scale.linear ? 1.25 : 1.08));
+    if (down) [box.top, box.bottom] = [height - 12, 6];
     const place = verticalAxis(draw, box, top, "Observed");
     const across = inside(box);
-    contigLabels(draw, box, across);
+    if (!down) contigLabels(draw, box, across);
 
     const grid = data.grid;
     for (let row = 0; row < grid.rows; row++) {
@@ -137,7 +144,7 @@
     pen.strokeStyle = colours.strong;
     line(pen, box.left, box.bottom, box.right, box.bottom);
     line(pen, box.left, box.top, box.left, box.bottom);
-    if (data.significant) labels(draw, box, data, place, across);
+    if (data.significant) labels(draw, box, data, place, across, labelled, down ? -1 : 1);
 
     canvas.setAttribute("aria-label", `Manhattan plot of ${data.trait}: ${data.tested} variants, ${data.n_leads} lead variants, largest −log10 p ${data.top.toFixed(2)}`);
     canvas.hit = (x, y) => {
@@ -157,7 +164,7 @@
     };
   }
 
-  function labels(draw, box, data, place, across) {
+  function labels(draw, box, data, place, across, labelled, up) {
     const { pen, colours } = draw;
     const table = data.leads;
     const taken = [];
@@ -177,18 +184,19 @@
       pen.closePath();
       pen.fill();
       pen.stroke();
-      if (i >= 15) return;
+      if (i >= 15 || !labelled) return;
       const text = shorten(leadName(table, i), 18);
       const half = pen.measureText(text).width / 2;
       const at = Math.min(Math.max(x, box.left + half + 3), box.right - half - 2);
-      const area = { left: at - half - 3, right: at + half + 3, top: y - 21, bottom: y - 6 };
-      if (area.top < 0 || taken.some((o) => o.left < area.right && o.right > area.left && o.top < area.bottom && o.bottom > area.top)) return;
+      const base = up > 0 ? y - 9 : y + 18;
+      const area = { left: at - half - 3, right: at + half + 3, top: base - 12, bottom: base + 3 };
+      if (area.top < 0 || area.bottom > draw.height || taken.some((o) => o.left < area.right && o.right > area.left && o.top < area.bottom && o.bottom > area.top)) return;
       taken.push(area);
       pen.textAlign = "center";
       pen.lineWidth = 3;
-      pen.strokeText(text, at, y - 9);
+      pen.strokeText(text, at, base);
       pen.fillStyle = colours.text;
-      pen.fillText(text, at, y - 9);
+      pen.fillText(text, at, base);
     });
   }
 
@@ -285,7 +293,7 @@
 
   function leadTable(data) {
     const table = data.leads;
-    const own = axis.columns.filter((column) => column.name !== "neg_log10_p" && table[column.name]);
+    const own = (data.meta ? axis.meta_columns : axis.columns).filter((column) => column.name !== "neg_log10_p" && table[column.name]);
     const withInfo = table.info.some((value) => value !== null);
     const heads = ["Variant", "Position", "Effect allele", "Other allele"];
     const effects = own.map((c) => c.label);
@@ -334,7 +342,7 @@
       }))));
     }
     made.append(element("div", {}, element("h4", {}, "Variants by status"), plainTable(["Status", "Variants"], Object.entries(data.status).map(([name, count]) =>
-      element("tr", {}, element("td", { class: "long" }, axis.status[name] || name), cell(whole(count)))))));
+      element("tr", {}, element("td", { class: "long" }, (data.meta && axis.meta_status[name]) || axis.status[name] || name), cell(whole(count)))))));
     return made;
   }
 
@@ -395,7 +403,8 @@
       byId("hint").hidden = opened > 0;
     },
   });
-  if (byId("filter")) filtered(index, byId("filter"), byId("shown"));
+  if (byId("filter")) filtered(index, byId("filter"), byId("shown"), byId("stratum"));
   byId("closeall").addEventListener("click", traits.closeAll);
   traits.begin(axis.opened);
+  return { axis, decode, manhattan, topOf, alleles, leadName, showTrait: traits.show };
 })();

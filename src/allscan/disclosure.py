@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +33,33 @@ def is_small(count: int) -> bool:
 def told_count(count: int) -> str:
     """A count that stands alone: ``0``, ``≤20`` or ``1,234``."""
     return FEW if is_small(count) else f"{count:,}"
+
+
+def told_parts(counts: Sequence[int]) -> list[str]:
+    """Counts of parts that hold everybody once, as texts, where the reader knows the whole.
+
+    A small count is ``≤20``, and as many others are ``–`` as it takes that the whole leaves it any value from 1 to 20:
+    the smallest that are enough.
+
+    Parameters
+    ----------
+    counts
+        People of each part.
+    """
+    small = [count for count in counts if is_small(count)]
+    hidden: list[int] = []
+    # What is hidden, other small ones at 1 and the rest just above a small count, leaves room for a small one of 20.
+    spare = sorted((place for place, count in enumerate(counts) if count > SMALL), key=lambda place: counts[place])
+
+    def is_enough(places: list[int]) -> bool:
+        least = len(small) - 1 + (SMALL + 1) * len(places)
+        return bool(places) and sum(small) + sum(counts[place] for place in places) - least >= SMALL
+
+    while small and spare and not is_enough(hidden):
+        chosen = next((place for place in spare if is_enough([*hidden, place])), spare[0])
+        spare.remove(chosen)
+        hidden.append(chosen)
+    return [HIDDEN if place in hidden else told_count(count) for place, count in enumerate(counts)]
 
 
 def merged_neighbours(counts: NDArray[np.integer]) -> list[slice]:
