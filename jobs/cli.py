@@ -253,7 +253,9 @@ def report(directory: Place, significance: float | None, lead_window_kb: float |
     metavar="FILE",
     help="The file to write; .gz is bgzipped and indexed.",
 )
-@click.option("--stratum", default="all", show_default=True, metavar="S", help="The stratum.")
+@click.option(
+    "--stratum", default="all", show_default=True, metavar="S", help="The stratum: all, ancestry=eur, or meta:ancestry."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 def export(directory: Place, trait: str, format_name: str, out: Path, stratum: str, overwrite: bool) -> None:
     """Write one trait's results in the format of another program."""

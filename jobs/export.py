@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from allscan.errors import InputError, MissingDependencyError, OutputError, writing
+from allscan.jobs.result_source import META_PREFIX
 from allscan.storage import local_path, place_of
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def export(
     run_folder
         Output folder of a run, or of a meta-analysis.
     trait, stratum
-        What to export; of a meta-analysis a set of studies, or the stratification whose groups were combined.
+        What to export: ``all``, a group as ``ancestry=eur``, or the meta-analysis of groups as ``meta:ancestry``; of
+        a meta-analysis of studies a set of them.
     format
         ``regenie``, ``plink``, ``gwas-ssf`` or ``parquet``. A text file whose name ends in ``.gz`` or
         ``.bgz`` is compressed by blocks (BGZF) and indexed for tabix; its columns are then separated by
@@ -143,13 +145,15 @@ def _open_complete(folder: Place, stratum: str) -> ResultSource:
     cube = ResultsCube.open(run.path)
     if stratum not in cube.strata and (folder / META).exists():
         meta = MetaCube(folder)
-        return meta if stratum in meta.strata else cube
+        return meta if stratum.removeprefix(META_PREFIX) in meta.strata else cube
     return cube
 
 
 def _select(cube: ResultSource, trait: str, stratum: str) -> Selection:
     from allscan.jobs.export_rows import Selection
 
+    if stratum.removeprefix(META_PREFIX) in cube.strata:
+        stratum = stratum.removeprefix(META_PREFIX)
     for kind, name, known in (("trait", trait, cube.traits), ("stratum", stratum, cube.strata)):
         if name not in known:
             from difflib import get_close_matches

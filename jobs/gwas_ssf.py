@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from allscan.engine.chromosomes import canonical_name
+from allscan.engine.design import POOLED
 from allscan.errors import InputError
 from allscan.jobs.export_cells import Cells, joined, lines, text
 from allscan.jobs.export_rows import Rows
@@ -49,6 +50,17 @@ FILE_TYPE = "GWAS-SSF v1.0"
 CHROMOSOME_CODES = {str(k): k for k in range(1, 23)} | {"X": 23, "XY": 23, "PAR1": 23, "PAR2": 23, "Y": 24, "MT": 25}
 
 _NUMBERS = ("beta", "standard_error", "neg_log10_p", "effect_allele_frequency")
+
+ANCESTRY_CATEGORIES = {
+    "afr": "African unspecified",
+    "amr": "Hispanic or Latin American",
+    "eas": "East Asian",
+    "eur": "European",
+    "mid": "Greater Middle Eastern (Middle Eastern, North African or Persian)",
+    "sas": "South Asian",
+}
+"""The GWAS Catalog's categories of the groups that All of Us and gnomAD tell apart (Morales J, et al. Genome Biol
+2018;19:21, doi:10.1186/s13059-018-1396-2)."""
 
 NO_CHROMOSOME = "the contig is none of the chromosomes 1 to 22, X, Y, MT"
 ODD_ALLELE = "an allele is not a sequence of A, C, G, T"
@@ -246,10 +258,9 @@ def metadata_text(
             "case_count": lines_of.most_cases,
             "control_count": lines_of.most_controls,
         }
-    if selection.stratum_name != "all":
-        sample["sample_ancestry_category"] = [selection.stratum_name]
-    sex = provenance.get("samples", {}).get("sex", {})
-    covariates = (provenance.get("covariates") or {}).get("names", ())
+    sample["sample_ancestry_category"] = ancestry_categories(selection)
+    if not sample["sample_ancestry_category"]:
+        del sample["sample_ancestry_category"]
     document: dict[str, Any] = {
         "author_notes": _notes(lines_of.left_out),
         "date_metadata_last_modified": datetime.now(UTC).date(),
@@ -257,12 +268,12 @@ def metadata_text(
         "genome_assembly": str(selection.source.attrs.get("reference_build") or "unknown"),
         "coordinate_system": "1-based",
         "samples": [sample],
-        "sex": _sex(sex),
+        "sex": _sex(selection.stratum_name, provenance),
         "data_file_name": data_file_name,
         "file_type": FILE_TYPE,
         "data_file_md5sum": md5,
         "analysis_software": f"allscan {metadata.version('allscan')}",
-        "adjusted_covariates": [str(name) for name in covariates if name != "intercept"],
+        "adjusted_covariates": [name for name in _covariates(selection, provenance) if name != "intercept"],
         "minor_allele_freq_lower_limit": _limit(lines_of.lowest_frequency),
         "is_harmonised": False,
         "is_sorted": True,
@@ -283,7 +294,34 @@ def _notes(left_out: Counter[str]) -> str:
     return f"Not in the table: {'; '.join(parts)}."
 
 
-def _sex(counts: Mapping[str, int]) -> str:
+def ancestry_categories(selection: Selection) -> list[str]:
+    """Ancestry of a stratum, or of the groups of a meta-analysis, in the catalog's words where it has one.
+
+    Empty where people are not grouped by ancestry.
+    """
+    stratum, combined = selection.stratum_name, selection.source.attrs.get("studies", {})
+    if stratum in combined:
+        names = [str(name) for name in combined[stratum] if str(name).startswith("ancestry=")]
+    else:
+        # A name without a key is that of a group of ancestry: so were strata named at first.
+        names = [stratum] if stratum.startswith("ancestry=") or ("=" not in stratum and stratum != POOLED) else []
+    groups = [name.removeprefix("ancestry=") for name in names]
+    return [ANCESTRY_CATEGORIES.get(group.lower(), group) for group in groups]
+
+
+def _covariates(selection: Selection, provenance: Mapping[str, Any]) -> list[str]:
+    """What the stratum was adjusted for: a group has components of its own, and covariates may drop out."""
+    groups = [group for one in provenance.get("stratifications", ()) for group in one["groups"]]
+    of_group = next((group["covariates"] for group in groups if group["stratum"] == selection.stratum_name), None)
+    names = (provenance.get("covariates") or {}).get("names", ()) if of_group is None else of_group
+    return [str(name) for name in names]
+
+
+def _sex(stratum: str, provenance: Mapping[str, Any]) -> str:
+    told = {"sex=male": "M", "sex=female": "F"}.get(stratum)
+    if told is not None:
+        return told
+    counts = provenance.get("samples", {}).get("sex", {})
     male, female = counts.get("male", 0), counts.get("female", 0)
     if counts.get("unknown", 0) or not (male or female):
         return "NR"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BLOCK = 1 << 16
 """Variants read at a time."""
 
+META_PREFIX = "meta:"
+"""Before the name of a stratification, in the place of a stratum: the meta-analysis of its groups."""
+
 BOOKKEEPING = frozenset(column.name for column in (*COUNT_COLUMNS, *CASE_COLUMNS, STATUS_COLUMN))
 """Columns that the scan writes beside the association test's own."""
 

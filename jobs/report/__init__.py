@@ -113,7 +113,8 @@ def _page(
     from allscan.jobs.report.panels import Budget, make_panels
     from allscan.jobs.report.strata import make_strata
     from allscan.jobs.report.strata import section as strata_section
-    from allscan.jobs.report.views import META_PREFIX, views_of
+    from allscan.jobs.report.views import views_of
+    from allscan.jobs.result_source import META_PREFIX
 
     title = str(provenance.get("name") or folder.resolve().name)
     notes = trait_notes(provenance)

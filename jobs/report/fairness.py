@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from allscan.jobs.phewas_table import write_table
 from allscan.jobs.report.tally import FREQUENCY_LABELS
-from allscan.jobs.report.views import META_PREFIX
-from allscan.jobs.result_source import degrees_of_freedom
+from allscan.jobs.result_source import META_PREFIX, degrees_of_freedom
 from allscan.kernels import power
 from allscan.kernels.association import HAS_RESULT, Status
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from allscan.jobs.report.filling import Table, as_json, fill, tile
 from allscan.jobs.report.panels import LEAST_FOR_INFLATION, Budget, axis_data
-from allscan.jobs.report.views import META_PREFIX
-from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
+from allscan.jobs.result_source import META_PREFIX, degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels.association import Status
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from allscan.jobs.report.contrast import PAIR_CELLS_PER_UNIT, contrast_traits
 from allscan.jobs.report.filling import as_json
 from allscan.jobs.report.loci import Leads, find_loci, read_loci
 from allscan.jobs.report.panels import run_tasks
-from allscan.jobs.report.views import META_PREFIX
-from allscan.jobs.result_source import of_binary_traits
+from allscan.jobs.result_source import META_PREFIX, of_binary_traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from allscan.jobs.result_source import ResultSource
 
-META_PREFIX = "meta:"
-"""Before the name of a stratification: its meta-analysis."""
-
 
 @dataclass(frozen=True)
 class NotScanned:

@@ -326,7 +326,7 @@ def test_gwas_ssf_metadata_describes_the_file(results: ArrayResults, tmp_path: P
         "trait_description": ["trait_002"],
         "genome_assembly": "GRCh38",
         "coordinate_system": "1-based",
-        "samples": [{"sample_size": 20_000, "sample_ancestry_category": ["EUR"]}],
+        "samples": [{"sample_size": 20_000, "sample_ancestry_category": ["European"]}],
         "sex": "combined",
         "data_file_name": "out.tsv.gz",
         "file_type": "GWAS-SSF v1.0",

@@ -24,7 +24,8 @@ from allscan.jobs.report.genome import read_genome
 from allscan.jobs.report.loci import Leads, find_loci
 from allscan.jobs.report.panels import Budget, Panel, ReportOptions, make_panels
 from allscan.jobs.report.strata import FOUND_BY, TraitStrata, found_by, make_strata
-from allscan.jobs.report.views import META_PREFIX, Grouping, Views, views_of
+from allscan.jobs.report.views import Grouping, Views, views_of
+from allscan.jobs.result_source import META_PREFIX
 from allscan.kernels.association import Status, has_result
 from tests.jobs.conftest import Cohort, CommandLine
 from tests.jobs.synthetic_results import ArrayResults, make_results
