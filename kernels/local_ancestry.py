@@ -42,7 +42,7 @@ from allscan.kernels.association import (
 )
 from allscan.kernels.linear_general import fit_general
 from allscan.kernels.local_ancestry_numba import OF_ANCESTRY, score_haplotypes
-from allscan.kernels.local_ancestry_sums import LocalNull
+from allscan.kernels.local_ancestry_sums import LocalNull, padded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,8 +94,8 @@ def fit_linear(data: NullData, options: ScanOptions, own: Mapping[str, Any]) -> 
     general, notes = fit_general(data.less_offset(), options)
     member = np.ascontiguousarray(data.member.T.astype(np.float64))
     null = LocalNull(
-        general.panel,
-        np.hstack([member, member]),
+        padded(general.panel),
+        padded(np.hstack([member, member])),
         general.start,
         general.rank,
         np.arange(len(general.rank)),

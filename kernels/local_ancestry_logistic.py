@@ -23,7 +23,7 @@ from allscan.kernels.local_ancestry import LEAST_COUNT, columns, not_of_genotype
 from allscan.kernels.local_ancestry import check_options as check_least_count
 from allscan.kernels.local_ancestry_fits import fit_cells
 from allscan.kernels.local_ancestry_numba import OF_ANCESTRY, P_ANCESTRY, P_DIFFERENCE, P_JOINT, P_SHARED
-from allscan.kernels.local_ancestry_sums import LocalNull
+from allscan.kernels.local_ancestry_sums import LocalNull, padded
 from allscan.kernels.logistic_full import FEWEST_CASES
 from allscan.kernels.logistic_full import fit_null as fit_full
 from allscan.kernels.logistic_full_numba import LIKELIHOOD_RATIO, Fits, orthonormal_rows
@@ -84,8 +84,8 @@ def fit_null(
             fewer[t] = min(cases, 1.0 - cases)
     start[n_traits] = panel.shape[1]
     null = LocalNull(
-        panel,
-        tally,
+        padded(panel),
+        padded(tally),
         start,
         rank,
         data.set_of_trait,

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LANES = 16
+"""Numbers that a vectorised loop adds at a time; what is left over it adds one by one."""
+
+
 class LocalNull(NamedTuple):
     """Null models of a batch: groups of traits that share weights, covariates and people.
 
@@ -33,6 +37,12 @@ class LocalNull(NamedTuple):
     status: NDArray[np.uint8]  # (traits,)
     least_count: float  # copies of an allele among the haplotypes of an ancestry, below which it has no term
     is_score: bool  # a score test: the variance is one, and statistics are chi-squared
+
+
+def padded(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns of a panel or a tally, and as many of zeros as fill whole steps of a vectorised loop."""
+    step = LANES if columns.shape[1] > LANES // 2 else LANES // 4
+    return np.ascontiguousarray(np.pad(columns, ((0, 0), (0, -columns.shape[1] % step))))
 
 
 class Sums(NamedTuple):
@@ -59,27 +69,39 @@ def make_sums(n_ancestries: int, columns: int, tallies: int) -> Sums:
 
 
 @jit
-def _add_row(out: NDArray[np.float64], row: NDArray[np.float64]) -> None:
-    for j in range(out.shape[0]):
-        out[j] += row[j]
+def _add_row(out: NDArray[np.float64], to: int, data: NDArray[np.float64], row: int) -> None:
+    """Add a row to a row: by their numbers, as a view of a row would count references, which takes longer."""
+    for j in range(out.shape[1]):
+        out[to, j] += data[row, j]
 
 
 @jit
-def _subtract_row(out: NDArray[np.float64], row: NDArray[np.float64]) -> None:
-    for j in range(out.shape[0]):
-        out[j] -= row[j]
+def _subtract_row(out: NDArray[np.float64], to: int, data: NDArray[np.float64], row: int) -> None:
+    for j in range(out.shape[1]):
+        out[to, j] -= data[row, j]
+
+
+@jit
+def _ancestries_of(k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ancestries of both haplotypes by the number of the pair: a division takes longer than to look it up."""
+    first, second = np.empty(k * k, np.int64), np.empty(k * k, np.int64)
+    for pair in range(k * k):
+        first[pair] = pair // k
+        second[pair] = pair % k
+    return first, second
 
 
 @jit
 def begin_sums(ancestry: NDArray[np.uint8], null: LocalNull, k: int, sums: Sums) -> None:
     """Sums over the haplotypes of everybody."""
-    sums.haplotypes[:] = 0.0
-    sums.pairs[:] = 0.0
+    of_haplotypes, pairs, panel, tally = sums.haplotypes, sums.pairs, null.panel, null.tally
+    of_haplotypes[:] = 0.0
+    pairs[:] = 0.0
     for i in range(null.panel.shape[0]):
         first, second = ancestry[2 * i], ancestry[2 * i + 1]
-        _add_row(sums.haplotypes[first], null.panel[i])
-        _add_row(sums.haplotypes[second], null.panel[i])
-        _add_row(sums.pairs[k * first + second], null.tally[i])
+        _add_row(of_haplotypes, first, panel, i)
+        _add_row(of_haplotypes, second, panel, i)
+        _add_row(pairs, k * first + second, tally, i)
 
 
 @jit
@@ -92,36 +114,39 @@ def change_sums(
     sums: Sums,
 ) -> None:
     """Follow haplotypes whose ancestry changes; ``ancestry`` is changed too."""
+    of_haplotypes, pairs, panel, tally = sums.haplotypes, sums.pairs, null.panel, null.tally
     for j in range(haplotypes.shape[0]):
         h = haplotypes[j]
         i = h >> 1
-        _subtract_row(sums.haplotypes[ancestry[h]], null.panel[i])
-        _subtract_row(sums.pairs[k * ancestry[2 * i] + ancestry[2 * i + 1]], null.tally[i])
+        _subtract_row(of_haplotypes, ancestry[h], panel, i)
+        _subtract_row(pairs, k * ancestry[2 * i] + ancestry[2 * i + 1], tally, i)
         ancestry[h] = values[j]
-        _add_row(sums.haplotypes[ancestry[h]], null.panel[i])
-        _add_row(sums.pairs[k * ancestry[2 * i] + ancestry[2 * i + 1]], null.tally[i])
+        _add_row(of_haplotypes, ancestry[h], panel, i)
+        _add_row(pairs, k * ancestry[2 * i] + ancestry[2 * i + 1], tally, i)
 
 
 @jit
 def list_sums(person: NDArray[np.int32], state: NDArray[np.uint8], null: LocalNull, k: int, sums: Sums) -> int:
     """Sums over the people that a variant lists; returns how many have no call."""
-    sums.listed[:] = 0.0
-    sums.missing[:] = 0.0
-    sums.states[:] = 0.0
+    listed, missing, states, panel, tally = sums.listed, sums.missing, sums.states, null.panel, null.tally
+    listed[:] = 0.0
+    missing[:] = 0.0
+    states[:] = 0.0
+    of_first, of_second = _ancestries_of(k)
     n_missing = 0
     for e in range(person.shape[0]):
         i = person[e]
         code = state[e]
         alleles, pair = code & 3, code >> 2
-        _add_row(sums.states[code], null.tally[i])
+        _add_row(states, code, tally, i)
         if alleles & 2:
-            _add_row(sums.listed[pair // k], null.panel[i])
+            _add_row(listed, of_first[pair], panel, i)
         if alleles & 1:
-            _add_row(sums.listed[pair % k], null.panel[i])
+            _add_row(listed, of_second[pair], panel, i)
         if alleles == 0:
             n_missing += 1
-            _add_row(sums.missing[pair // k], null.panel[i])
-            _add_row(sums.missing[pair % k], null.panel[i])
+            _add_row(missing, of_first[pair], panel, i)
+            _add_row(missing, of_second[pair], panel, i)
     return n_missing
 
 

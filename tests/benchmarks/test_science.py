@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from allscan.engine.store import GenotypeStore
-from benchmarks.science import binary, kinship, phenome, phewas, structure
+from benchmarks.science import binary, kinship, local_ancestry, phenome, phewas, structure
 from benchmarks.science.whole_genome import Size, experiment
 from benchmarks.stores import write_store
 
@@ -96,3 +96,18 @@ def test_structure(tmp_path: Path) -> None:
     found, costs = structure.build(size, tmp_path, 1)
     assert found.provenance["people"]["related"] == 4
     assert {"components", "quality of variants and people"} <= {cost.stage for cost in costs}
+
+
+def test_local_ancestry() -> None:
+    """Errors are those of their levels, and an effect in one ancestry is found by the tests that look there."""
+    size = local_ancestry.Size(people=600, variants=300, traits=8, causal=25)
+    for name, rates in local_ancestry.calibration(size, 1).items():
+        assert 0.7 < rates[0.05] < 1.3, name
+    found = local_ancestry.causal(size, 1, (0.0, 0.6))
+    typical = {name: float(np.nanmedian(values)) for name, values in found.items()}
+    assert typical["neg_log10_p_B"] > max(typical["plain"], typical["neg_log10_p_shared"], typical["neg_log10_p_A"])
+    assert typical["neg_log10_p"] > typical["plain"]
+    # Ancestry that has an effect is not taken for the allele's.
+    found = local_ancestry.causal(size, 1, (0.0, 0.0), of_ancestry=0.4)
+    assert np.nanmedian(found["neg_log10_p_ancestry"]) > 4
+    assert np.nanmedian(found["neg_log10_p"]) < 1
