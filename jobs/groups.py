@@ -122,7 +122,7 @@ def _of_ancestry(job: Job, people: People, section: AncestrySection, structure: 
         )
         code = align_groups(table, people.sample_ids).astype(np.int32)
     outside = tuple(
-        f"in no group of {ANCESTRY}: {line.count:,} {line.reason.removeprefix('in no group: ')}"
+        f"in no group of {ANCESTRY}: {line.count:,} people {line.reason.removeprefix('in no group: ')}"
         for line in count_groups(table, people.sample_ids)
         if line.reason.startswith("in no group")
     )

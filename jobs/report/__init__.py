@@ -106,7 +106,7 @@ def _page(
     from allscan.jobs.phewas_table import PHEWAS_TABLE, rows_of_predictors, rows_of_variants, to_table, write_table
     from allscan.jobs.report import phewas
     from allscan.jobs.report.fairness import fairness_rows, write_fairness
-    from allscan.jobs.report.fairness_section import article_rows
+    from allscan.jobs.report.fairness_section import article_rows, without_small_groups
     from allscan.jobs.report.fairness_section import section as fairness_section
     from allscan.jobs.report.genome import read_genome
     from allscan.jobs.report.page import render, trait_notes
@@ -151,6 +151,7 @@ def _page(
         if strata:
             sections["across"] = strata_section(strata, results, panels, views, budget, told)
         sections["fairness"] = fairness_section(fairness, views, analysed)
+        provenance = without_small_groups(provenance)
     return render(results, genome, panels, provenance, options, title, meta=meta, **sections)
 
 

@@ -75,6 +75,31 @@ def article_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return shown
 
 
+def without_small_groups(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """A provenance document whose stratifications tell no small count of people."""
+    told = []
+    for one in provenance.get("stratifications", ()):
+        groups = one["groups"]
+        counts = told_parts([*(group["analysed"] for group in groups), one["in_no_group"]])
+        shown = [
+            {
+                **group,
+                "analysed": group["analysed"] if count == f"{group['analysed']:,}" else count,
+                "reason": None if group["reason"] is None else _without_small(group["reason"]),
+                "traits_not_scanned": [
+                    {**line, "reason": _without_small(line["reason"])} for line in group["traits_not_scanned"]
+                ],
+            }
+            for group, count in zip(groups, counts, strict=False)
+        ]
+        outside = one["in_no_group"]
+        told.append({**one, "in_no_group": outside if counts[-1] == f"{outside:,}" else counts[-1], "groups": shown})
+    if not told:
+        return dict(provenance)
+    notes = [_without_small(str(note)) for note in provenance.get("notes", ())]
+    return {**provenance, "stratifications": told, "notes": notes}
+
+
 def _without_small(reason: str) -> str:
     return ToldCounts().tell_text(reason)
 

@@ -275,6 +275,7 @@ def test_small_counts_are_not_told_and_cannot_be_reckoned(tmp_path: Path) -> Non
     results.values["cases"][3] = 17
     groups = provenance["stratifications"][0]["groups"]
     groups[3] |= {"analysed": 13, "reason": "13 people are analysed, fewer than 100 (`min_people`)"}
+    provenance["notes"] = ["in no group of ancestry: 12 people without a label"]
     page = page_of(tmp_path, results, meta, provenance)
     (article,) = articles_of(page)
     amr = next(row for row in article["fairness"] if row["group"] == "amr")
@@ -286,6 +287,10 @@ def test_small_counts_are_not_told_and_cannot_be_reckoned(tmp_path: Path) -> Non
     # The smallest other part is hidden, too: else the whole would give it away.
     assert cells[cells.index("in no group") + 1] == "–"
     assert not any(re.search(r"\b13\b", cell) for cell in cells)
+    document = page[page.index("The whole provenance document") :]
+    assert "&#34;analysed&#34;: &#34;\\u226420&#34;" in document
+    assert "12 people" not in document
+    assert "13 people" not in document
 
 
 def test_a_frequency_of_few_carriers_is_not_told(tmp_path: Path) -> None:
