@@ -52,10 +52,17 @@ class ResultArrays:
     ----------
     path
         The group.
+    fix
+        What to do about a chunk that is damaged.
     """
 
-    def __init__(self, path: Place) -> None:
+    def __init__(
+        self,
+        path: Place,
+        fix: str = "delete the run's commits/ folder and run the job again: it recomputes its blocks",
+    ) -> None:
         self.path = path
+        self._fix = fix
         self._arrays: dict[str, StoredArray] = {}
         self._layouts: dict[str, ChunkLayout] = {}
 
@@ -105,7 +112,7 @@ class ResultArrays:
             raise CorruptChunkError(
                 f"a chunk of the results cannot be read: {error}",
                 where=f"{self.path}, {name}",
-                fix="delete the run's commits/ folder and run the job again: it recomputes its blocks",
+                fix=self._fix,
             ) from error
 
 

@@ -119,7 +119,13 @@ def _version(package: str) -> str:
 
 
 def provenance_document(
-    *, job: Job, checked: Checked, planned: PlannedJob, summary: ScanSummary, run: dict[str, Any]
+    *,
+    job: Job,
+    checked: Checked,
+    planned: PlannedJob,
+    summary: ScanSummary,
+    meta: dict[str, Any] | None,
+    run: dict[str, Any],
 ) -> str:
     """The document as JSON text.
 
@@ -127,6 +133,8 @@ def provenance_document(
     ----------
     job, checked, planned, summary
         The job and what became of it.
+    meta
+        What became of a meta-analysis of its groups; None where there is none.
     run
         Times and costs of the session, with those of earlier ones.
     """
@@ -143,6 +151,7 @@ def provenance_document(
         **_scanned(job, checked),
         **_people_described(checked.report),
         **_tested(checked, planned, summary),
+        "meta_analysis": meta,
         "trait_notes": [
             {"trait": trait, "stratum": stratum, "message": message} for trait, stratum, message in summary.trait_notes
         ],

@@ -97,6 +97,18 @@ class Run:
         refuse_predictors(self.folder)
         return open_results(self.folder.path)
 
+    def meta(self) -> xr.Dataset:
+        """The meta-analyses of its groups, opened lazily; dimensions (stratification, trait, variant).
+
+        Raises
+        ------
+        InputError
+            The run has none.
+        """
+        from allscan.engine.meta.dataset import open_meta
+
+        return open_meta(self.folder.path)
+
 
 def run_job(
     job: Job,
@@ -299,9 +311,10 @@ class _Work:
                 stages = Stages(checked, planned, executor, self._folder.path, keeper, on_progress)
                 notes = stages.fit_null_model()
                 summary = stages.scan(update=self._update)
+                meta = stages.combine(self._job.spec.meta, summary)
                 self._remember_workers(executor)
                 summary = replace(summary, trait_notes=(*notes, *summary.trait_notes))
-                self._describe(checked, planned, summary)
+                self._describe(checked, planned, summary, meta)
             except (KeyboardInterrupt, SystemExit) as stop:
                 self._stopped(stop)
             except Exception as error:
@@ -365,13 +378,16 @@ class _Work:
             "duplicated": activity.duplicated,
         }
 
-    def _describe(self, checked: Checked, planned: PlannedJob, summary: ScanSummary) -> None:
+    def _describe(
+        self, checked: Checked, planned: PlannedJob, summary: ScanSummary, meta: dict[str, Any] | None
+    ) -> None:
         self._keeper.enter("")
         document = provenance_document(
             job=self._job,
             checked=checked,
             planned=planned,
             summary=summary,
+            meta=meta,
             run=self._session.to_json(
                 workers=self._ran_on["workers"],
                 executor=self._ran_on,

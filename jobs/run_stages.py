@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allscan.engine.plan import ScanPlan
 from allscan.engine.scan import ScanProgress, ScanSummary, run_scan
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from allscan.cluster.executor import Executor
     from allscan.jobs.check import CheckedJob
+    from allscan.jobs.meta.spec import MetaSection
     from allscan.jobs.plan import PlannedJob
     from allscan.jobs.run_state import StateKeeper
     from allscan.storage import Place
@@ -75,6 +76,36 @@ class Stages:
             tell,
             update=update,
         )
+
+    def combine(self, section: MetaSection, summary: ScanSummary) -> dict[str, Any] | None:
+        """Combine groups by meta-analysis where the job asks for it; what the provenance says of it."""
+        if isinstance(self.checked, CheckedPredictors):
+            return None
+        from allscan.jobs.meta.job import meta_spec
+        from allscan.jobs.meta.stage import META_STAGE, meta_of_run, summary_json, why_not
+
+        wanted = {one.name: one.strata for one in self.checked.stratifications if one.has_meta}
+        reason = why_not(self.output) if wanted else None
+        tasks = self.planned.scan.n_tasks
+        if wanted:
+            self._begin(META_STAGE)
+
+        def tell(done: int, total: int) -> None:
+            self._begin(META_STAGE)
+            self._pass_on(ScanProgress(tasks, tasks, summary.tasks_resumed, done, total, META_STAGE))
+
+        made = meta_of_run(
+            self.output,
+            {} if reason else wanted,
+            meta_spec(section, genomic_control=section.genomic_control),
+            self.executor,
+            tell,
+            anew=summary.tasks_resumed < tasks,
+        )
+        if reason:
+            log_event("no_meta_analysis", f"groups are not combined: {reason}", reason=reason)
+            return {"not_made": reason}
+        return None if made is None else summary_json(made)
 
     def _begin(self, stage: str) -> None:
         if self.keeper.cancelled:

@@ -22,6 +22,8 @@ from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
 from allscan.jobs.method_spec import TRAIT_TYPES, LocalAncestry, MethodsSection, TraitType, chosen_methods, method_of
+from allscan.jobs.meta.spec import MetaSection
+from allscan.jobs.method_spec import TRAIT_TYPES, MethodsSection, TraitType, chosen_methods, method_of
 from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
@@ -365,6 +367,9 @@ class JobSpec(Section):
     )
     ancestry: Ancestry = Field(default=None, description="Groups of genetic ancestry, scanned together and apart.")
     strata: Strata = Field(default=[], description="Other groups that are scanned apart, by columns of a table.")
+    meta: MetaSection = Field(
+        default=MetaSection(), description="How groups are combined, where `analyses` names `meta`."
+    )
     variants: VariantsSection = Field(default=VariantsSection(), description="Which variants are tested.")
     null_model: Annotated[
         NullModelSection | None,

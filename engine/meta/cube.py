@@ -202,7 +202,7 @@ class MetaCube:
                 where=str(self.path),
                 fix="make it again, or use the version of allscan that wrote it",
             )
-        self._arrays = ResultArrays(self.path)
+        self._arrays = ResultArrays(self.path, fix="delete meta.zarr and make it again: run the same command")
         self.columns = tuple(OutputColumn(**column) for column in self.attrs["columns"])
         self.traits = tuple(str(name) for name in self._arrays.read("trait"))
         self.strata = tuple(str(name) for name in self._arrays.read("stratification"))

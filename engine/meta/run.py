@@ -190,12 +190,17 @@ def _prepare(shared: MetaShared) -> None:
         before = None
     if before == shared.digest:
         return
-    for folder in (output / META, output / META_COMMITS, output / META_PARTS):
-        remove_tree(folder)
-    (output / META_HITS).unlink(missing_ok=True)
+    remove_meta(output)
     for folder in (output / META_COMMITS, output / META_PARTS):
         folder.mkdir(parents=True, exist_ok=True)
     create_cube(output / META, shared.studies, shared.sets, shared.spec, shared.digest)
+
+
+def remove_meta(output: Place) -> None:
+    """Remove a meta-analysis from a folder, if there is one."""
+    for folder in (output / META, output / META_COMMITS, output / META_PARTS):
+        remove_tree(folder)
+    (output / META_HITS).unlink(missing_ok=True)
 
 
 def _committed(output: Place, digest: str) -> dict[str, dict[str, Any]]:

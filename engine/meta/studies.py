@@ -98,17 +98,7 @@ class CubeStudies:
 
     def __init__(self, cube: ResultsCube) -> None:
         self._cube = cube
-        for kind in cube.kinds:
-            names = {column.name for column in kind.columns}
-            if not {"beta", "standard_error", "neg_log10_p", "effect_allele_frequency", "n"} <= names or (
-                "beta_domdev" in names
-            ):
-                raise InputError(
-                    f"a meta-analysis combines one effect per variant; the {cube.attrs.get('model')} model with the "
-                    f"test {kind.attrs.get('test')} has none or several",
-                    where=str(cube.path),
-                    fix="choose the additive, dominant or recessive model",
-                )
+        refuse_other_effects(cube)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -171,6 +161,27 @@ class CubeStudies:
             _of_trait({name: array[:, t] for name, array in values.items()}, bool(is_binary))
             for t, is_binary in enumerate(binary)
         ]
+
+
+def refuse_other_effects(cube: ResultsCube) -> None:
+    """Refuse results that have no single effect per variant.
+
+    Raises
+    ------
+    InputError
+        One of the scan's tests has none, or several.
+    """
+    for kind in cube.kinds:
+        names = {column.name for column in kind.columns}
+        if not {"beta", "standard_error", "neg_log10_p", "effect_allele_frequency", "n"} <= names or (
+            "beta_domdev" in names
+        ):
+            raise InputError(
+                f"a meta-analysis combines one effect per variant; the {cube.attrs.get('model')} model with the "
+                f"test {kind.attrs.get('test')} has none or several",
+                where=str(cube.path),
+                fix="choose the additive, dominant or recessive model",
+            )
 
 
 def _of_trait(values: dict[str, NDArray[np.generic]], is_binary: bool) -> StudyBlock:

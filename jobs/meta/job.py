@@ -22,7 +22,7 @@ from allscan.engine.meta.run import run_meta
 from allscan.engine.meta.spec import MetaSpec, StudySet
 from allscan.errors import JobChangedError, JobError, OutputError
 from allscan.jobs.machine import available_cpus
-from allscan.jobs.meta.spec import ALL, MetaFile, MethodsSection, StudySection
+from allscan.jobs.meta.spec import ALL, MetaFile, MetaSection, StudySection
 from allscan.jobs.meta.state import STATE_FORMAT, read_state, write_state
 from allscan.jobs.provenance import FORMAT as PROVENANCE_FORMAT
 from allscan.jobs.provenance import FORMAT_VERSION, Session, command_words, software_versions
@@ -263,7 +263,7 @@ class MetaJob:
         shutil.rmtree(self.output / WORK, ignore_errors=True)
 
 
-def meta_spec(section: MethodsSection, *, genomic_control: bool = False) -> MetaSpec:
+def meta_spec(section: MetaSection, *, genomic_control: bool = False) -> MetaSpec:
     """Methods and thresholds for the engine."""
     return MetaSpec(
         methods=tuple(section.methods),

@@ -100,8 +100,8 @@ class ThresholdsSection(Section):
     min_maf: float = Field(default=0.0, ge=0, lt=0.5, description="Minor allele frequency.")
 
 
-class MethodsSection(Section):
-    """Which methods are used beside fixed effects, and what a variant needs."""
+class MetaSection(Section):
+    """How studies, or groups of a run, are combined."""
 
     methods: list[Method] = Field(
         default=list(METHODS),
@@ -116,6 +116,13 @@ class MethodsSection(Section):
     thresholds: ThresholdsSection = Field(default=ThresholdsSection(), description="Of a study at a variant.")
     axes: int | None = Field(
         default=None, ge=1, le=10, description="Axes of the regression. Left out: as many as there can be, two at most."
+    )
+    genomic_control: bool = Field(
+        default=False,
+        description=(
+            "Multiply variances of each study (or group) by its λ, where that is above 1. λ grows with sample size "
+            "where a trait has many causes, so that this takes away true results."
+        ),
     )
     hits_p: float = Field(
         default=1e-5, gt=0, lt=1, description="Variants with a p up to this, by any test of association, are hits."
@@ -154,16 +161,9 @@ class _What(Section):
     )
 
 
-class MetaFile(MethodsSection, _What):
+class MetaFile(MetaSection, _What):
     """One meta-analysis of one trait."""
 
-    genomic_control: bool = Field(
-        default=False,
-        description=(
-            "Multiply variances of each study by its λ, where that is above 1. λ grows with sample size where a trait "
-            "has many causes, so that this takes away true results; `inflation` of a study is better founded."
-        ),
-    )
     palindromes: Literal["infer", "keep", "drop"] = Field(
         default="infer",
         description=(
