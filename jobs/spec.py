@@ -21,9 +21,8 @@ from allscan.documents.sections import (
 from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
-from allscan.jobs.method_spec import TRAIT_TYPES, LocalAncestry, MethodsSection, TraitType, chosen_methods, method_of
 from allscan.jobs.meta.spec import MetaSection
-from allscan.jobs.method_spec import TRAIT_TYPES, MethodsSection, TraitType, chosen_methods, method_of
+from allscan.jobs.method_spec import TRAIT_TYPES, LocalAncestry, MethodsSection, TraitType, chosen_methods, method_of
 from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
@@ -367,9 +366,6 @@ class JobSpec(Section):
     )
     ancestry: Ancestry = Field(default=None, description="Groups of genetic ancestry, scanned together and apart.")
     strata: Strata = Field(default=[], description="Other groups that are scanned apart, by columns of a table.")
-    meta: MetaSection = Field(
-        default=MetaSection(), description="How groups are combined, where `analyses` names `meta`."
-    )
     variants: VariantsSection = Field(default=VariantsSection(), description="Which variants are tested.")
     null_model: Annotated[
         NullModelSection | None,
@@ -414,6 +410,9 @@ class JobSpec(Section):
     )
     local_ancestry: LocalAncestry = None
     chromosome_x: ChromosomeXSection = Field(default=ChromosomeXSection(), description="How chromosome X is tested.")
+    meta: MetaSection = Field(
+        default=MetaSection(), description="How groups are combined, where `analyses` names `meta`."
+    )
     results: ResultsSection = Field(default=ResultsSection(), description="What is kept beside the full results.")
     report: ReportSection = Field(default=ReportSection(), description="What the report shows.")
     output: FilePath = Field(description="Folder of the run. It is made; a run that was stopped goes on in it.")
