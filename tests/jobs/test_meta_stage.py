@@ -161,11 +161,11 @@ def test_results_without_one_effect_are_not_combined(mixed: Cohort) -> None:
 
 
 def test_a_stratification_is_exported_by_its_name(run: Path, tmp_path: Path) -> None:
-    summary = allscan.export(run, "ldl", "parquet", tmp_path / "ldl.parquet", stratum="sex")
+    summary = allscan.export(run, "ldl", "parquet", tmp_path / "ldl.parquet", stratum="meta:sex")
     cube = MetaCube(run)
     table = pq.read_table(tmp_path / "ldl.parquet")
     assert summary.rows == cube.n_variants
     found = np.array(table["beta"].to_pylist(), float)
     np.testing.assert_array_equal(found, values(cube, "beta", "sex")[cube.traits.index("ldl")])
-    allscan.export(run, "disease", "gwas-ssf", tmp_path / "disease.tsv", stratum="ancestry")
+    allscan.export(run, "disease", "gwas-ssf", tmp_path / "disease.tsv", stratum="meta:ancestry")
     assert "n_cases" in (tmp_path / "disease.tsv").read_text().split("\n", 1)[0]
