@@ -113,7 +113,7 @@ def check_job(job: Job) -> CheckedJob:
     spec = _scan_spec(job, filter_)
     local = open_local_ancestry(job, store)
     spec = replace(spec, local_ancestry=local)
-    cohort = align_cohort(job, store, without_local_ancestry(local, store))
+    cohort = align_cohort(job, store, without_local_ancestry(local, store), least_cases=_least_cases(spec))
     inputs += cohort.inputs
     traits, table = cohort.pooled.traits, cohort.pooled.table
     kinds = traits_by_kind(np.array([trait.kind == "binary" for trait in traits.specs]))
@@ -341,6 +341,15 @@ def _scan_spec(job: Job, filter_: VariantFilter) -> ScanSpec:
         x_sex_covariate=spec.chromosome_x.sex_covariate,
     )
     return of_kinds if len(of_kinds.tests) > 1 else of_kinds.of_kind(*of_kinds.tests)
+
+
+def _least_cases(spec: ScanSpec) -> int:
+    """Cases (and controls) of a binary trait that its test asks for."""
+    binary = spec.of_kind("binary") if not spec.tests or "binary" in spec.tests else None
+    if binary is None:
+        return 1
+    options = {**(find_test(binary.test).options or {}), **binary.test_options}
+    return int(options.get("min_cases", 1))
 
 
 def dropped_covariates(covariates: NDArray[np.float64], names: Sequence[str]) -> tuple[tuple[str, str], ...]:

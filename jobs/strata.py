@@ -110,13 +110,15 @@ class Cohort:
     warnings: tuple[str, ...]
 
 
-def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] = ()) -> Cohort:
+def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] = (), *, least_cases: int = 1) -> Cohort:
     """Read everything that a job says of people, and cut them into strata.
 
     Parameters
     ----------
     exclude
         People who are left out, beside those on the job's lists.
+    least_cases
+        Of a binary trait that its test asks for, and as many controls.
 
     Raises
     ------
@@ -136,7 +138,7 @@ def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] =
     strata = [AlignedStratum(EVERYBODY, pooled.table)] if together else []
     stratifications = []
     for one in labels:
-        found = [_group(one, name, people, pooled, structure) for name in one.wanted(job)]
+        found = [_group(one, name, people, pooled, structure, least_cases) for name in one.wanted(job)]
         strata += [aligned for _, aligned in found if aligned is not None]
         section, code = one.section, one.code[pooled.table.store_rows]
         stratifications.append(
@@ -180,6 +182,7 @@ def _group(
     people: People,
     pooled: AlignedPeople,
     structure: StructureInJob | None,
+    least_cases: int,
 ) -> tuple[Group, AlignedStratum | None]:
     """A group, and its stratum if it is scanned."""
     stratum = f"{labels.name}={name}"
@@ -194,7 +197,7 @@ def _group(
     except InputError as error:
         raise type(error)(f"stratum {stratum}: {error.what}", where=error.where, fix=error.fix) from error
     lines = tuple(
-        _line(status, spec, labels.section)
+        _line(status, spec, labels.section, least_cases)
         for status, spec in zip(table.trait_status, pooled.traits.specs, strict=True)
     )
     run = np.array([line.status != NOT_RUN for line in lines])
@@ -204,14 +207,17 @@ def _group(
     return Group(name, stratum, "", n, lines, table.covariate_names), AlignedStratum(stratum, table, run)
 
 
-def _line(status: TraitStatus, spec: TraitSpec, section: StratificationSection) -> TraitLine:
+def _line(status: TraitStatus, spec: TraitSpec, section: StratificationSection, least_cases: int) -> TraitLine:
     """What the report of the check says of a trait in a group."""
     line = trait_line(status, spec)
     few = ""
     if status.n < section.min_people:
         few = f"{status.n:,} people have it, fewer than {section.min_people:,} (`min_people`)"
-    elif status.cases is not None and min(status.cases, status.n - status.cases) < section.min_cases:
-        which = "cases" if status.cases <= status.n - status.cases else "controls"
-        fewest = min(status.cases, status.n - status.cases)
-        few = f"{fewest:,} {which}, fewer than {section.min_cases:,} (`min_cases`)"
+    elif status.cases is not None:
+        controls = status.n - status.cases
+        fewest, which = min((status.cases, "cases"), (controls, "controls"))
+        least = max(section.min_cases, least_cases)
+        whose = "" if section.min_cases >= least_cases else " of the test"
+        if fewest < least:
+            few = f"{fewest:,} {which}, fewer than {least:,} (`min_cases`{whose})"
     return line.not_run(few) if few else line

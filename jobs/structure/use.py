@@ -138,6 +138,7 @@ def structure_of_job(
     from allscan.jobs.structure.build import build_structure
     from allscan.jobs.structure.file import StructureJob
     from allscan.jobs.structure.inputs import prepare
+    from allscan.jobs.structure.report import report_of
 
     described = StructureJob.from_yaml(place)
     if "runtime" not in described.spec.model_fields_set:
@@ -146,6 +147,8 @@ def structure_of_job(
     prepared = prepare(described)
     built = build_structure(prepared, on_progress=on_progress).folder if write else prepared.built()
     if built is not None:
+        if write:
+            report_of(built)
         return _of_folder(named, built)
     names = component_names(prepared.job.spec.components.count)
     others = () if prepared.admixture is None else tuple(prepared.admixture.columns)

@@ -62,19 +62,25 @@ def test_every_group_is_scanned_or_told(grouped: Cohort) -> None:
     assert "P00" not in text
 
 
-def test_a_trait_is_scanned_where_it_has_cases_enough(grouped: Cohort) -> None:
+@pytest.mark.parametrize(
+    ("of_test", "reason"),
+    [
+        (50, "5 cases, fewer than 50 (`min_cases` of the test)"),
+        (3, "5 cases, fewer than 20 (`min_cases`)"),
+    ],
+)
+def test_a_trait_is_scanned_where_it_has_cases_enough(grouped: Cohort, of_test: int, reason: str) -> None:
     traits = {"file": "ill.tsv", "columns": {"dm": {"type": "binary"}, "ldl": {}}}
-    checked = check_job(job(grouped, traits=traits, **both(grouped)))
+    test = {"binary": {"name": "logistic", "options": {"min_cases": of_test}}}
+    checked = check_job(job(grouped, traits=traits, test=test, **both(grouped)))
     everybody, afr, eur = checked.strata
     assert [one.name for one in checked.strata] == ["all", "ancestry=afr", "ancestry=eur"]
     assert everybody.design.has_anybody.all()
     assert eur.design.has_anybody.all()
     assert afr.design.has_anybody.tolist() == [False, True]
-    assert "not dm: 5 cases, fewer than 20 (`min_cases`)" in checked.report.text()
+    assert f"not dm: {reason}" in checked.report.text()
     (told,) = checked.report.strata
-    assert told.to_json()["groups"][0]["traits_not_scanned"] == [
-        {"trait": "dm", "reason": "5 cases, fewer than 20 (`min_cases`)"}
-    ]
+    assert told.to_json()["groups"][0]["traits_not_scanned"] == [{"trait": "dm", "reason": reason}]
 
 
 def test_transforms_are_made_among_the_people_of_a_stratum(grouped: Cohort) -> None:
