@@ -282,11 +282,14 @@ class RowParser:
                 y = np.where(absent, _of_deviates(np.where(np.isfinite(beta / error), beta / error, z)), y)
             need = np.isfinite(beta) & np.isfinite(y) & (y > 0.0)
             need &= ~np.isfinite(error) | ((y >= _LOG10_05) & (self.facts.errors_from == "p"))
-            of_p = np.abs(beta) / np.abs(signed_deviates(y, np.ones(n)))
-            need &= (of_p > 0.0) & np.isfinite(of_p)
-            if need.any():
-                self.noted[FROM_P] += int(np.count_nonzero(need & kept))
-                error = np.where(need, of_p, error)
+            rows = np.flatnonzero(need)
+            if len(rows):
+                of_p = np.abs(beta[rows]) / np.abs(signed_deviates(y[rows], np.ones(len(rows))))
+                told = (of_p > 0.0) & np.isfinite(of_p)
+                error = error.copy()
+                error[rows[told]] = of_p[told]
+                if count := int(np.count_nonzero(kept[rows[told]])):
+                    self.noted[FROM_P] += count
             # Without an effect the sign of a deviate goes into the sum by sample size, as an effect without error.
             beta = np.where(np.isfinite(beta), beta, np.where(np.isfinite(z), np.sign(z), np.nan))
             told = np.isfinite(beta) & (np.isfinite(error) | np.isfinite(y))
