@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from allscan import arrow
 from allscan.engine.arrays import StoredArray
 from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec
 from allscan.engine.columns import COUNT_COLUMNS, STATUS_COLUMN
-from allscan.engine.variant_names import read_strings
+from allscan.engine.store import VariantTable
+from allscan.engine.variant_names import VariantNames, read_strings, take_strings
 from allscan.errors import AllscanError, CorruptChunkError
 
 if TYPE_CHECKING:
@@ -82,6 +84,39 @@ class ResultArrays:
         array = self.array(name)
         return self._checked(
             name, lambda: read_strings(self.path / name, array.shape, array.chunks[0], rows.start, rows.stop)
+        )
+
+    @cached_property
+    def contigs(self) -> tuple[str, ...]:
+        """Contig names."""
+        return tuple(str(name) for name in self.read("contig_id"))
+
+    def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
+        """Names and places of variants ``start:stop``."""
+        n_variants = self.array("variant_position").shape[0]
+        rows = slice(start, n_variants if stop is None else min(stop, n_variants))
+        ids, alleles = (self.strings(name, rows) for name in ("variant_id", "variant_allele"))
+        ref = np.arange(0, len(alleles), 2)
+        return VariantNames(
+            self.contigs,
+            self.read("variant_contig", rows),
+            self.read("variant_position", rows),
+            ids,
+            take_strings(alleles, ref),
+            take_strings(alleles, ref + 1),
+            self.read("variant_info", rows),
+        )
+
+    def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
+        """As :meth:`variant_names`, with Python's strings."""
+        names = self.variant_names(start, stop)
+        return VariantTable(
+            np.array(self.contigs, object)[names.contig],
+            names.position,
+            arrow.objects(names.variant_id),
+            arrow.objects(names.ref),
+            arrow.objects(names.alt),
+            names.info,
         )
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:

@@ -11,8 +11,12 @@ from allscan.engine.results import ResultsCube, part_folder
 from allscan.storage import zarr_store
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from collections.abc import Sequence
 
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from allscan.engine.store import VariantTable
     from allscan.kernels.association import OutputColumn
     from allscan.storage import Place
 
@@ -62,16 +66,23 @@ def open_results(path: str | Place) -> xr.Dataset:
     }
     table = cube.variant_table()
     data["info"] = xr.Variable(("variant",), table.info, {"description": "Imputation quality"})
-    coords = {
-        "stratum": ("stratum", np.array(cube.strata, object)),
-        "trait": ("trait", np.array(cube.traits, object)),
+    coords = coordinates("stratum", cube.strata, cube.traits, table)
+    if len(cube.kinds) > 1:
+        kind = np.repeat([kind.kind for kind in cube.kinds], [len(kind.traits) for kind in cube.kinds])
+        coords["trait_kind"] = ("trait", kind.astype(object)[order])
+    return xr.Dataset(data, coords, attrs=cube.attrs)
+
+
+def coordinates(
+    first: str, names: Sequence[str], traits: Sequence[str], table: VariantTable
+) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Coordinates of results: of the first dimension, of traits and of variants."""
+    return {
+        first: (first, np.array(names, object)),
+        "trait": ("trait", np.array(traits, object)),
         "variant_contig": ("variant", table.contig),
         "variant_position": ("variant", table.position),
         "variant_id": ("variant", table.variant_id),
         "variant_ref": ("variant", table.ref),
         "effect_allele": ("variant", table.alt),
     }
-    if len(cube.kinds) > 1:
-        kind = np.repeat([kind.kind for kind in cube.kinds], [len(kind.traits) for kind in cube.kinds])
-        coords["trait_kind"] = ("trait", kind.astype(object)[order])
-    return xr.Dataset(data, coords, attrs=cube.attrs)

@@ -15,7 +15,6 @@ from allscan.engine.columns import CASE_COLUMNS
 from allscan.engine.meta.block import meta_columns
 from allscan.engine.result_arrays import ResultArrays, column_layout
 from allscan.engine.results import CUBE_TRAITS, NAME_ROWS
-from allscan.engine.store import VariantTable
 from allscan.engine.variant_names import VariantNames, encode_strings_chunk, take_strings
 from allscan.errors import FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from allscan.engine.chunk_files import ChunkLayout
     from allscan.engine.meta.spec import MetaSpec, StudySet
     from allscan.engine.meta.studies import Studies
+    from allscan.engine.store import VariantTable
     from allscan.storage import Place
 
 FORMAT = "allscan-meta"
@@ -218,7 +218,7 @@ class MetaCube:
     @cached_property
     def contigs(self) -> tuple[str, ...]:
         """Contig names."""
-        return tuple(str(name) for name in self._arrays.read("contig_id"))
+        return self._arrays.contigs
 
     @cached_property
     def kinds(self) -> tuple[MetaKind, ...]:
@@ -229,30 +229,11 @@ class MetaCube:
 
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         """Names and places of variants ``start:stop``."""
-        rows = slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
-        ids, alleles = (self._arrays.strings(name, rows) for name in ("variant_id", "variant_allele"))
-        ref = np.arange(0, len(alleles), 2)
-        return VariantNames(
-            self.contigs,
-            self._arrays.read("variant_contig", rows),
-            self._arrays.read("variant_position", rows),
-            ids,
-            take_strings(alleles, ref),
-            take_strings(alleles, ref + 1),
-            self._arrays.read("variant_info", rows),
-        )
+        return self._arrays.variant_names(start, stop)
 
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """As :meth:`variant_names`, with Python's strings."""
-        names = self.variant_names(start, stop)
-        return VariantTable(
-            np.array(self.contigs, object)[names.contig],
-            names.position,
-            arrow.objects(names.variant_id),
-            arrow.objects(names.ref),
-            arrow.objects(names.alt),
-            names.info,
-        )
+        return self._arrays.variant_table(start, stop)
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
         """One column of some traits and variants, shape (traits, variants); ``stratum`` counts stratifications."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from allscan.engine.meta.cube import DIMENSIONS, MetaCube
+from allscan.engine.result_dataset import coordinates
 from allscan.storage import zarr_store
 
 if TYPE_CHECKING:
@@ -40,14 +39,5 @@ def open_meta(path: str | Place) -> xr.Dataset:
         )
         for column in cube.columns
     }
-    table = cube.variant_table()
-    coords = {
-        "stratification": ("stratification", np.array(cube.strata, object)),
-        "trait": ("trait", np.array(cube.traits, object)),
-        "variant_contig": ("variant", table.contig),
-        "variant_position": ("variant", table.position),
-        "variant_id": ("variant", table.variant_id),
-        "variant_ref": ("variant", table.ref),
-        "effect_allele": ("variant", table.alt),
-    }
+    coords = coordinates("stratification", cube.strata, cube.traits, cube.variant_table())
     return xr.Dataset(data, coords, attrs=dict(cube.attrs))
