@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from allscan.engine.store import GenotypeStore
-from benchmarks.science import binary, kinship, local_ancestry, phenome, phewas, structure
+from benchmarks.science import binary, kinship, local_ancestry, phenome, phewas, strata, structure
 from benchmarks.science.whole_genome import Size, experiment
 from benchmarks.stores import write_store
 
@@ -111,3 +111,26 @@ def test_local_ancestry() -> None:
     found = local_ancestry.causal(size, 1, (0.0, 0.0), of_ancestry=0.4)
     assert np.nanmedian(found["neg_log10_p_ancestry"]) > 4
     assert np.nanmedian(found["neg_log10_p"]) < 1
+
+
+def test_strata(tmp_path: Path) -> None:
+    size = strata.Size(
+        samples=1_100, variants=600, tests=200, few_markers=20, chromosomes=4, traits=12, planted=3, components=3
+    )
+    cohort = strata.simulate(tmp_path / "cohort", size, 1)
+    cells = {
+        (cell.kind, cell.components, cell.variants, cell.method): cell for cell in strata.calibrate(cohort, size, 1)
+    }
+    methods = ("pooled", *strata.GROUPS, *strata.COMBINED, strata.WITH_COPIES)
+    assert {("quantitative", of, "common", method) for of in strata.COMPONENTS for method in methods} <= cells.keys()
+    inflation = {key[1:]: cell.inflation for key, cell in cells.items() if key[0] == "quantitative"}
+    well, poorly, plain, true = (inflation[of, "common", "pooled"] for of in strata.COMPONENTS)
+    assert true < well < poorly < plain, (
+        "components explain what the groups differ by, those of many markers more of it"
+    )
+    assert inflation[strata.WELL, "common", "fixed effects"] < well
+    told = {(one.kind, one.scenario, one.method): one.found for one in strata.measure_power(cohort, size, 1)}
+    assert {scenario for _, scenario, _ in told} == set(strata.SCENARIOS)
+    assert all(0.0 <= found <= 1.0 for found in told.values())
+    opposite = "opposite in Europeans and Africans"
+    assert told["quantitative", opposite, "RE2"] >= told["quantitative", opposite, "fixed effects"]
