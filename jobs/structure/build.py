@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from allscan.engine.costs import BASE_MEMORY
-from allscan.engine.structure import pca
+from allscan.engine.structure import pca, umap
 from allscan.engine.structure.kinship import THIRD_DEGREE
 from allscan.engine.structure.pca import PcaSpec
 from allscan.errors import InputError, OutputError
@@ -127,7 +127,8 @@ def _compute(stages: Stages) -> Structure:
     if groups is not None:
         inside = np.array([reason is None for reason in excluded[people].tolist()])
         within = stages.within_groups(groups, people[inside], ~placed.related[inside], among)
-    return Structure(excluded, groups, quality, judgement, chosen, related, placed, within)
+    plane = stages.laid_out(placed) if spec.components.umap else None
+    return Structure(excluded, groups, quality, judgement, chosen, related, placed, within, plane)
 
 
 def _left(prepared: Prepared, excluded: NDArray[np.object_]) -> NDArray[np.int64]:
@@ -183,7 +184,8 @@ def memory_limit(prepared: Prepared) -> int:
 def held_memory(prepared: Prepared) -> int:
     """Bytes that the build holds beside its tasks."""
     spec = PcaSpec(prepared.job.spec.components.count)
-    return BASE_MEMORY + pca.memory_bytes(len(prepared.people), spec)
+    laid_out = umap.memory_bytes(len(prepared.people)) if prepared.job.spec.components.umap else 0
+    return BASE_MEMORY + max(pca.memory_bytes(len(prepared.people), spec), laid_out)
 
 
 def _task_memory(prepared: Prepared) -> int:

@@ -37,6 +37,10 @@ SAMPLES, VARIANTS, GROUP_COMPONENTS, RELATIVES, AXES, PROVENANCE, REPORT = (
 )
 TABLES = (SAMPLES, VARIANTS, GROUP_COMPONENTS, RELATIVES, AXES)
 ID, EXCLUDED, RELATED, GROUP = "person_id", "excluded", "related", "group"
+UMAP = ("umap1", "umap2")
+"""Columns of a picture; no covariates."""
+SHOWN_COMPONENTS = 8
+"""Leading components that reports show."""
 ROW_GROUP = 1 << 16
 
 _AGAIN = "build it: allscan structure build FILE.yaml"
@@ -73,6 +77,11 @@ class StructureFolder:
     def covariates(self) -> tuple[str, ...]:
         """Columns of numbers that formulas may use, the principal components first."""
         return (*self.components, *self.provenance["covariates"])
+
+    @property
+    def has_umap(self) -> bool:
+        """Whether people are laid out in a plane, too: columns ``umap1`` and ``umap2``, which are no covariates."""
+        return self.provenance["umap"] is not None
 
     @property
     def groups(self) -> tuple[str, ...]:

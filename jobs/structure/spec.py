@@ -11,6 +11,7 @@ from allscan.documents.validation import validate
 from allscan.engine.chromosomes import parse_region
 from allscan.engine.long_range_ld import LONG_RANGE_LD
 from allscan.jobs.runtime_spec import RuntimeSection
+from allscan.jobs.structure.folder import SHOWN_COMPONENTS
 
 if TYPE_CHECKING:
     from allscan.documents.yaml_source import YamlDocument
@@ -191,6 +192,19 @@ class ComponentsSection(Section):
     within_groups: WithinGroupsSection = Field(
         default=WithinGroupsSection(), description="Components of each group alone."
     )
+    umap: bool = Field(
+        default=False,
+        description=(
+            f"Whether the report also shows UMAP of the leading components, up to {SHOWN_COMPONENTS}: a picture, and "
+            "no covariate."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _a_plane(self) -> Self:
+        if self.umap and self.count < 2:
+            raise ValueError("`umap` needs two components: ask for more, or leave it out")
+        return self
 
 
 class ReferenceSection(Section):

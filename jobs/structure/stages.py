@@ -11,8 +11,10 @@ import numpy as np
 from allscan.engine.markers import choose_markers
 from allscan.engine.structure.pca import Axes, PcaSpec, principal_components
 from allscan.engine.structure.projection import project
+from allscan.engine.structure.umap import UmapSpec, umap
 from allscan.errors import InputError
 from allscan.jobs.run_log import log_event
+from allscan.jobs.structure.folder import SHOWN_COMPONENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from allscan.jobs.structure.inputs import Prepared
     from allscan.storage import Place
 
-COUNTING, PRUNING, COMPONENTS = "counting variants", "pruning markers", "components"
+COUNTING, PRUNING, COMPONENTS, LAYOUT = "counting variants", "pruning markers", "components", "UMAP"
 MARKERS, FAILED = "markers", "that do not pass quality control"
 
 
@@ -156,6 +158,18 @@ class Stages:
         kept = self.kept(name, compute)
         axes = Axes(rows, kept["frequency"], kept["loadings"], kept["eigenvalues"])
         return Placed(axes, people, kept["scores"], ~unrelated, kept["error"], int(kept["passes"]))
+
+    def laid_out(self, placed: Placed) -> NDArray[np.float64]:
+        """The same people in a plane, (people, 2): UMAP of the leading components."""
+        eigenvalues = placed.axes.eigenvalues[:SHOWN_COMPONENTS]
+        # Scores have variance 1: noise would count as much as what tells people apart.
+        scores = placed.scores[:, : len(eigenvalues)] * np.sqrt(eigenvalues)
+
+        def compute(_work: Place) -> Arrays:
+            spec = UmapSpec(seed=self.prepared.job.spec.components.seed)
+            return {"plane": umap(scores, spec, on_progress=lambda done, total: self.tell(LAYOUT, done, total))}
+
+        return self.kept("umap", compute)["plane"]
 
     def within_groups(
         self, groups: Groups, people: NDArray[np.int64], unrelated: NDArray[np.bool_], among: NDArray[np.int64] | None

@@ -21,6 +21,8 @@ from allscan.jobs.structure.folder import (
     RELATED,
     RELATIVES,
     SAMPLES,
+    SHOWN_COMPONENTS,
+    UMAP,
     component_names,
 )
 
@@ -53,6 +55,7 @@ class Structure(NamedTuple):
     related: Related
     placed: Placed
     within: tuple[GroupComponents, ...]
+    plane: NDArray[np.float64] | None  # (people, 2) UMAP of those who are placed
 
 
 def tables(prepared: Prepared, found: Structure) -> dict[str, pa.Table | Callable[[Place], None]]:
@@ -81,6 +84,10 @@ def _samples(prepared: Prepared, found: Structure) -> pa.Table:
     scores = placed.of_samples(n)
     for name, values in zip(component_names(scores.shape[1]), scores.T, strict=True):
         columns[name] = _known(values)
+    if found.plane is not None:
+        plane = np.full((n, len(UMAP)), np.nan)
+        plane[placed.people] = found.plane
+        columns |= {name: _known(values) for name, values in zip(UMAP, plane.T, strict=True)}
     columns[GROUP] = pa.nulls(n, pa.string())
     if found.groups is not None:
         names = np.array([*found.groups.names, None], dtype=object)
@@ -169,6 +176,7 @@ def provenance(prepared: Prepared, found: Structure, seconds: Mapping[str, float
             "max_kinship": related.least,
         },
         "components": _components_told(placed),
+        "umap": None if found.plane is None else {"components": min(SHOWN_COMPONENTS, placed.scores.shape[1])},
         "covariates": [] if prepared.admixture is None else list(prepared.admixture.columns),
         "groups": [_group_told(group) for group in found.within],
         "groups_accounting": {} if groups is None else {one.reason: one.count for one in groups.counts},

@@ -35,6 +35,7 @@ def told_check(prepared: Prepared) -> str:
     components = [f"{spec.components.count} of everybody"]
     if prepared.group_names and of_groups:
         components.append(f"{of_groups} within each group of at least {within.min_people:,} unrelated people")
+    components += ["UMAP of the leading ones, for the report"] if spec.components.umap else []
     lines = [
         f"structure   {spec.name}",
         f"genotypes   {spec.genotypes}: {store.n_variants:,} variants × {store.n_samples:,} samples{build}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -88,7 +89,7 @@ KEYS: dict[str, Any] = {
     "genotypes": "cohort.zarr",
     "samples": {"exclude": "out.txt"},
     "relatives": {"file": "relatives.tsv"},
-    "components": {"count": 3},
+    "components": {"count": 3, "umap": True},
     "groups": "groups.tsv",
     "output": "structure",
 }
@@ -171,6 +172,29 @@ def test_groups_and_components_within_them(built: StructureFolder) -> None:
     own = objects(within["related"])[of_alpha] == False  # noqa: E712
     np.testing.assert_allclose((scores[own] ** 2).mean(), 1, rtol=1e-6)
     assert built.provenance["groups_accounting"]["in no group: labelled 'oth'"] == 1
+
+
+def test_umap_is_a_picture_of_the_components_and_no_covariate(place: Path, built: StructureFolder) -> None:
+    plane = np.column_stack([column(built, name) for name in ("umap1", "umap2")])
+    placed = ~np.isnan(column(built, "pc1"))
+    assert np.array_equal(~np.isnan(plane).any(axis=1), placed)
+    group = column(built, "group")
+    alpha, beta = (plane[placed & (group == name)] for name in ("alpha", "beta"))
+    centres = np.stack([np.median(alpha, axis=0), np.median(beta, axis=0)])
+    nearest = [np.linalg.norm(people[:, None] - centres, axis=2).argmin(axis=1) for people in (alpha, beta)]
+    assert (nearest[0] == 0).mean() > 0.95
+    assert (nearest[1] == 1).mean() > 0.95
+    assert not {"umap1", "umap2"} & set(built.covariates)
+    without = build_structure(prepared(place, components={"count": 3}, output="no_picture")).folder
+    names = without.samples().column_names
+    assert [name for name in built.samples().column_names if name not in names] == ["umap1", "umap2"]
+    # Nothing else changes.
+    pd.testing.assert_frame_equal(without.samples().to_pandas(), built.samples(names).to_pandas(), check_exact=True)
+    assert "UMAP" not in report_of(without).read_text()
+    page = report_of(built).read_text()
+    figure = next(one for one in page.split("<figure>")[1:] if "UMAP1" in one).split("</figure>")[0]
+    assert 2 <= figure.count("<ellipse") <= LEFT // 21
+    assert "It must not be used" in page
 
 
 def test_pairs_are_a_table_that_null_models_read(built: StructureFolder) -> None:
@@ -402,6 +426,7 @@ def test_the_command_line(place: Path, tmp_path: Path) -> None:
         ({"relatives": {"file": "relatives.tsv", "method": "king"}}, "remove one of the two"),
         ({"groups": {"min_probability": 0.5}}, "write one of the two"),
         ({"components": {"count": 1000}}, "less than or equal to 100"),
+        ({"components": {"count": 1, "umap": True}}, "`umap` needs two components"),
         ({"markers": {"exclude": ["77:1-2"]}}, "no contig '77'"),
         ({"samples": {"keep": "out.txt"}}, "2 people are left"),
         ({"marker": {}}, "did you mean 'markers'"),
@@ -416,6 +441,7 @@ def test_for_notebooks(built: StructureFolder) -> None:
     found = built.to_xarray()
     assert found["principal_component"].shape == (PEOPLE + CHILDREN, 3)
     assert found["eigenvalue"].dims == ("components",)
+    assert found["umap1"].dims == ("samples",)
     assert found["group"].values[0] == "alpha"
 
 

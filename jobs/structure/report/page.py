@@ -9,20 +9,19 @@ import numpy as np
 
 from allscan.disclosure import FEW, ToldCounts, is_small, told_count
 from allscan.jobs.report.filling import fill, tile
+from allscan.jobs.structure.folder import SHOWN_COMPONENTS
 from allscan.jobs.structure.report.accounting import accounting
 from allscan.jobs.structure.report.discs import Disc, discs, frame, least_people
 from allscan.jobs.structure.report.people import People, read_people
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from allscan.jobs.structure.folder import StructureFolder
 
 HERE = Path(__file__).parent
-MOST_PLOTS = 4
-"""Pairs of components that are plotted."""
 LEAST_RADIUS = 0.5
 """Per cent of a plot's side."""
 COLOURS = 8
@@ -46,7 +45,8 @@ def render(folder: StructureFolder) -> str:
         subtitle=_subtitle(facts),
         tiles=_tiles(folder, counts),
         groups=list(_legend(people)),
-        plots=[plot for k in range(0, _plotted(folder), 2) if (plot := _plot(people, folder.components, k))],
+        plots=list(_plots(folder, people)),
+        umap=(facts["umap"] or {}).get("components"),
         scree=_scree(facts["components"]),
         few=FEW,
         accounting=accounting(folder, people, counts),
@@ -74,7 +74,7 @@ def _tiles(folder: StructureFolder, counts: ToldCounts) -> list[dict[str, str]]:
 
 def _plotted(folder: StructureFolder) -> int:
     """Components that are plotted, an even number."""
-    return min(2 * MOST_PLOTS, len(folder.components) // 2 * 2)
+    return min(SHOWN_COMPONENTS, len(folder.components)) // 2 * 2
 
 
 def colour(k: int, count: int) -> str:
@@ -88,9 +88,19 @@ def _legend(people: People) -> Iterator[dict[str, str]]:
         yield {"label": label, "count": told_count(int(counts[k])), "colour": colour(k, len(people.labels))}
 
 
-def _plot(people: People, names: Sequence[str], first: int) -> dict[str, Any]:
-    """Two components, as discs of each group."""
-    x, y = people.scores[:, first], people.scores[:, first + 1]
+def _plots(folder: StructureFolder, people: People) -> Iterator[dict[str, Any]]:
+    """Components two by two, and UMAP."""
+    names = [name.upper() for name in folder.components]
+    pairs = [(names[k : k + 2], people.scores[:, k : k + 2]) for k in range(0, _plotted(folder), 2)]
+    if people.plane is not None:
+        pairs.append((["UMAP1", "UMAP2"], people.plane))
+    for (across, up), places in pairs:
+        if plot := _plot(people, *places.T):
+            yield {"across": across, "up": up, **plot}
+
+
+def _plot(people: People, x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, Any]:
+    """Discs of each group."""
     least = least_people(len(x))
     # The largest group first: the others lie upon it.
     order = np.argsort(-np.bincount(people.own_code, minlength=len(people.labels)), kind="stable").tolist()
@@ -101,8 +111,6 @@ def _plot(people: People, names: Sequence[str], first: int) -> dict[str, Any]:
     width = shown.high[0] - shown.low[0]
     height = shown.high[1] - shown.low[1]
     return {
-        "across": names[first].upper(),
-        "up": names[first + 1].upper(),
         "discs": [
             {
                 "x": f"{100 * shown.share(0, one.x):.2f}",

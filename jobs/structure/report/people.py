@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from allscan.arrow import booleans, numbers, objects
 from allscan.disclosure import merged_levels
-from allscan.jobs.structure.folder import EXCLUDED, GROUP, RELATED
+from allscan.jobs.structure.folder import EXCLUDED, GROUP, RELATED, UMAP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class People(NamedTuple):
     code: NDArray[np.int64]  # (samples,) index into labels
     labels: tuple[str, ...]  # none of whose people are few, neither in all nor of those left
     numbers: dict[str, NDArray[np.float64]]  # (left,) covariates beside the components
+    plane: NDArray[np.float64] | None  # (left, 2) UMAP
 
     @property
     def own_code(self) -> NDArray[np.int64]:
@@ -39,9 +40,12 @@ class People(NamedTuple):
 def read_people(folder: StructureFolder) -> People:
     """Read them; ids are not read."""
     others = folder.covariates[len(folder.components) :]
-    table = folder.samples([EXCLUDED, RELATED, GROUP, *folder.covariates])
+    plane = UMAP if folder.has_umap else ()
+    table = folder.samples([EXCLUDED, RELATED, GROUP, *folder.covariates, *plane])
     left = np.array([reason is None for reason in objects(table[EXCLUDED])], np.bool_)
-    values = {name: numbers(table[name].cast(pa.float64()), np.float64, np.nan)[left] for name in folder.covariates}
+    values = {
+        name: numbers(table[name].cast(pa.float64()), np.float64, np.nan)[left] for name in (*folder.covariates, *plane)
+    }
     labels = [*folder.groups, NO_GROUP] if folder.groups else [EVERYBODY]
     number = {name: k for k, name in enumerate(labels)}
     code = np.array([number[name or labels[-1]] for name in objects(table[GROUP])], np.int64)
@@ -59,4 +63,5 @@ def read_people(folder: StructureFolder) -> People:
         place[code],
         tuple(" or ".join(labels[k] for k in group) for group in groups) or (EVERYBODY,),
         {name: values[name] for name in others},
+        np.column_stack([values[name] for name in plane]) if plane else None,
     )
