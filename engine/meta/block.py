@@ -94,14 +94,20 @@ def counted(block: StudyBlock, spec: MetaSpec, inflation: NDArray[np.float64] | 
     -----
     A threshold leaves out a study that does not tell what it asks for.
     """
-    out = np.zeros(block.beta.shape, np.bool_)
-    minor = np.minimum(block.frequency, 1.0 - block.frequency)
-    for value, least in ((block.n, spec.min_n), (minor, spec.min_maf), (2.0 * block.n * minor, spec.min_mac)):
-        if least > 0.0:
-            out |= ~(value >= least)
+    out = ~reaches(block.n, block.frequency, spec)
     root = np.ones((len(block.beta), 1)) if inflation is None else np.sqrt(np.maximum(inflation, 1.0))[:, None]
     beta, z = np.where(out, np.nan, block.beta), np.where(out, np.nan, block.z / root)
     return block._replace(beta=beta, standard_error=block.standard_error * root, z=z)
+
+
+def reaches(n: NDArray[np.float64], frequency: NDArray[np.float64], spec: MetaSpec) -> NDArray[np.bool_]:
+    """Where a study has people and copies enough to count, any shape; NaN is not enough where it is asked for."""
+    out = np.ones(n.shape, np.bool_)
+    minor = np.minimum(frequency, 1.0 - frequency)
+    for value, least in ((n, spec.min_n), (minor, spec.min_maf), (2.0 * n * minor, spec.min_mac)):
+        if least > 0.0:
+            out &= value >= least
+    return out
 
 
 def combine(block: StudyBlock, spec: MetaSpec, axes: NDArray[np.float64] | None = None) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from allscan import arrow
 from allscan.engine.arrays import encode_numbers_chunk, read_group_attributes, write_array, write_group
 from allscan.engine.columns import CASE_COLUMNS
 from allscan.engine.meta.block import meta_columns
+from allscan.engine.meta.spec import MetaSpec
 from allscan.engine.result_arrays import ResultArrays, column_layout
 from allscan.engine.results import CUBE_TRAITS, NAME_ROWS
 from allscan.engine.variant_names import VariantNames, encode_strings_chunk, take_strings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.engine.chunk_files import ChunkLayout
-    from allscan.engine.meta.spec import MetaSpec, StudySet
+    from allscan.engine.meta.spec import StudySet
     from allscan.engine.meta.studies import Studies
     from allscan.engine.store import VariantTable
     from allscan.storage import Place
@@ -49,7 +50,14 @@ def variants_per_task(studies: Studies) -> int:
     return min(chunk * max(1, wanted // chunk), max(1, studies.n_variants))
 
 
-def create_cube(path: Place, studies: Studies, sets: Sequence[StudySet], spec: MetaSpec, digest: str) -> None:
+def create_cube(
+    path: Place,
+    studies: Studies,
+    sets: Sequence[StudySet],
+    spec: MetaSpec,
+    digest: str,
+    inflation: NDArray[np.float64] | None = None,
+) -> None:
     """Lay out an empty cube, with the variants' names.
 
     Parameters
@@ -60,6 +68,8 @@ def create_cube(path: Place, studies: Studies, sets: Sequence[StudySet], spec: M
         What will be combined.
     digest
         Of what it is made of.
+    inflation : (studies, traits)
+        λ that errors are widened by; None where they are not.
     """
     path.mkdir(parents=True, exist_ok=True)
     columns = meta_columns(spec, binary=bool(studies.binary.any()))
@@ -86,12 +96,40 @@ def create_cube(path: Place, studies: Studies, sets: Sequence[StudySet], spec: M
             "digest": digest,
             "test": "fixed-effects meta-analysis",
             "spec": json.loads(spec.to_json()),
+            "inflation": {} if inflation is None else told_inflation(studies, inflation),
             "studies": {one.name: [studies.names[member] for member in one.members] for one in sets},
             "effect_allele": "ALT (second column of variant_allele)",
             "reference_build": studies.reference_build,
             "columns": [asdict(column) for column in columns],
         },
     )
+
+
+def told_inflation(studies: Studies, inflation: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    """λ by study and trait; without those that are not known."""
+    return {
+        study: {trait: float(value) for trait, value in zip(studies.traits, row, strict=True) if value == value}
+        for study, row in zip(studies.names, inflation, strict=True)
+    }
+
+
+class Counting(NamedTuple):
+    """How the studies of a meta-analysis that was made count in it."""
+
+    spec: MetaSpec
+    inflation: Mapping[str, Mapping[str, float]]
+    """λ by study and trait that errors were widened by; empty where they were not."""
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> Counting:
+        """As the attributes of a cube tell."""
+        spec = {**attrs["spec"], "methods": tuple(attrs["spec"]["methods"])}
+        return cls(MetaSpec(**spec), attrs["inflation"])
+
+    def factors(self, studies: Sequence[str], traits: Sequence[str]) -> NDArray[np.float64]:
+        """λ that errors were widened by, (studies, traits); 1 where it is not known."""
+        told = [[self.inflation.get(study, {}).get(trait, 1.0) for trait in traits] for study in studies]
+        return np.array(told).reshape(len(studies), len(traits))
 
 
 def _name_files(

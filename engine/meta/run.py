@@ -13,7 +13,7 @@ from allscan.engine.arrays import read_group_attributes
 from allscan.engine.hashing import content_hash
 from allscan.engine.meta.axes import ancestry_axes
 from allscan.engine.meta.block import combine, counted, meta_columns
-from allscan.engine.meta.cube import META, MetaCube, create_cube, variants_per_task, write_chunks
+from allscan.engine.meta.cube import META, MetaCube, create_cube, told_inflation, variants_per_task, write_chunks
 from allscan.engine.meta.hits import META_HITS, find_hits, join_hits, placed, write_part
 from allscan.engine.results import CUBE_TRAITS
 from allscan.kernels import summary
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 META_COMMITS = "meta.commits"
 META_PARTS = "meta.parts"
-VERSION = 1
+VERSION = 2
 """Of what the same inputs give."""
 
 
@@ -160,19 +160,14 @@ def run_meta(
         n_hits=n_hits,
         statuses=statuses,
         axes={one.name: places.tolist() for one, places in zip(sets, axes, strict=True) if places is not None},
-        inflation={} if inflation is None else _told(studies, inflation),
+        inflation={} if inflation is None else _rounded(told_inflation(studies, inflation)),
         tasks=len(tasks),
         tasks_resumed=resumed,
     )
 
 
-def _told(studies: Studies, inflation: NDArray[np.float64]) -> dict[str, dict[str, float]]:
-    return {
-        study: {
-            trait: round(float(value), 6) for trait, value in zip(studies.traits, row, strict=True) if value == value
-        }
-        for study, row in zip(studies.names, inflation, strict=True)
-    }
+def _rounded(told: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {study: {trait: round(value, 6) for trait, value in of_study.items()} for study, of_study in told.items()}
 
 
 def _digest(studies: Studies, sets: Sequence[StudySet], spec: MetaSpec, inflation: NDArray[np.float64] | None) -> str:
@@ -193,7 +188,7 @@ def _prepare(shared: MetaShared) -> None:
     remove_meta(output)
     for folder in (output / META_COMMITS, output / META_PARTS):
         folder.mkdir(parents=True, exist_ok=True)
-    create_cube(output / META, shared.studies, shared.sets, shared.spec, shared.digest)
+    create_cube(output / META, shared.studies, shared.sets, shared.spec, shared.digest, shared.inflation)
 
 
 def remove_meta(output: Place) -> None:

@@ -149,7 +149,7 @@ def _page(
         analysed = provenance.get("samples", {}).get("analysed", max((panel.n for panel in panels), default=0))
         told = {key: article_rows(some) for key, some in fairness.items()}
         if strata:
-            sections["across"] = strata_section(strata, results, panels, views, budget, told)
+            sections["across"] = strata_section(strata, results, meta, panels, views, budget, told)
         sections["fairness"] = fairness_section(fairness, views, analysed)
         provenance = without_small_groups(provenance)
     return render(results, genome, panels, provenance, options, title, meta=meta, **sections)

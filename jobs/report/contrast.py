@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from allscan.engine.meta.block import reaches
+from allscan.engine.meta.cube import Counting
+from allscan.engine.meta.spec import MetaSpec
 from allscan.jobs.report.tally import HIGHEST, scaled
 from allscan.jobs.result_source import BLOCK
 from allscan.kernels.association import has_result
@@ -122,6 +125,8 @@ def contrast_traits(
     pairs = [Pairs(points) for _ in range(n_traits)] if has_pairs else None
     only_here = np.zeros((n_groups, n_traits), np.int64)
     errors = _Errors(n_groups, n_traits)
+    counting = counting_of(meta, grouping)
+    inflation = counting.factors(grouping.stratum_names, source.traits[traits])
     re2 = [_Strongest() for _ in range(n_traits)]
     with_re2 = meta is not None and any(column.name == "neg_log10_p_re2" for column in meta.columns)
     with_errors = any(column.name == "standard_error" for column in source.columns)
@@ -129,7 +134,7 @@ def contrast_traits(
         tested = np.stack([has_result(source.block("status", g, traits, rows)) for g in grouping.strata])
         only_here += (tested & (tested.sum(axis=0) == 1)).sum(axis=2)
         if is_sampled and with_errors:
-            errors.add(source, grouping, pooled, traits, rows)
+            errors.add(source, grouping, pooled, traits, rows, counting.spec, inflation)
         if meta is None:
             continue
         assert grouping.meta is not None
@@ -156,6 +161,11 @@ def contrast_traits(
     ]
 
 
+def counting_of(meta: ResultSource | None, grouping: Grouping) -> Counting:
+    """How groups count in their meta-analysis; as they are where there is none."""
+    return Counting(MetaSpec(), {}) if meta is None or grouping.meta is None else Counting.of(meta.attrs)
+
+
 def _pieces(source: ResultSource, n_strata: int) -> Iterator[tuple[slice, bool]]:
     """Whole chunks of variants, fewer the more strata are read together; and whether errors are compared there."""
     chunk = source.chunk_variants
@@ -175,8 +185,17 @@ class _Errors:
         self._shares = np.zeros((n_groups, n_traits))
         self._counted = np.zeros(n_traits, np.int64)
 
-    def add(self, source: ResultSource, grouping: Grouping, pooled: int | None, traits: slice, rows: slice) -> None:
-        """Take in some variants."""
+    def add(
+        self,
+        source: ResultSource,
+        grouping: Grouping,
+        pooled: int | None,
+        traits: slice,
+        rows: slice,
+        spec: MetaSpec,
+        inflation: NDArray[np.float64],
+    ) -> None:
+        """Take in some variants; weights are those of the meta-analysis, ratios are of errors as they came out."""
 
         def read(name: str, stratum: int) -> NDArray[np.float64]:
             return source.block(name, stratum, traits, rows).astype(np.float64)
@@ -191,7 +210,8 @@ class _Errors:
             # Where a trait is not scanned in a group at all, the others share the weights.
             common.append(is_common | ~has_error.any(axis=1, keepdims=True))
             with np.errstate(divide="ignore", invalid="ignore"):
-                weights.append(np.where(is_common, error**-2.0, 0.0))
+                counts = is_common & reaches(read("n", stratum), frequency, spec)
+                weights.append(np.where(counts, error**-2.0, 0.0) / np.maximum(inflation[g], 1.0)[:, None])
                 log_ratio = None if of_all is None else np.log(error / of_all)
             if log_ratio is not None:
                 for t in range(len(error)):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from allscan.engine.meta.block import combine
+from allscan.engine.meta.block import combine, counted, leave_out
 from allscan.engine.meta.spec import MetaSpec
 from allscan.engine.meta.studies import study_block
 from allscan.jobs.report.cells import read_cells
+from allscan.jobs.report.contrast import counting_of
 from allscan.kernels import summary
 from allscan.kernels.association import has_result
-from allscan.kernels.meta import leave_one_out
+from allscan.kernels.meta import signed_deviates, weighted_deviates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,8 @@ class Loci:
     by_re2: NDArray[np.bool_]
     by_group: NDArray[np.bool_]  # (groups, loci)
     pooled: Estimates | None
-    groups: tuple[Estimates, ...]
+    groups: tuple[Estimates, ...]  # errors and p as the meta-analysis takes them: widened by genomic control
+    counts: NDArray[np.bool_]  # (groups, loci) which groups are in the meta-analysis there
     cases: tuple[NDArray[np.float64], ...]  # of each group; none of a quantitative trait
     meta: dict[str, NDArray[np.float64]]  # columns of OF_META
     beta_without: NDArray[np.float64]  # (groups, loci) fixed effects of the other groups
@@ -168,6 +170,8 @@ def read_loci(
             for name, values in read_cells(one, stratum, traits, trait, variant, columns).items()
         }
 
+    counting = counting_of(meta, grouping)
+    inflation = counting.factors(grouping.stratum_names, source.traits[traits])
     of_strata = [_without_absent(read(source, stratum, names)) for stratum in grouping.strata]
     of_pooled = None if pooled is None else _without_absent(read(source, pooled, names))
     if meta is not None and grouping.meta is not None:
@@ -176,8 +180,8 @@ def read_loci(
     else:
         of_meta = _combined(of_strata)
     return [
-        _loci(one, by, part, of_strata, of_pooled, of_meta)
-        for one, by, part in zip(variants, found_by, parts, strict=True)
+        _loci(one, by, part, of_strata, of_pooled, of_meta, counting.spec, inflation[:, t])
+        for t, (one, by, part) in enumerate(zip(variants, found_by, parts, strict=True))
     ]
 
 
@@ -207,13 +211,19 @@ def _loci(
     of_strata: Sequence[dict[str, NDArray[np.float64]]],
     of_pooled: dict[str, NDArray[np.float64]] | None,
     of_meta: dict[str, NDArray[np.float64]],
+    spec: MetaSpec,
+    inflation: NDArray[np.float64],
 ) -> Loci:
-    groups = tuple(_estimates(one, part) for one in of_strata)
-    shape = (len(groups), len(variant))
-    beta, error = (
-        np.array([getattr(one, name) for one in groups]).reshape(shape) for name in ("beta", "standard_error")
+    names = ("beta", "standard_error", "neg_log10_p", "n", "effect_allele_frequency")
+    shape = (len(of_strata), len(variant))
+    columns = [np.array([one[name][part] for one in of_strata]).reshape(shape) for name in names]
+    block = counted(study_block(*columns), spec, inflation)
+    beta, error = block.beta, block.standard_error
+    groups = tuple(
+        _estimates(one, part, *widened)
+        for one, *widened in zip(of_strata, error, _widened(columns[0], columns[2], inflation), strict=True)
     )
-    without = leave_one_out(beta, error)
+    without = leave_out(block)
     with np.errstate(invalid="ignore"):
         difference = (beta - without.beta) / np.sqrt(error**2 + without.standard_error**2)
     return Loci(
@@ -224,6 +234,7 @@ def _loci(
         by_group=by[2:-1],
         pooled=None if of_pooled is None else _estimates(of_pooled, part),
         groups=groups,
+        counts=np.isfinite(beta),
         cases=tuple(one["cases"][part] for one in of_strata if "cases" in one),
         meta={name: values[part] for name, values in of_meta.items()},
         beta_without=without.beta,
@@ -233,11 +244,27 @@ def _loci(
     )
 
 
-def _estimates(values: dict[str, NDArray[Any]], part: slice) -> Estimates:
+def _widened(
+    beta: NDArray[np.float64], neg_log10_p: NDArray[np.float64], inflation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """−log10 p of deviates that genomic control made smaller, (groups, loci)."""
+    out = neg_log10_p.copy()
+    for g in np.flatnonzero(inflation > 1.0):
+        z = signed_deviates(neg_log10_p[g], beta[g]) / np.sqrt(inflation[g])
+        out[g] = weighted_deviates(z[None], np.ones((1, 1))).neg_log10_p
+    return out
+
+
+def _estimates(
+    values: dict[str, NDArray[Any]],
+    part: slice,
+    error: NDArray[np.float64] | None = None,
+    neg_log10_p: NDArray[np.float64] | None = None,
+) -> Estimates:
     return Estimates(
         values["n"][part],
         values["effect_allele_frequency"][part],
         values["beta"][part],
-        values["standard_error"][part],
-        values["neg_log10_p"][part],
+        values["standard_error"][part] if error is None else error,
+        values["neg_log10_p"][part] if neg_log10_p is None else neg_log10_p,
     )

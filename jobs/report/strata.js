@@ -286,15 +286,19 @@
     return parts.join(" ");
   }
 
+  // A group with a result that does not reach the thresholds of the meta-analysis.
+  const leftOut = (loci, g, i) => !loci.counts[g][i] && loci.by_groups[g].beta[i] !== null;
+
   function forestRows(article, i) {
     const { loci } = article;
     const { meta } = loci;
-    const weights = loci.by_groups.map((group) => (group.beta[i] === null ? 0 : group.se[i] ** -2));
+    const weights = loci.by_groups.map((group, g) => (loci.counts[g][i] ? group.se[i] ** -2 : 0));
     const total = weights.reduce((a, b) => a + b, 0) || 1;
     const rows = article.groups.map((group, g) => {
       const of = loci.by_groups[g];
       const without = loci.without.beta[g][i] === null ? null : { beta: loci.without.beta[g][i], se: loci.without.se[g][i] };
-      return { name: group, beta: of.beta[i], se: of.se[i], p: of.p[i], weight: weights[g] / total, kind: "group", without };
+      const name = leftOut(loci, g, i) ? `${group} (not in meta)` : group;
+      return { name, beta: of.beta[i], se: of.se[i], p: of.p[i], weight: weights[g] / total, kind: "group", without };
     });
     const summary = (name, beta, se, p) => beta && beta[i] !== null && rows.push({ name, beta: beta[i], se: se[i], p: p[i], kind: "summary" });
     summary("Fixed effects", meta.beta, meta.standard_error, meta.neg_log10_p);
@@ -317,7 +321,7 @@
       cell(estimate(article, of.beta[i], of.se[i])), cell(number(of.p[i])),
       cell(g === null ? "" : estimate(article, loci.without.beta[g][i], loci.without.se[g][i])),
       cell(g === null ? "" : number(loci.without.p[g][i])),
-      cell(g !== null && loci.differs[g][i] ? "differs" : "", ""));
+      cell(g === null ? "" : leftOut(loci, g, i) ? "not in meta" : loci.differs[g][i] ? "differs" : "", ""));
     const rows = article.groups.map((group, g) => line_(group, loci.by_groups[g], g));
     if (loci.pooled) rows.unshift(line_("pooled", loci.pooled));
     made.append(plainTable(["Analysis", "N", "Effect freq.", article.binary ? "Odds ratio (95 % CI)" : "Effect (95 % CI)", "−log10 p", "Without this group", "−log10 p", ""], rows));

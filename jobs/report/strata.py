@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from allscan.disclosure import SMALL
+from allscan.engine.meta.cube import Counting
 from allscan.engine.results import CUBE_TRAITS
 from allscan.jobs.report.cells import name_columns
 from allscan.jobs.report.contrast import PAIR_CELLS_PER_UNIT, contrast_traits
@@ -162,6 +163,7 @@ def found_by(loci: Loci) -> NDArray[np.int64]:
 def section(
     strata: Sequence[TraitStrata],
     source: ResultSource,
+    meta: ResultSource | None,
     panels: Sequence[Panel],
     views: Views,
     budget: Budget,
@@ -173,8 +175,8 @@ def section(
     ----------
     strata
         Of :func:`make_strata`.
-    source
-        Results of the scan.
+    source, meta
+        Results of the scan, and of the meta-analyses of its strata.
     panels
         All of the page.
     views
@@ -189,11 +191,22 @@ def section(
     return {
         "rows": rows,
         "several": len({one.grouping for one in strata}) > 1,
+        "counting": _counting(meta),
         "has_pairs": any(one.contrast.pairs is not None for one in strata),
         "articles": [
             as_json(_article(one, views, place, source, budget, fairness[one.grouping, one.trait])) for one in strata
         ],
     }
+
+
+def _counting(meta: ResultSource | None) -> dict[str, Any]:
+    """How groups count in the meta-analyses, for the notes."""
+    if meta is None:
+        return {"genomic_control": False, "thresholds": ""}
+    spec = Counting.of(meta.attrs).spec
+    least = {"people": spec.min_n, "copies of the rarer allele": spec.min_mac, "as its frequency": spec.min_maf}
+    told = ", ".join(f"{value:g} {what}" for what, value in least.items() if value > 0)
+    return {"genomic_control": spec.genomic_control, "thresholds": told}
 
 
 def _stratum_of_all(views: Views, source: ResultSource) -> str:
@@ -290,6 +303,7 @@ def _loci(loci: Loci, source: ResultSource, most: int) -> dict[str, Any]:
             "se": [short(values[:most]) for values in loci.error_without],
             "p": [short(values[:most]) for values in loci.p_without],
         },
+        "counts": loci.counts[:, :most].astype(int).tolist(),
         "differs": loci.differs[:, :most].astype(int).tolist(),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,12 @@ def make_meta(results: ArrayResults, members: list[int], name: str = "ancestry")
             rows.append(made[key])
     values = {key: np.stack(rows)[None] for key, rows in found.items()}
     own = tuple(column for column in columns if column.name not in META_COLUMNS)
-    attrs = {**results.attrs, "test": "fixed-effects meta-analysis"}
+    attrs = {
+        **results.attrs,
+        "test": "fixed-effects meta-analysis",
+        "spec": json.loads(SPEC.to_json()),
+        "inflation": {},
+    }
     return ArrayResults(results.traits, results.table, values, (name,), own, attrs)
 
 

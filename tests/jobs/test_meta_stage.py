@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from allscan.engine.meta.run import META_COMMITS
 from allscan.engine.results import ResultsCube
 from allscan.errors import JobChangedError
 from allscan.jobs.meta.job import MetaJob
+from allscan.jobs.report import write_report
 from allscan.jobs.run import run_job
 from allscan.kernels.association import has_result
 from allscan.kernels.meta import fixed_effects
@@ -77,6 +79,47 @@ def test_groups_are_combined_by_stratification(run: Path) -> None:
     assert {one["study"] for hit in hits for one in hit["studies"]} >= {"ancestry=afr", "sex=male"}
     told = json.loads((run / "provenance.json").read_text())["meta_analysis"]
     assert told["sets"]["ancestry"] == ["ancestry=afr", "ancestry=eur"]
+
+
+def test_the_page_compares_groups_as_the_meta_analysis_counted_them(mixed: Cohort) -> None:
+    settings = {"hits_p": 0.5, "min_studies": 1, "genomic_control": True, "thresholds": {"min_mac": 55}}
+    job(mixed, **(KEYS | {"meta": settings})).run()
+    folder = mixed.folder / "run"
+    inflation = MetaCube(folder).attrs["inflation"]
+    assert max(value for of_study in inflation.values() for value in of_study.values()) > 1.01
+    hits = {
+        (hit["stratification"], hit["trait"], hit["contig"], hit["position"], hit["effect_allele"]): hit
+        for hit in pq.read_table(folder / "meta_hits.parquet").to_pylist()
+    }
+    page = write_report(folder, significance=0.05, lead_window_kb=0.001).read_text(encoding="utf-8")
+    assert "<b>Genomic control</b> is on" in page
+    assert "from 55 copies of the rarer allele on" in page
+    compared, widened, left_out = 0, 0, 0
+    for article in (json.loads(text) for text in re.findall(r'id="across-\d+-data">(.*?)</script>', page)):
+        loci = article["loci"]
+        for k, place in enumerate(zip(loci["contig"], loci["position"], loci["alt"], strict=True)):
+            hit = hits.get((article["grouping"], article["trait"], *place))
+            if hit is None:
+                continue
+            told = {one["study"].partition("=")[2]: one for one in hit["studies"]}
+            for g, group in enumerate(article["groups"]):
+                shown, without = loci["by_groups"][g], loci["without"]
+                assert loci["counts"][g][k] == (group in told)
+                if group not in told:
+                    left_out += shown["beta"][k] is not None
+                    assert (without["beta"][g][k], loci["differs"][g][k]) == (None, 0)
+                    continue
+                one = told[group]
+                pairs = [(shown[name][k], one[column]) for name, column in (("beta", "beta"), ("se", "standard_error"))]
+                for name, column in (("beta", "beta"), ("se", "standard_error"), ("p", "neg_log10_p")):
+                    pairs.append((without[name][g][k], one[f"{column}_without"]))
+                for ours, theirs in pairs:
+                    assert (ours is None) == (theirs is None)
+                    assert ours is None or ours == pytest.approx(theirs, rel=2e-5)
+                widened += inflation[f"{article['grouping']}={group}"][article["trait"]] > 1.01
+                compared += 1
+    assert compared >= 10
+    assert min(widened, left_out) >= 1
 
 
 def test_the_meta_command_gets_the_same_from_exports(run: Path, tmp_path: Path) -> None:
