@@ -124,8 +124,8 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
                 part, hidden = hide_heterozygotes(part, shared.males)
                 result.hidden += hidden
             # Whoever has local ancestry has two haplotypes, which is not so on X, Y and MT.
-            local = shared.spec.local_ancestry if kind == PloidyClass.AUTOSOME else None
-            haplotypes = None if local is None else LocalPart(local, shared.store, part, rows[here])
+            ancestry = shared.spec.local_ancestry if kind == PloidyClass.AUTOSOME else None
+            haplotypes = None if ancestry is None else LocalPart(ancestry, shared.store, part, rows[here])
             for number, of_people in zip(working, narrowed(part, sets), strict=True):
                 cells = _Cells(result, number, shared.strata[number].computed, here)
                 state = shared.strata[number].nulls[int(code)]

@@ -11,8 +11,10 @@ import allscan
 from allscan.documents.validation import key_name
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass, parse_region
+from allscan.engine.columns import cube_columns
 from allscan.engine.design import FEMALE, MALE, POOLED, UNKNOWN_SEX, Strata, Stratum
 from allscan.engine.marker_names import read_marker_list
+from allscan.engine.meta.studies import has_one_effect
 from allscan.engine.named_variants import find_variants
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.ploidy import count_classes
@@ -158,6 +160,7 @@ def check_job(job: Job) -> CheckedJob:
         warnings=(
             *cohort.warnings,
             *_of_strata(strata, table.warnings),
+            *_not_combined(cohort.stratifications, [spec.of_kind(kind) for kind in kinds]),
             *_sex_chromosome_warnings(n_sex_linked, sex, store),
             *machine_warnings(),
         ),
@@ -169,6 +172,14 @@ def check_job(job: Job) -> CheckedJob:
     if isinstance(null_model, FittedNullModel):
         science["null_model.genotypes"] = f"store {null_model.store.fingerprint()}"
     return CheckedJob(store, strata, cohort.stratifications, spec, inputs, science, report, cohort.structure)
+
+
+def _not_combined(stratifications: Sequence[Stratification], specs: Sequence[ScanSpec]) -> tuple[str, ...]:
+    """What is to be said where groups are asked to be combined, and cannot be."""
+    wanted = [one.name for one in stratifications if one.has_meta]
+    if not wanted or all(has_one_effect(cube_columns(spec)) for spec in specs):
+        return ()
+    return (f"groups of {listed(wanted)} are not combined: the model has not one effect per variant",)
 
 
 def _of_strata(strata: Sequence[DesignOfStratum], known: Sequence[str]) -> tuple[str, ...]:

@@ -172,7 +172,12 @@ def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] =
             *pooled.table.notes,
             *(note for one in labels for note in one.notes),
         ),
-        (*pooled.traits.warnings, *pooled.table.warnings, *(warning for one in labels for warning in one.warnings)),
+        (
+            *pooled.traits.warnings,
+            *pooled.table.warnings,
+            *(() if structure is None else structure.warnings()),
+            *(warning for one in labels for warning in one.warnings),
+        ),
     )
 
 

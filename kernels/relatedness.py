@@ -162,19 +162,6 @@ def no_relatives(n_samples: int) -> Relatedness:
     return Relatedness(nobody, nobody, np.empty(0), np.ones(n_samples))
 
 
-def spread(relatedness: Relatedness, rows: NDArray[np.int64], n_samples: int) -> Relatedness:
-    """The same people among more samples, of whom the others are related to nobody.
-
-    Parameters
-    ----------
-    rows : (samples,)
-        Where each sample stands among all, ascending.
-    """
-    diagonal = np.ones(n_samples)
-    diagonal[rows] = relatedness.diagonal
-    return Relatedness(rows[relatedness.first], rows[relatedness.second], relatedness.value, diagonal)
-
-
 def family_numbers(relatedness: Relatedness, keep: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     """The family of each sample, shape (samples,), when only some pairs count."""
     from scipy.sparse import coo_array

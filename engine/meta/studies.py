@@ -10,12 +10,13 @@ from allscan.errors import InputError
 from allscan.kernels.association import has_result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from allscan.engine.results import ResultsCube
     from allscan.engine.variant_names import VariantNames
+    from allscan.kernels.association import OutputColumn
 
 
 class StudyBlock(NamedTuple):
@@ -172,16 +173,20 @@ def refuse_other_effects(cube: ResultsCube) -> None:
         One of the scan's tests has none, or several.
     """
     for kind in cube.kinds:
-        names = {column.name for column in kind.columns}
-        if not {"beta", "standard_error", "neg_log10_p", "effect_allele_frequency", "n"} <= names or (
-            "beta_domdev" in names
-        ):
+        if not has_one_effect(kind.columns):
             raise InputError(
                 f"a meta-analysis combines one effect per variant; the {cube.attrs.get('model')} model with the "
                 f"test {kind.attrs.get('test')} has none or several",
                 where=str(cube.path),
                 fix="choose the additive, dominant or recessive model",
             )
+
+
+def has_one_effect(columns: Iterable[OutputColumn]) -> bool:
+    """Whether results with these columns have one effect per variant, so that they can be combined."""
+    names = {column.name for column in columns}
+    needed = {"beta", "standard_error", "neg_log10_p", "effect_allele_frequency", "n"}
+    return needed <= names and "beta_domdev" not in names
 
 
 def _of_trait(values: dict[str, NDArray[np.generic]], is_binary: bool) -> StudyBlock:

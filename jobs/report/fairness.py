@@ -13,7 +13,6 @@ import pyarrow as pa
 from allscan.jobs.phewas_table import write_table
 from allscan.jobs.report.tally import FREQUENCY_LABELS
 from allscan.jobs.result_source import META_PREFIX, degrees_of_freedom
-from allscan.kernels import power
 from allscan.kernels.association import HAS_RESULT, Status
 
 if TYPE_CHECKING:
@@ -198,6 +197,9 @@ def _row(
 
 
 def _power(effective: float, options: ReportOptions, df: int, *, binary: bool) -> dict[str, float]:
+    # SciPy's special functions are not loaded for pages without groups.
+    from allscan.kernels import power
+
     level = options.neg_log10_significance
     needed = power.noncentrality_of_power(POWER, level, df)
     frequencies = np.array(FREQUENCIES)

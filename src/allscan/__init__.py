@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from allscan.engine.result_dataset import open_results as open_results
     from allscan.engine.store import open_store as open_store
     from allscan.engine.store import verify_store as verify_store
+    from allscan.jobs.api import build_local_ancestry as build_local_ancestry
     from allscan.jobs.api import ingest as ingest
     from allscan.jobs.api import simulate as simulate
     from allscan.jobs.export import export as export
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # Where each public name lives. Imported on first use: `allscan --help` must not wait for numba and xarray.
 _HOMES = {
     "Job": "allscan.jobs.job",
+    "build_local_ancestry": "allscan.jobs.api",
     "export": "allscan.jobs.export",
     "ingest": "allscan.jobs.api",
     "open_dataset": "allscan.engine.dataset",

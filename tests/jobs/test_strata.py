@@ -108,6 +108,12 @@ def test_a_stratum_is_what_a_job_of_its_people_finds(grouped: Cohort) -> None:
     assert together.block("beta", 0, *whole).tobytes() == pooled.block("beta", 0, *whole).tobytes()
 
 
+def test_a_check_says_where_groups_cannot_be_combined(grouped: Cohort) -> None:
+    told = job(grouped, model="genotypic", **both(grouped)).check().warnings
+    assert "groups of ancestry are not combined: the model has not one effect per variant" in told
+    assert not any("not combined" in warning for warning in job(grouped, **both(grouped)).check().warnings)
+
+
 def test_provenance_says_who_was_scanned_apart(grouped: Cohort) -> None:
     job(grouped, **both(grouped, analyses="per_group")).run()
     document = json.loads((grouped.folder / "run" / "provenance.json").read_text())
