@@ -72,6 +72,7 @@ def write_meta_report(folder: Path, section: MetaReportSection) -> Path:
         template="meta.html.j2",
         texts=TEXTS,
         subject="meta-analysis",
+        stratum_word="Set",
         subtitle=_subtitle(provenance),
         tiles=[
             tile("Studies", f"{len(studies):,}"),
