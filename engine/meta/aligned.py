@@ -103,7 +103,7 @@ class AlignedStudies:
         return found
 
     def _load(self, region: Region, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(array_path(self.folder, region.name, name), mmap_mode="r")
+        array: NDArray[Any] = np.load(array_path(self.folder, region.name, name), mmap_mode="r", allow_pickle=False)
         return array
 
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:

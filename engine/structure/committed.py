@@ -122,7 +122,7 @@ def _read(folder: Place, name: str, task: Task) -> Arrays | None:
         content = read_file(_file(folder, name, task))
     except (FileNotFoundError, ChecksumError):
         return None
-    with np.load(io.BytesIO(content)) as arrays:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
 

@@ -62,7 +62,7 @@ def test_a_job_gives_what_the_slow_formulas_give(diseased: Cohort, model: str, m
         "runtime": {"workers": 1, "memory": "2GB"},
     }
     job = Job.from_dict(keys, base=diseased.folder)
-    design = check_job(job).design
+    design = check_job(job).strata[0].design
     cube = ResultsCube.open(job.run().folder.path)
     assert set(cube.trait_columns("gout")["status"]) == {Status.TOO_FEW_CASES}
     seen: list[int] = []

@@ -128,7 +128,7 @@ def test_a_whole_genome_model_predicts_log_odds(diseased: Cohort, allscan_cli: C
     # They are those of the null model: the same as an offset given to the regression.
     plain = run("plain")
     assert np.nanmax(np.abs(column(fitted) - column(plain))) > 0.01
-    design = check_job(Job.from_yaml(folder / "loaded.yaml")).design
+    design = check_job(Job.from_yaml(folder / "loaded.yaml")).strata[0].design
     assert design.offsets is not None
     offset = design.offsets.of("21", np.array([0]))[:, 0]
     present = ~np.isnan(design.traits[:, 0])

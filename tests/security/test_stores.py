@@ -162,6 +162,11 @@ def test_no_source_file_runs_or_unpickles_what_it_reads(repository: Path) -> Non
                     word.arg in ("shell", "allow_pickle") and getattr(word.value, "value", False)
                     for word in node.keywords
                 )
+                refuses = any(
+                    word.arg == "allow_pickle" and ast.unparse(word.value) == "False" for word in node.keywords
+                )
+                if name == "np.load" and refuses:
+                    continue  # arrays of numbers: what would be unpickled is an error
                 if name in FORBIDDEN_CALLS or shell or name == "pickle.loads":
                     found.append(f"{path.relative_to(repository)}: {name}")
     assert found == UNPICKLED
