@@ -67,8 +67,9 @@ check-docs: $(TEST_VENV)/.installed ## Build the documentation; a warning is an 
 
 .PHONY: pytest
 pytest: $(TEST_VENV)/.installed ## The tests; PYTEST_ARGS=… adds options
+	# Files in their order: those of few and long tests would come last, and one worker would wait for the other.
 	# A worker that crashed is not replaced: pytest-xdist may wait for ever after that (its issue 1378).
-	PATH="$(BIN):$$PATH" pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
+	PATH="$(BIN):$$PATH" pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(PYTEST_ARGS)
 
 .PHONY: coverage
 coverage: ## The tests, and which lines they reach: a third more CPU time
