@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from allscan.engine.hits import names_of
 from allscan.jobs.predictor_scan import read_cells
@@ -18,7 +17,7 @@ from allscan.jobs.result_source import of_binary_traits
 from allscan.jobs.run_folder import writing
 from allscan.kernels.association import Status
 from allscan.kernels.multiple_testing import benjamini_hochberg, bonferroni
-from allscan.storage import write_atomically
+from allscan.storage.parquet import write_table as write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -295,15 +294,7 @@ def write_table(path: Place, table: pa.Table) -> None:
     OutputError
         It cannot be written.
     """
-    target = pa.BufferOutputStream()
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    pq.write_table(
-        table,
-        target,
-        compression="zstd",
-        use_dictionary=_DICTIONARIES,
-        use_byte_stream_split=floats,
-        row_group_size=ROW_GROUP,
-    )
+    options = {"use_dictionary": _DICTIONARIES, "use_byte_stream_split": floats, "row_group_size": ROW_GROUP}
     with writing(path):
-        write_atomically(path, target.getvalue().to_pybytes())
+        write_parquet(path, table, **options)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from allscan.arrow import number_array, string_array
 from allscan.engine.hits import names_of
 from allscan.engine.meta.block import ASSOCIATION, leave_out
 from allscan.storage import each, write_atomically
+from allscan.storage.parquet import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,9 +128,7 @@ def join_hits(parts: Sequence[Place], cube: MetaCube, target: Place) -> int:
         "effect_allele": names.alt,
     }
     columns |= {name: hits[name] for name in hits.column_names if name not in {*columns, "variant", "status"}}
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
-    write_atomically(target, sink.getvalue())
+    write_table(target, pa.table(columns))
     return len(hits)
 
 

@@ -16,7 +16,6 @@ from allscan.engine.marker_names import find_names
 from allscan.engine.store_writing import METADATA_BLOCKS
 from allscan.engine.structure.pca import Axes
 from allscan.errors import FileFormatError, InputError, writing
-from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +58,8 @@ def write_axes(place: Place, store: GenotypeStore, axes: Axes) -> None:
         The file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from allscan.storage.parquet import write_table
 
     sites = _sites(store, axes.rows)
     columns = {
@@ -77,10 +77,8 @@ def write_axes(place: Place, store: GenotypeStore, axes: Axes) -> None:
         "eigenvalues": axes.eigenvalues.tolist(),
     }
     table = pa.table(columns).replace_schema_metadata({FORMAT: json.dumps(about)})
-    target = pa.BufferOutputStream()
-    pq.write_table(table, target, compression="zstd")
     with writing(place, again="run the same command again", elsewhere="choose another folder"):
-        write_atomically(place, target.getvalue().to_pybytes())
+        write_table(place, table)
 
 
 def read_axes(place: Place, store: GenotypeStore, executor: TaskRunner | None = None) -> FoundAxes:

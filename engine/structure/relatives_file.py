@@ -14,7 +14,6 @@ import numpy as np
 
 from allscan.engine.structure.kinship import THIRD_DEGREE, Pairs, Relationship, relationships
 from allscan.errors import FileFormatError, InputError, writing
-from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +60,8 @@ def write_relatives(
         The file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from allscan.storage.parquet import write_table
 
     ids = pa.array([str(name) for name in store.sample_ids], pa.string())
     kinship, unshared = (pairs.best, pairs.unshared) if sharing is None else (sharing.kinship, sharing.k0)
@@ -82,10 +82,8 @@ def write_relatives(
         columns |= {"pc_relate": sharing.kinship, "k0": sharing.k0, "k1": sharing.k1, "k2": sharing.k2}
     about = {"format": FORMAT, "format_version": FORMAT_VERSION, "min_kinship": min_kinship}
     table = pa.table(columns).replace_schema_metadata({FORMAT: json.dumps(about)})
-    target = pa.BufferOutputStream()
-    pq.write_table(table, target, compression="zstd")
     with writing(place, again="run the same command again", elsewhere="choose another folder"):
-        write_atomically(place, target.getvalue().to_pybytes())
+        write_table(place, table)
 
 
 def read_relatives(place: Place, store: GenotypeStore) -> tuple[Pairs, Sharing | None]:

@@ -209,21 +209,14 @@ def write_structure(
     tables
         By file name; or what writes the file.
     """
+    from allscan.storage.parquet import write_table
+
     path.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         if callable(table):
             table(path / name)
         else:
-            write_atomically(path / name, _parquet(table))
+            write_table(path / name, table, row_group_size=ROW_GROUP)
     document = {"format": FORMAT, **provenance}
     write_atomically(path / PROVENANCE, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
     return StructureFolder(path, document)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    target = pa.BufferOutputStream()
-    pq.write_table(table, target, compression="zstd", row_group_size=ROW_GROUP)
-    return bytes(target.getvalue().to_pybytes())

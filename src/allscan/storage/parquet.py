@@ -1,14 +1,15 @@
-"""Object storage as Arrow's file system, for reading Parquet."""
+"""Parquet in any place: object storage as Arrow's file system for reading, and tables written whole."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from allscan.storage import objects
-from allscan.storage.files import ObjectStream
+from allscan.storage.files import ObjectStream, write_atomically
 from allscan.storage.places import ObjectPlace, Place
 
 if TYPE_CHECKING:
@@ -20,6 +21,24 @@ def arrow_place(place: Place) -> tuple[str, fs.FileSystem | None]:
     if not isinstance(place, ObjectPlace):
         return str(place), None
     return place.key, fs.PyFileSystem(_Handler(place))
+
+
+def write_table(place: Place, table: pa.Table, **options: Any) -> None:
+    """Write a table, whole or not at all.
+
+    Parameters
+    ----------
+    options
+        Of :func:`pyarrow.parquet.write_table`, beside the compression.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    target = pa.BufferOutputStream()
+    pq.write_table(table, target, compression="zstd", **options)
+    write_atomically(place, target.getvalue().to_pybytes())
 
 
 class _Handler(fs.FileSystemHandler):  # type: ignore[misc] # pyarrow has no types
