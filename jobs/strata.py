@@ -130,7 +130,7 @@ def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] =
     structure = None if named is None else StructureInJob(structure_of_job(job, named, write=False), store.sample_ids)
     own = () if structure is None else structure.excluded()
     people = read_people(job, store.sample_ids, exclude=(*own, *exclude))
-    pooled = people.align(more=() if structure is None else (structure.covariates(),))
+    pooled = people.align(more=() if structure is None else (structure.covariates,))
     labels = read_labels(job, people, None if structure is None else structure.structure)
     is_known = all(one.is_known for one in labels)
     # Where groups are not known yet, a check shows everybody together.

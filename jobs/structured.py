@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,8 +56,9 @@ class StructureInJob:
             for one in self.structure.excluded()
         )
 
+    @cached_property
     def covariates(self) -> CovariateTable:
-        """Components of everybody."""
+        """Components of everybody, read once for all groups."""
         return self.structure.covariates() if self.is_built else self._stand_ins()
 
     def covariates_of(self, stratification: str, group: str) -> tuple[CovariateTable, ...]:
@@ -64,10 +66,8 @@ class StructureInJob:
 
         Other numbers, such as shares of ancestry, are those of everybody.
         """
-        if not self.is_built:
-            return (self._stand_ins(),)
-        of_all = self.structure.covariates()
-        own = self.structure.covariates_of(group) if stratification == ANCESTRY else None
+        of_all = self.covariates
+        own = self.structure.covariates_of(group) if self.is_built and stratification == ANCESTRY else None
         if own is None:
             return (of_all,)
         rows = rows_of(own.sample_ids, of_all.sample_ids)
