@@ -5,7 +5,8 @@ from __future__ import annotations
 import numcodecs
 import numpy as np
 
-_MAGIC = b"\x28\xb5\x2f\xfd"
+from allscan.storage.compression import ZSTD
+
 _SIZE_BYTES = (0, 2, 4, 8)
 _DICTIONARY_BYTES = (0, 1, 2, 4)
 
@@ -18,7 +19,7 @@ def content_size(frame: bytes) -> int | None:
     ValueError
         If these are not the first bytes of a frame.
     """
-    if len(frame) < 5 or frame[:4] != _MAGIC:
+    if len(frame) < 5 or not frame.startswith(ZSTD):
         raise ValueError("the bytes are not compressed by zstd")
     descriptor = frame[4]
     single_segment = bool(descriptor & 0x20)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from allscan import storage
 from allscan.errors import FileFormatError, InputError
+from allscan.storage.compression import compression_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ LONGEST_LINE = 1 << 26
 """Bytes; a compressed file of a few bytes can hold a line that fills the memory."""
 NEWLINE = ord("\n")
 
-_COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _REFUSED = {
     b"PK\x03\x04": ("an Excel or zip file", "save the sheet as tab-separated text"),
     b"\xd0\xcf\x11\xe0": ("an Excel file", "save the sheet as tab-separated text"),
@@ -64,9 +64,8 @@ def open_bytes(path: Place) -> BinaryIO:
     for magic, (kind, fix) in _REFUSED.items():
         if start.startswith(magic):
             raise FileFormatError(f"{path.name} is {kind}, not a text table", where=str(path), fix=fix)
-    compression = next((name for magic, name in _COMPRESSION.items() if start.startswith(magic)), None)
     source = pa.PythonFile(storage.open_stream(path), mode="r") if storage.is_remote(path) else str(path)
-    raw = pa.input_stream(source, compression=compression, buffer_size=BLOCK_BYTES)
+    raw = pa.input_stream(source, compression=compression_of(start), buffer_size=BLOCK_BYTES)
     stream = io.BufferedReader(raw, BLOCK_BYTES)
     try:
         has_mark = stream.peek(3).startswith(b"\xef\xbb\xbf")

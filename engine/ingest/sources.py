@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from allscan.errors import InputError
+from allscan.storage.compression import GZIP
 
 if TYPE_CHECKING:
     from allscan.engine.ingest.batch import Source
@@ -166,7 +167,7 @@ def _kind_by_content(path: Path) -> str | None:
         return "bgen"
     if head[:4] == b"PK\x03\x04":
         return "vcz"
-    if head[:2] == b"\x1f\x8b":
+    if head.startswith(GZIP):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, 64)
         except zlib.error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from allscan.errors import FileFormatError, InputError
+from allscan.storage.compression import MAGIC_BYTES, compression_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK_BYTES = 4 << 20
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_GZIP_MAGIC = b"\x1f\x8b"
 MAX_POSITION = 2**31 - 1
 
 
@@ -46,7 +45,7 @@ def sibling(path: Path, *suffixes: str) -> Path:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading, decompressing zstd and gzip by content.
+    """Open a file for reading, decompressing gzip, zstd and bzip2 by content.
 
     Raises
     ------
@@ -59,12 +58,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
 
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
-        compression = None
-        if magic == _ZSTD_MAGIC:
-            compression = "zstd"
-        elif magic[:2] == _GZIP_MAGIC:
-            compression = "gzip"
+            compression = compression_of(file.read(MAGIC_BYTES))
         if compression is None:
             with path.open("rb") as file:
                 yield file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from allscan.engine.hashing import content_hash
 from allscan.engine.meta.formats import ALLSCAN, TEXTS, Layout, lay_out
 from allscan.engine.meta.rows import Fit, Parsed, RawRows, RowParser, StudyFacts, refuse_no_rows
+from allscan.engine.meta.table_text import BLOCK_BYTES, delimiter_of, first_line, open_text
 from allscan.errors import FileFormatError, InputError
 from allscan.kernels.alleles import REGION_BITS
 from allscan.storage import first_bytes, open_stream, place_of, remove_tree, size_of, write_atomically
@@ -31,13 +31,10 @@ if TYPE_CHECKING:
     from allscan.engine.results import ResultsCube
     from allscan.storage import Place
 
-BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 1 << 16
 NULLS = ("", "NA", "NaN", "nan", "na", "-nan", ".", "#NA", "N/A", "NULL", "null", "None", "-")
 DONE = "read.json"
 VERSION = 1
-
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 
 
 @dataclass(frozen=True)
@@ -279,15 +276,15 @@ class _Source:
         self.sha256[file] = digest.hexdigest()
 
     def _text(self, file: str, place: Place, digest: Any) -> Iterator[RawRows]:
-        head = _head(place)
-        if not head.strip():
+        header_line = first_line(place)
+        if not header_line.strip():
             raise FileFormatError("the table is empty", where=file, fix="give the file that holds the results")
-        delimiter, squeezed = _delimiter(head)
-        header = head.split() if squeezed else [name.strip('"') for name in head.split(delimiter)]
+        delimiter, squeezed = delimiter_of(header_line)
+        header = header_line.split() if squeezed else [name.strip('"') for name in header_line.split(delimiter)]
         layout = lay_out(header, file, format_name=self.study.format, columns=self.study.columns)
         self._know(layout)
         self.build = self.build or _build_beside(place)
-        with _stream(place, digest, squeezed=squeezed) as stream:
+        with open_text(place, digest, squeezed=squeezed) as stream:
             wanted = sorted(set(layout.columns.values()))
             types = {name: pa.string() if role in TEXTS else pa.float64() for role, name in layout.columns.items()}
             reader = pa.csv.open_csv(
@@ -371,86 +368,6 @@ def _raw(layout: Layout, batch: pa.RecordBatch) -> RawRows:
 
 def _is_parquet(place: Place) -> bool:
     return first_bytes(place, 4) == b"PAR1"
-
-
-def _codec(place: Place) -> str | None:
-    start = first_bytes(place, 4)
-    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-
-
-def _head(place: Place) -> str:
-    """The first line of a table."""
-    codec = _codec(place)
-    with open_stream(place) as stream:
-        source: Any = pa.CompressedInputStream(pa.PythonFile(stream, "r"), codec) if codec else stream
-        content = b""
-        while b"\n" not in content and (more := source.read(1 << 16)):
-            content += more
-    return str(content.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r"))
-
-
-def _delimiter(head: str) -> tuple[str, bool]:
-    """What separates columns, and whether it is any number of spaces."""
-    if "\t" in head:
-        return "\t", False
-    if "," in head and " " not in head.strip():
-        return ",", False
-    return " ", head != " ".join(head.split()) or " " not in head
-
-
-class _Hashed(io.RawIOBase):
-    """A file that is hashed as it is read."""
-
-    def __init__(self, stream: io.BufferedReader, digest: Any) -> None:
-        self._stream, self._digest = stream, digest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._stream.readinto(buffer)
-        self._digest.update(memoryview(buffer)[:count])
-        return count
-
-    def close(self) -> None:
-        # What follows the last row, such as BGZF's empty block, is part of the file.
-        if not self.closed:
-            while more := self._stream.read(1 << 20):
-                self._digest.update(more)
-            self._stream.close()
-        super().close()
-
-
-class _Squeezed(io.RawIOBase):
-    """Text whose columns any number of spaces separate, as text with tabs."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream, self._rest, self._ready = stream, b"", b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            more = self._stream.read(1 << 20)
-            content = self._rest + more
-            if not content:
-                return 0
-            # A line is looked at when it is whole.
-            end = content.rfind(b"\n") + 1 if more else len(content)
-            self._rest = content[end:]
-            lines = re.sub(rb"[ \t]+", b"\t", content[:end])
-            self._ready = re.sub(rb"(?m)^\t|\t(?=\r?$)", b"", lines)
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
-        return size
-
-
-def _stream(place: Place, digest: Any, *, squeezed: bool) -> Any:
-    codec = _codec(place)
-    raw: Any = pa.PythonFile(io.BufferedReader(_Hashed(open_stream(place), digest), BLOCK_BYTES), "r")
-    text = pa.CompressedInputStream(raw, codec) if codec else raw
-    return pa.PythonFile(io.BufferedReader(_Squeezed(text), BLOCK_BYTES), "r") if squeezed else text
 
 
 def _build_beside(place: Place) -> str | None:
