@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from allscan.documents.sections import (
     FilePath,
@@ -16,10 +16,8 @@ from allscan.documents.sections import (
     Text,
     TextsOrNumbers,
     number_as_text,
-    numbers_as_texts,
 )
 from allscan.documents.validation import validate
-from allscan.engine.chromosomes import parse_region
 from allscan.errors import InputError
 from allscan.jobs.meta.spec import MetaSection
 from allscan.jobs.method_spec import TRAIT_TYPES, LocalAncestry, MethodsSection, TraitType, chosen_methods, method_of
@@ -27,6 +25,7 @@ from allscan.jobs.null_model_spec import NullModelSection, null_model_of
 from allscan.jobs.phewas_spec import PredictorsSection, refuse_mixture
 from allscan.jobs.runtime_spec import RuntimeSection
 from allscan.jobs.strata_spec import Ancestry, Strata, refuse_strata
+from allscan.jobs.variants_spec import ChromosomeXSection, VariantsSection
 
 if TYPE_CHECKING:
     from allscan.documents.yaml_source import YamlDocument
@@ -69,12 +68,6 @@ def _mapped_columns(value: Any) -> Any:
 def _as_yaml(value: Any) -> str:
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _check_regions(value: list[str]) -> list[str]:
-    for text in value:
-        parse_region(text)
-    return value
 
 
 class TraitOptions(Section):
@@ -230,69 +223,6 @@ class SamplesSection(Section):
         default=None,
         description="What the cells of the sex column mean, where it is coded otherwise.",
         examples=[{"male": "0", "female": "1"}],
-    )
-
-
-class VariantsSection(Section):
-    """Which variants are tested: all, unless said otherwise. One below a threshold keeps a row that says so."""
-
-    ids: list[Text] | FilePath | None = Field(
-        default=None,
-        description=(
-            "Variants by name: a list of identifiers or `chromosome:position:ref:alt`, or the path of a file with one "
-            "on each line. An identifier of several variants means all of them; one that the genotypes do not have is "
-            "refused. With `regions`: those that lie there. Left out: all."
-        ),
-        examples=[["rs429358", "19:44908822:C:T"], "variants.txt"],
-    )
-    regions: Annotated[
-        list[Text],
-        BeforeValidator(numbers_as_texts, json_schema_input_type=str | list[str | int]),
-        AfterValidator(_check_regions),
-    ] = Field(
-        default=[],
-        description="Contigs, `22`, or stretches, `22:16000000-17000000` (bp, 1-based, both ends included).",
-        examples=[["22:16000000-17000000", "X"]],
-    )
-    min_mac: float = Field(
-        default=0.0,
-        ge=0.0,
-        allow_inf_nan=False,
-        description="Smallest minor allele count (copies) among the analysed samples.",
-    )
-    min_maf: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=0.5,
-        description="Smallest minor allele frequency (0 to 0.5) among the analysed samples.",
-    )
-    max_missing_rate: float = Field(
-        default=1.0,
-        ge=0.0,
-        le=1.0,
-        description="Largest fraction of missing genotypes among the analysed samples.",
-    )
-    min_info: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=1.0,
-        description="Smallest imputation quality (INFO). Variants without one are tested.",
-    )
-
-
-class ChromosomeXSection(Section):
-    """How chromosome X is tested outside the pseudo-autosomal regions."""
-
-    male_dosage: Literal[2, 1] = Field(
-        default=2,
-        description=(
-            "Copies that a male's effect allele counts as: 2, like a female's two (X inactivation), or 1. "
-            "The dominant and recessive models count carriers and do not ask."
-        ),
-    )
-    sex_covariate: bool = Field(
-        default=True,
-        description="Sex is added to the covariates on chromosome X where they do not hold it already.",
     )
 
 
