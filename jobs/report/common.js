@@ -159,6 +159,48 @@ const common = (() => {
     pen.fill();
   }
 
+  // The two axes of a plot.
+  function edges(draw, box) {
+    draw.pen.strokeStyle = draw.colours.strong;
+    line(draw.pen, box.left, box.bottom, box.right, box.bottom);
+    line(draw.pen, box.left, box.top, box.left, box.bottom);
+  }
+
+  // A quantile–quantile plot around its curves: axes, the band of so many tests without any effect, and the diagonal.
+  // `curves(draw, across, place)` draws within the frame.
+  function quantilePlot(canvas, tall, { tested, most, band }, curves) {
+    const draw = prepare(canvas, tall);
+    const { pen, width, height, colours } = draw;
+    const box = { left: 52, right: width - 10, top: 12, bottom: height - 42 };
+    const right = -Math.log10(1 / (tested + 1)) * 1.04;
+    const top = Math.max(right, most * (most > scale.limit && !scale.linear ? 1.25 : 1.08));
+    const place = verticalAxis(draw, box, top, "Observed");
+    const across = (e) => box.left + (e / right) * (box.right - box.left);
+    pen.save();
+    pen.beginPath();
+    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+    pen.clip();
+    pen.fillStyle = colours.band;
+    pen.beginPath();
+    for (let i = 0; i < band.high.length; i++) pen.lineTo(across(band.expected[i]), place(band.high[i]));
+    for (let i = band.low.length - 1; i >= 0; i--) pen.lineTo(across(band.expected[i]), place(band.low[i]));
+    pen.fill();
+    pen.strokeStyle = colours.muted;
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (let k = 0; k <= 100; k++) pen.lineTo(across((right * k) / 100), place((right * k) / 100));
+    pen.stroke();
+    curves(draw, across, place);
+    pen.restore();
+    pen.fillStyle = colours.muted;
+    pen.textAlign = "center";
+    pen.textBaseline = "top";
+    const step = right > 6 ? 2 : right > 1.5 ? 1 : 0.5;
+    for (let k = 0; k * step <= right; k++) pen.fillText(String(k * step), across(k * step), box.bottom + 6);
+    logLabel(pen, "Expected", (box.left + box.right) / 2, box.bottom + 22, colours.text);
+    edges(draw, box);
+  }
+
   // Shares of the axis become pixels a little inside the frame, so that no dot sits on it.
   const inside = (box) => (share) => box.left + 5 + share * (box.right - box.left - 10);
 
@@ -328,7 +370,7 @@ const common = (() => {
   window.addEventListener("afterprint", () => printing(false));
   return {
     scale, redraws, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, palette, prepare,
-    verticalAxis, logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable,
-    filtered, panels,
+    verticalAxis, logLabel, line, dots, edges, quantilePlot, inside, shorten, nearest, figure, cell, plainTable,
+    sortable, filtered, panels,
   };
 })();

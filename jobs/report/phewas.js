@@ -1,6 +1,6 @@
 // Phenome-wide plots: all traits of a variant or predictor, the forest of the most significant ones, and their table.
 (() => {
-  const { scale, read, typed, bytes, element, whole, pText, effect, oddsRatio, prepare, verticalAxis, line, inside,
+  const { scale, read, typed, bytes, element, whole, pText, effect, oddsRatio, prepare, verticalAxis, line, edges, inside,
     shorten, nearest, figure, cell, plainTable, sortable, filtered, panels } = common;
   const phenome = read("phenome");
   const FOREST = 20;
@@ -80,9 +80,7 @@
       line(pen, box.left, place(data.discovery), box.right, place(data.discovery));
     }
     pen.setLineDash([]);
-    pen.strokeStyle = colours.strong;
-    line(pen, box.left, box.bottom, box.right, box.bottom);
-    line(pen, box.left, box.top, box.left, box.bottom);
+    edges(draw, box);
     labels(draw, box, data, arrays, px, py, size);
 
     canvas.setAttribute("aria-label", `Phenome-wide plot of ${data.name}: ${data.tested} traits, largest −log10 p ${highest.toFixed(2)}`);

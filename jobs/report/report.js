@@ -2,7 +2,7 @@
 const gwas = (() => {
   const {
     scale, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
-    logLabel, line, dots, inside, shorten, nearest, figure, cell, plainTable, sortable, filtered, panels,
+    line, dots, edges, quantilePlot, inside, shorten, nearest, figure, cell, plainTable, sortable, filtered, panels,
   } = common;
   const axis = read("axis");
   scale.limit = axis.linear_limit;
@@ -141,9 +141,7 @@ const gwas = (() => {
     pen.setLineDash([1, 4]);
     line(pen, box.left, place(5), box.right, place(5));
     pen.setLineDash([]);
-    pen.strokeStyle = colours.strong;
-    line(pen, box.left, box.bottom, box.right, box.bottom);
-    line(pen, box.left, box.top, box.left, box.bottom);
+    edges(draw, box);
     if (data.significant) labels(draw, box, data, place, across, labelled, down ? -1 : 1);
 
     canvas.setAttribute("aria-label", `Manhattan plot of ${data.trait}: ${data.tested} variants, ${data.n_leads} lead variants, largest −log10 p ${data.top.toFixed(2)}`);
@@ -233,53 +231,21 @@ const gwas = (() => {
   }
 
   function quantiles(canvas, data, arrays) {
-    const draw = prepare(canvas, 350);
-    const { pen, width, height, colours } = draw;
-    const box = { left: 52, right: width - 10, top: 12, bottom: height - 42 };
-    const right = -Math.log10(1 / (data.tested + 1)) * 1.04;
-    const top = Math.max(right, data.top * (data.top > scale.limit && !scale.linear ? 1.25 : 1.08));
-    const place = verticalAxis(draw, box, top, "Observed");
-    const across = (e) => box.left + (e / right) * (box.right - box.left);
-
-    pen.save();
-    pen.beginPath();
-    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
-    pen.clip();
-    const band = arrays.band;
-    pen.fillStyle = colours.band;
-    pen.beginPath();
-    for (let i = 0; i < band.high.length; i++) pen.lineTo(across(band.expected[i]), place(band.high[i]));
-    for (let i = band.low.length - 1; i >= 0; i--) pen.lineTo(across(band.expected[i]), place(band.low[i]));
-    pen.fill();
-    pen.strokeStyle = colours.muted;
-    pen.lineWidth = 1;
-    pen.beginPath();
-    for (let k = 0; k <= 100; k++) pen.lineTo(across((right * k) / 100), place((right * k) / 100));
-    pen.stroke();
-    arrays.bins.forEach((bin, k) => {
-      if (data.bins[k].inflation === null) return;
-      pen.strokeStyle = colours[`bin${k}`];
-      pen.lineWidth = 1.6;
-      pen.beginPath();
-      for (let i = 0; i < bin.rank.length; i++) pen.lineTo(across(bin.expected[i]), place(bin.value[i]));
-      pen.stroke();
+    let px, py;
+    quantilePlot(canvas, 350, { tested: data.tested, most: data.top, band: arrays.band }, ({ pen, colours }, across, place) => {
+      arrays.bins.forEach((bin, k) => {
+        if (data.bins[k].inflation === null) return;
+        pen.strokeStyle = colours[`bin${k}`];
+        pen.lineWidth = 1.6;
+        pen.beginPath();
+        for (let i = 0; i < bin.rank.length; i++) pen.lineTo(across(bin.expected[i]), place(bin.value[i]));
+        pen.stroke();
+      });
+      px = Float64Array.from(arrays.qq.expected, across);
+      py = Float64Array.from(arrays.qq.value, place);
+      pen.fillStyle = colours.text;
+      dots(pen, px, py, 2);
     });
-    const px = Float64Array.from(arrays.qq.expected, across);
-    const py = Float64Array.from(arrays.qq.value, place);
-    pen.fillStyle = colours.text;
-    dots(pen, px, py, 2);
-    pen.restore();
-
-    pen.fillStyle = colours.muted;
-    pen.textAlign = "center";
-    pen.textBaseline = "top";
-    const step = right > 6 ? 2 : right > 1.5 ? 1 : 0.5;
-    for (let k = 0; k * step <= right; k++) pen.fillText(String(k * step), across(k * step), box.bottom + 6);
-    pen.textBaseline = "top";
-    logLabel(pen, "Expected", (box.left + box.right) / 2, box.bottom + 22, colours.text);
-    pen.strokeStyle = colours.strong;
-    line(pen, box.left, box.bottom, box.right, box.bottom);
-    line(pen, box.left, box.top, box.left, box.bottom);
     canvas.setAttribute("aria-label", `Quantile–quantile plot of ${data.trait}: λ ${data.inflation.toFixed(3)}`);
     canvas.hit = (x, y) => {
       const near = nearest(px, py, x, y, 9);

@@ -1,7 +1,7 @@
 // A trait across strata: everybody pooled, each group, and the meta-analysis of the groups.
 (() => {
   const { scale, read, bytes, typed, element, whole, pText, effect, oddsRatio, scaled, unscaled, prepare, verticalAxis,
-    logLabel, line, dots, shorten, nearest, figure, cell, plainTable, sortable, filtered, panels } = common;
+    logLabel, line, dots, edges, quantilePlot, shorten, nearest, figure, cell, plainTable, sortable, filtered, panels } = common;
   const { axis, decode, manhattan, topOf, leadName } = gwas;
   const byId = (id) => document.getElementById(id);
   const HIDDEN = -2;
@@ -27,59 +27,29 @@
   // ---- quantiles of all strata ------------------------------------------------------------------------
 
   function quantiles(canvas, lines) {
-    const draw = prepare(canvas, 420);
-    const { pen, width, height, colours } = draw;
-    const box = { left: 52, right: width - 10, top: 12, bottom: height - 42 };
-    const right = Math.max(...lines.map(({ data }) => -Math.log10(1 / (data.tested + 1)))) * 1.04;
-    const most = Math.max(...lines.map(({ data }) => data.top));
-    const top = Math.max(right, most * (most > scale.limit && !scale.linear ? 1.25 : 1.08));
-    const place = verticalAxis(draw, box, top, "Observed");
-    const across = (e) => box.left + (e / right) * (box.right - box.left);
-    pen.save();
-    pen.beginPath();
-    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
-    pen.clip();
     // The band of the stratum with the most variants.
     const largest = lines.reduce((a, b) => (b.data.tested > a.data.tested ? b : a));
-    const band = largest.arrays.band;
-    pen.fillStyle = colours.band;
-    pen.beginPath();
-    for (let i = 0; i < band.high.length; i++) pen.lineTo(across(band.expected[i]), place(band.high[i]));
-    for (let i = band.low.length - 1; i >= 0; i--) pen.lineTo(across(band.expected[i]), place(band.low[i]));
-    pen.fill();
-    pen.strokeStyle = colours.muted;
-    pen.lineWidth = 1;
-    pen.beginPath();
-    for (let k = 0; k <= 100; k++) pen.lineTo(across((right * k) / 100), place((right * k) / 100));
-    pen.stroke();
+    const of = { tested: largest.data.tested, most: Math.max(...lines.map(({ data }) => data.top)), band: largest.arrays.band };
     const points = [];
-    for (const one of lines) {
-      const { expected, value } = one.arrays.qq;
-      pen.strokeStyle = one.colour();
-      pen.setLineDash(one.dash);
-      pen.lineWidth = one.wide;
-      pen.beginPath();
-      for (let i = 0; i < value.length; i++) {
-        pen.lineTo(across(expected[i]), place(value[i]));
-        points.push([across(expected[i]), place(value[i]), one, i]);
+    quantilePlot(canvas, 420, of, ({ pen }, across, place) => {
+      for (const one of lines) {
+        const { expected, value } = one.arrays.qq;
+        pen.strokeStyle = one.colour();
+        pen.setLineDash(one.dash);
+        pen.lineWidth = one.wide;
+        pen.beginPath();
+        for (let i = 0; i < value.length; i++) {
+          pen.lineTo(across(expected[i]), place(value[i]));
+          points.push([across(expected[i]), place(value[i]), one, i]);
+        }
+        pen.stroke();
+        // The most significant ones, which a line would hide.
+        pen.setLineDash([]);
+        pen.fillStyle = one.colour();
+        const count = Math.min(value.length, 40);
+        dots(pen, Array.from(expected.slice(0, count), across), Array.from(value.slice(0, count), place), 1.8);
       }
-      pen.stroke();
-      // The most significant ones, which a line would hide.
-      pen.setLineDash([]);
-      pen.fillStyle = one.colour();
-      const count = Math.min(value.length, 40);
-      dots(pen, Array.from(expected.slice(0, count), across), Array.from(value.slice(0, count), place), 1.8);
-    }
-    pen.restore();
-    pen.fillStyle = colours.muted;
-    pen.textAlign = "center";
-    pen.textBaseline = "top";
-    const step = right > 6 ? 2 : right > 1.5 ? 1 : 0.5;
-    for (let k = 0; k * step <= right; k++) pen.fillText(String(k * step), across(k * step), box.bottom + 6);
-    logLabel(pen, "Expected", (box.left + box.right) / 2, box.bottom + 22, colours.text);
-    pen.strokeStyle = colours.strong;
-    line(pen, box.left, box.bottom, box.right, box.bottom);
-    line(pen, box.left, box.top, box.left, box.bottom);
+    });
     canvas.setAttribute("aria-label", `Quantile–quantile plots: ${lines.map((one) => `${one.name} λ ${one.data.inflation.toFixed(3)}`).join(", ")}`);
     const px = points.map((point) => point[0]);
     const py = points.map((point) => point[1]);
@@ -103,7 +73,7 @@
 
   // ---- pooled against meta ----------------------------------------------------------------------------
 
-  function frame(draw, box, place, top, title) {
+  function frame(draw, box, top, title) {
     const { pen, colours } = draw;
     const vertical = verticalAxis(draw, box, top, "Meta-analysis:");
     pen.textAlign = "center";
@@ -133,7 +103,7 @@
     let most = axis.significance;
     for (let i = 0; i < first.length; i++) most = Math.max(most, first[i], second[i]);
     const top = most * (most > scale.limit && !scale.linear ? 1.25 : 1.1);
-    const { vertical, across } = frame(draw, box, null, top, "Pooled:");
+    const { vertical, across } = frame(draw, box, top, "Pooled:");
     pen.strokeStyle = colours.muted;
     pen.lineWidth = 1;
     line(pen, across(0), vertical(0), across(top), vertical(top));
@@ -157,9 +127,7 @@
     line(pen, across(axis.significance), box.top, across(axis.significance), box.bottom);
     line(pen, box.left, vertical(axis.significance), box.right, vertical(axis.significance));
     pen.setLineDash([]);
-    pen.strokeStyle = colours.strong;
-    line(pen, box.left, box.bottom, box.right, box.bottom);
-    line(pen, box.left, box.top, box.left, box.bottom);
+    edges(draw, box);
     canvas.setAttribute("aria-label", `−log10 p of ${article.trait}, pooled against meta-analysis, of ${pairs.n} variants`);
     canvas.hit = (x, y) => {
       const near = nearest(px, py, x, y, 8);
