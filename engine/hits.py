@@ -104,7 +104,7 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from allscan.arrow import number_array, string_array
+    from allscan.arrow import compute, number_array, string_array
 
     dtypes = {column.name: np.dtype(column.dtype) for column in cube.columns}
     layout = _layout(dtypes)
@@ -150,7 +150,7 @@ def compact_hits(output: Place, cube: ResultsCube, names: Iterable[str]) -> int:
             rows = slice(start, start + ROW_GROUP)
             index = {name: hits[name][rows] for name in ("stratum", "trait", "status")}
             arrays = [
-                known[field.name].take(number_array(index.get(field.name, of_hit[rows])))
+                compute("take", known[field.name], number_array(index.get(field.name, of_hit[rows])))
                 if field.name in known
                 else number_array(hits[field.name][rows])
                 for field in schema

@@ -80,7 +80,7 @@ class Plugins:
 @cache  # every task asks, and the answer is in the metadata files of all installed packages
 def _available(kind: Plugins) -> dict[str, str]:
     homes = dict(kind.built_in)
-    for point in entry_points(group=kind.group):
+    for point in _installed().select(group=kind.group):
         if homes.get(point.name, point.value) != point.value:
             raise InputError(
                 f"two packages provide the {kind.noun} {point.name!r}",
@@ -91,6 +91,12 @@ def _available(kind: Plugins) -> dict[str, str]:
     return homes
 
 
+@cache
+def _installed() -> Any:  # its type follows the version of Python
+    return entry_points()
+
+
 def forget_installed() -> None:
     """Look again, after packages have changed."""
+    _installed.cache_clear()
     _available.cache_clear()

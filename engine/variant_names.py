@@ -9,7 +9,7 @@ import numcodecs
 import numpy as np
 import pyarrow as pa
 
-from allscan.arrow import number_array, string_array
+from allscan.arrow import string_array
 from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
 from allscan.engine.names import MOST_TEXT, refuse_controls
 from allscan.engine.zstd import decompress
@@ -84,7 +84,7 @@ class VariantNames:
     @property
     def contig_names(self) -> pa.StringArray:
         """Contig of each variant."""
-        return string_array(self.contigs).take(number_array(self.contig))
+        return take_strings(string_array(self.contigs), self.contig)
 
 
 def read_strings(array: Place, shape: tuple[int, ...], rows: int, start: int, stop: int) -> pa.StringArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from allscan.engine.scan import ScanProgress
     from allscan.jobs.job import Job
+    from allscan.jobs.plan import PlannedJob
     from allscan.storage import Place
 
 WATCH_SECONDS = 2.0
@@ -160,6 +162,7 @@ COMMANDS = (run, submit, status, logs, cancel, resume)
 
 
 def _run_here(job: Job, *, update: bool, submission: str | None = None) -> None:
+    gc.disable()  # until the work begins: what is imported and read stays
     from allscan.engine.scan import Stage
     from allscan.jobs.phewas_spec import PHEWAS
     from allscan.jobs.progress import Stages, format_seconds
@@ -181,12 +184,17 @@ def _run_here(job: Job, *, update: bool, submission: str | None = None) -> None:
                 note += f"; {scan.stage}"
             stages_shown.update(Stage.SCAN, scan.variants_done, scan.variants_total, note)
 
+        def begin_work(planned: PlannedJob) -> None:
+            click.echo(planned.report.text())
+            gc.freeze()  # what was imported: never looked through again
+            gc.enable()
+
         done = run_job(
             job,
             update=update,
             submission=submission,
             on_checked=lambda checked: click.echo(checked.report.text()),
-            on_planned=lambda planned: click.echo(planned.report.text()),
+            on_planned=begin_work,
             on_progress=show,
         )
     if done.already_complete:

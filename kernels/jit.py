@@ -6,7 +6,10 @@ Numba takes half a second to start, which a program that computes nothing (`alls
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -98,7 +101,7 @@ class Intrinsic:
 
 
 def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:
-    import numba
+    numba = _started_numba()
 
     from allscan.kernels.kernel_cache import KernelCache
     from allscan.kernels.pipeline import Pipeline
@@ -106,4 +109,27 @@ def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:
     dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False, pipeline_class=Pipeline)(function)
     if hasattr(dispatcher, "_cache"):  # not where NUMBA_DISABLE_JIT leaves the function as it is
         dispatcher._cache = KernelCache(function, fast_math)
+        if function.__module__.startswith("allscan.kernels."):
+            # Ours know no types of other packages, whose extensions of numba are loaded when something is compiled.
+            dispatcher._compilation_chain_init_hook = _nothing
     return dispatcher
+
+
+def _started_numba() -> Any:
+    """Numba, without the packages that it imports to see whether they are there, which takes a third of its start."""
+    if "numba" in sys.modules:
+        return importlib.import_module("numba")
+    unused = {"coverage", "yaml"} - sys.modules.keys()  # a measurement of coverage has loaded it
+    if Path(".numba_config.yaml").exists():
+        unused.discard("yaml")
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(unused))
+    try:
+        return importlib.import_module("numba")
+    finally:
+        for name in unused:
+            del modules[name]
+
+
+def _nothing() -> None:
+    pass

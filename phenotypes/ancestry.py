@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from allscan.errors import InputError
-from allscan.phenotypes import cells, list_cells
+from allscan.phenotypes import cells
 from allscan.phenotypes.files import open_table
 from allscan.phenotypes.matching import no_overlap, rows_of
 from allscan.phenotypes.model import SampleCount
@@ -353,6 +353,8 @@ class _Wanted:
         """Classes and their probabilities."""
         if self.list_of_probabilities is not None:
             name = self.list_of_probabilities
+            from allscan.phenotypes import list_cells
+
             values = list_cells.numbers(table, name, columns[name], missing)
             predicted = (
                 labels if self.predicted is None else _labels(table, self.predicted, columns[self.predicted], missing)
@@ -382,6 +384,8 @@ class _Wanted:
     ) -> NDArray[np.float64] | None:
         """Components, if there are any."""
         if self.list_of_components is not None:
+            from allscan.phenotypes import list_cells
+
             return list_cells.numbers(table, self.list_of_components, columns[self.list_of_components], missing)
         return _side_by_side(table, columns, self.component, missing) if self.component else None
 

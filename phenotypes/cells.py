@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from allscan import arrow
 from allscan.errors import InputError
@@ -30,6 +29,7 @@ LARGEST_VALUE = 1e100
 LARGEST_EXACT_INTEGER = 2**53
 SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0)
 """Numbers that many programs write for missing."""
+_NUMBER = r"^(?i:[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf(inity)?|nan))$"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def numbers(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
     elif pa.types.is_null(kind):
         return np.full(len(column), np.nan), None
     elif _is_number(kind):
-        values = arrow.numbers(pc.cast(column, pa.float64(), safe=False), np.float64, np.nan)
+        values = arrow.numbers(arrow.cast(column, pa.float64(), safe=False), np.float64, np.nan)
         bad = None
     else:
         what = f"the column has the type {kind}, which is no number"
@@ -109,31 +109,36 @@ def numbers(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
 
 
 def _parsed(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], BadCell | None]:
-    text = pc.utf8_trim_whitespace(_plain(column))
+    text = _trimmed(column)
     present = _present(text, missing)
     try:
-        return arrow.numbers(pc.cast(present, pa.float64()), np.float64, np.nan), None
+        return arrow.numbers(arrow.cast(present, pa.float64()), np.float64, np.nan), None
     except pa.ArrowInvalid:
         pass
-    good = pc.match_substring_regex(present, r"^(?i:[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf(inity)?|nan))$")
+    good = arrow.compute("match_substring_regex", present, pattern=_NUMBER)
     # Kleene's "and" says no where a missing cell makes "is no number" unknown.
-    unusable = pc.and_kleene(pc.is_valid(present), pc.invert(good))
+    unusable = arrow.compute("and_kleene", arrow.compute("is_valid", present), arrow.compute("invert", good))
     is_bad = arrow.booleans(unusable)
-    values = pc.cast(pc.if_else(unusable, arrow.null_string(), present), pa.float64())
+    values = arrow.cast(arrow.compute("if_else", unusable, arrow.null_string(), present), pa.float64())
     row = int(np.argmax(is_bad))
     shown = str(text[row].as_py())
     bad = BadCell(row, f"the value {shortened(shown)!r} is not a number", _advice(shown), int(is_bad.sum()))
     return arrow.numbers(values, np.float64, np.nan), bad
 
 
-def _plain(column: Any) -> Any:
-    """Text of any Arrow type as the one that every function takes."""
-    return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
+def _trimmed(column: Any) -> Any:
+    """Text of any Arrow type as plain strings, without the white space around them."""
+    plain = column if pa.types.is_string(column.type) else arrow.cast(column, pa.string())
+    return arrow.compute("utf8_trim_whitespace", plain)
 
 
 def _present(text: Any, missing: MissingValues) -> Any:
     """Strings, null where the cell is missing."""
-    return pc.if_else(pc.is_in(text, value_set=arrow.string_array(missing.words)), arrow.null_string(), text)
+    return arrow.compute("if_else", _is_one_of(text, missing.words), arrow.null_string(), text)
+
+
+def _is_one_of(text: Any, words: tuple[str, ...]) -> Any:
+    return arrow.compute("is_in", text, value_set=arrow.string_array(words))
 
 
 def _advice(text: str) -> str:
@@ -156,10 +161,10 @@ def categories(column: Any, missing: MissingValues) -> tuple[NDArray[np.int32], 
     levels
         The distinct texts in natural order (2 before 10).
     """
-    present = _present(pc.utf8_trim_whitespace(_plain(column)), missing)
+    present = _present(_trimmed(column), missing)
     if isinstance(present, pa.ChunkedArray):
         present = present.combine_chunks()
-    encoded = pc.dictionary_encode(present)
+    encoded = arrow.compute("dictionary_encode", present)
     found = encoded.dictionary.to_pylist()
     order = sorted(range(len(found)), key=lambda i: natural_key(found[i]))
     rank = np.empty(len(found) + 1, dtype=np.int32)
@@ -204,14 +209,14 @@ def ids(table: RawTable, name: str, column: Any, *, unique: bool = True) -> NDAr
             fix="store ids as strings or integers",
         )
     try:
-        text = pc.utf8_trim_whitespace(_plain(column))
+        text = _trimmed(column)
     except pa.ArrowInvalid as error:
         raise InputError(
             f"the ids are not UTF-8 text: {error}",
             where=f"{table.source}, column {name!r}",
             fix="store strings",
         ) from error
-    is_missing = arrow.booleans(pc.or_(pc.is_null(text), pc.is_in(text, value_set=arrow.string_array(MISSING_WORDS))))
+    is_missing = arrow.booleans(arrow.compute("or", arrow.compute("is_null", text), _is_one_of(text, MISSING_WORDS)))
     if is_missing.any():
         raise InputError(
             f"{int(is_missing.sum())} rows have no id",
@@ -247,7 +252,7 @@ def _line_only(where: str) -> str:
 
 
 def _integers(table: RawTable, name: str, column: Any) -> Any:
-    values = arrow.numbers(pc.cast(column, pa.float64()), np.float64, np.nan)
+    values = arrow.numbers(arrow.cast(column, pa.float64()), np.float64, np.nan)
     present = ~np.isnan(values)
     bad = present & ((values != np.trunc(values)) | (np.abs(values) >= LARGEST_EXACT_INTEGER))
     if bad.any():

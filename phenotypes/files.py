@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from allscan import arrow
 from allscan.errors import FileFormatError, InputError
 from allscan.phenotypes.cells import LARGEST_VALUE, MissingValues, numbers
 from allscan.phenotypes.lines import (
@@ -310,7 +310,7 @@ def _delimiter(line: str) -> str | None:
 def _beyond_limits(column: Any) -> bool:
     if not pa.types.is_float64(column.type):
         return False
-    range_ = pc.min_max(column).as_py()
+    range_ = arrow.compute("min_max", column).as_py()
     return any(value is not None and abs(value) > LARGEST_VALUE for value in range_.values())
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from allscan import arrow
 from allscan.errors import FileFormatError, InputError
 from allscan.phenotypes import cells
 from allscan.phenotypes.files import delimiter_of, first_line, open_table
@@ -125,8 +125,10 @@ def _without_struct(column: Any) -> Any:
     """Ids of a column that may hold each as the only field of a struct."""
     kind = column.type
     if pa.types.is_struct(kind) and kind.num_fields == 1:
-        return pc.struct_field(column, [0])
-    return pc.replace_substring_regex(column, _STRUCT, r"\1") if cells.is_text(column) else column
+        return arrow.compute("struct_field", column, indices=[0])
+    if not cells.is_text(column):
+        return column
+    return arrow.compute("replace_substring_regex", column, pattern=_STRUCT, replacement=r"\1")
 
 
 def _read_sparse(path: Place, ids: Place) -> RelatednessTable:

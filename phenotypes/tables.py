@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allscan.errors import InputError
-from allscan.phenotypes import cells, list_cells
+from allscan.phenotypes import cells
 from allscan.phenotypes.admixture import is_admixture, read_admixture
 from allscan.phenotypes.ancestry import COMPONENTS
 from allscan.phenotypes.binary import binary_values
@@ -346,7 +346,11 @@ def _covariate(table: RawTable, name: str, column: Any, missing: cells.MissingVa
 
 def _listed_components(table: RawTable, name: str, column: Any, missing: cells.MissingValues) -> list[CovariateColumn]:
     """Components that a column holds as lists; none if it does not."""
-    if bare(name).lower() not in COMPONENTS or not list_cells.holds_lists(column, missing):
+    if bare(name).lower() not in COMPONENTS:
+        return []
+    from allscan.phenotypes import list_cells
+
+    if not list_cells.holds_lists(column, missing):
         return []
     values = list_cells.numbers(table, name, column, missing)
     return [CovariateColumn(f"pc{k + 1}", np.ascontiguousarray(values[:, k])) for k in range(values.shape[1])]

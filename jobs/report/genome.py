@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 
 from allscan import arrow
 from allscan.jobs.result_source import blocks
@@ -55,11 +54,14 @@ def allele_codes(names: VariantNames) -> NDArray[np.uint8]:
     """One byte for the alleles of each variant, shape (variants,)."""
     bases = arrow.string_array(BASES)
     ref_base, alt_base = (
-        arrow.numbers(pc.index_in(alleles, bases), np.int32, -1) for alleles in (names.ref, names.alt)
+        arrow.numbers(arrow.compute("index_in", alleles, value_set=bases), np.int32, -1)
+        for alleles in (names.ref, names.alt)
     )
-    ref_size, alt_size = (arrow.numbers(pc.binary_length(alleles), np.int32, 0) for alleles in (names.ref, names.alt))
+    ref_size, alt_size = (
+        arrow.numbers(arrow.compute("binary_length", alleles), np.int32, 0) for alleles in (names.ref, names.alt)
+    )
     growth = alt_size - ref_size
-    spelled = ~arrow.booleans(pc.starts_with(names.alt, "<"))
+    spelled = ~arrow.booleans(arrow.compute("starts_with", names.alt, pattern="<"))
     codes = np.full(len(names), OTHER_ALLELES, dtype=np.uint8)
     codes[(growth > 0) & spelled] = INSERTION
     codes[(growth < 0) & spelled] = DELETION

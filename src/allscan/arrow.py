@@ -1,4 +1,4 @@
-"""Between Arrow and NumPy, without pandas: Arrow's own conversions import it, which takes longer than a small job."""
+"""Arrow without what is slow to import: pandas, for its own conversions to NumPy, and its module of functions."""
 
 from __future__ import annotations
 
@@ -25,6 +25,30 @@ def number_array(values: NDArray[Any]) -> Any:
     """Numbers (n,) as an Arrow array of the same type; nothing is copied if they are contiguous."""
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def compute(function: str, *arguments: Any, **options: Any) -> Any:
+    """What ``pyarrow.compute`` calls ``function``; that module makes 300 functions of Python when it is imported."""
+    from pyarrow import _compute
+
+    if not options:
+        return _compute.call_function(function, list(arguments))
+    kind = getattr(_compute, _compute.get_function(function)._doc.options_class)
+    return _compute.call_function(function, list(arguments), kind(**options))
+
+
+def cast(column: Any, kind: Any, *, safe: bool = True) -> Any:
+    """A column, chunked or not, in another type.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If a value cannot be; with ``safe``, also if it would lose something.
+    """
+    from pyarrow import _compute
+
+    options = _compute.CastOptions.safe(kind) if safe else _compute.CastOptions.unsafe(kind)
+    return _compute.call_function("cast", [column], options)
 
 
 def null_string() -> Any:

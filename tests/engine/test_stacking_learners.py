@@ -40,7 +40,7 @@ def other_package(monkeypatch):
     module.LEARNER = FirstColumn()
     monkeypatch.setitem(sys.modules, module.__name__, module)
     points = EntryPoints([EntryPoint("first_column", "allscan_first_column:LEARNER", LEARNERS.group)])
-    monkeypatch.setattr(plugins, "entry_points", lambda group: points.select(group=group))
+    monkeypatch.setattr(plugins, "entry_points", lambda: points)
     plugins.forget_installed()
     yield
     plugins.forget_installed()

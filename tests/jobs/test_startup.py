@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,23 @@ import pytest
 
 from tests.jobs.conftest import Cohort
 
-NEVER = {"dask", "distributed", "formulaic", "matplotlib", "msprime", "pandas", "ray", "xarray"}
-NO_ARITHMETIC = NEVER | {"jinja2", "llvmlite", "numba", "psutil", "scipy", "zarr"}
+NEVER = {
+    *(
+        "configparser",
+        "dask",
+        "distributed",
+        "formulaic",
+        "matplotlib",
+        "msprime",
+        "pandas",
+        "psutil",
+        "pyarrow.compute",
+    ),
+    *("ray", "sparse", "xarray", "yaml"),
+}
+if not any(name.startswith("COVERAGE_") for name in os.environ):
+    NEVER.add("coverage")  # nor does numba load it, where nobody measures
+NO_ARITHMETIC = NEVER | {"jinja2", "llvmlite", "numba", "scipy", "zarr"}
 
 PROGRAM = """
 import sys

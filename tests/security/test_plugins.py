@@ -65,7 +65,7 @@ def installed(monkeypatch: pytest.MonkeyPatch):
 
     def install(**homes: str) -> None:
         points = EntryPoints(EntryPoint(name.rstrip("_"), home, TESTS.group) for name, home in homes.items())
-        monkeypatch.setattr(plugins, "entry_points", lambda group: points.select(group=group))
+        monkeypatch.setattr(plugins, "entry_points", lambda: points)
         plugins.forget_installed()
 
     yield install

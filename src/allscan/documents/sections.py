@@ -84,4 +84,6 @@ Day = Annotated[Text, AfterValidator(checked_day)]
 class Section(BaseModel):
     """A part of the job file. Unknown keys and wrong types are refused, nothing is converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=False, defer_build=True
+    )

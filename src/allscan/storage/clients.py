@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import threading
 from datetime import timedelta
@@ -134,6 +133,8 @@ def _s3_settings(options: StorageOptions) -> dict[str, Any]:
 
 def _aws_profile() -> dict[str, str]:
     """Settings of the user's profile in the files that AWS's own programs keep."""
+    import configparser
+
     name = os.environ.get("AWS_PROFILE") or "default"
     home = Path("~/.aws").expanduser()
     found: dict[str, str] = {}
