@@ -40,16 +40,17 @@ def orthonormal_basis(covariates: NDArray[np.float64]) -> tuple[NDArray[np.float
         columns[:, others] -= columns[:, others].mean(axis=0)
     norms = np.linalg.norm(columns, axis=0)
     kept: list[int] = []
-    basis = np.empty((n, 0))
+    rows = np.empty((min(n, columns.shape[1]), n))
     for j in range(columns.shape[1]):
-        if norms[j] == 0 or basis.shape[1] >= n:
+        rank = len(kept)
+        if norms[j] == 0 or rank >= n:
             continue
         column = columns[:, j] / norms[j]
         for _ in range(2):  # once more: the first pass leaves rounding of the order of the overlap
-            column = column - basis @ (basis.T @ column)
+            column -= (rows[:rank] @ column) @ rows[:rank]
         left = np.linalg.norm(column)
         if left > DEPENDENT:
-            basis = np.column_stack([basis, column / left])
+            rows[rank] = column / left
             kept.append(j)
     dropped = tuple(j for j in range(columns.shape[1]) if j not in kept)
-    return basis, dropped
+    return np.ascontiguousarray(rows[: len(kept)].T), dropped

@@ -28,6 +28,8 @@ from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.block import Encoding, take
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.linear_common import centred_moments, trait_notes
+from allscan.kernels.linear_lanes import make_lanes
+from allscan.kernels.linear_residuals import residuals, write_rows
 from allscan.kernels.linear_shared_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel, to_float32, write_columns, zero_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
@@ -188,14 +190,15 @@ def _fit_group(
     write_columns(exact, 0, basis)
     set_of_trait = np.repeat(np.arange(len(sets)), np.diff(trait_start))
     left, spread, factor = np.zeros(len(traits)), np.zeros(len(traits)), np.ones(len(traits))
+    member, basis_rows, all_roots = data.member[sets], np.ascontiguousarray(basis.T), np.array(roots)
     for start in range(0, len(traits), TRAITS_AT_ONCE):
         some = slice(start, start + TRAITS_AT_ONCE)
-        residuals, left[some], spread[some] = _residuals(
-            data.traits[:, traits[some]], data.member[sets], set_of_trait[some], basis, roots
+        rows, left[some], spread[some] = residuals(
+            data.traits, traits[some], member, set_of_trait[some], basis_rows, all_roots
         )
-        write_columns(exact, c + start, residuals)
+        write_rows(exact.data, c + start, rows)
         if data.relatedness is not None:
-            factor[some] = quadratic_forms(data.relatedness, residuals)
+            factor[some] = quadratic_forms(data.relatedness, np.ascontiguousarray(rows.T))
     status = np.zeros(len(traits), np.uint8)
     notes: list[TraitNote] = []
     for k, s in enumerate(sets):
@@ -220,10 +223,10 @@ def _fit_group(
         subset=subset,
         inside=np.array(inside),
         sets=np.array(sets, np.int64),
-        size=data.member[sets].sum(axis=1, dtype=np.int64),
+        size=member.sum(axis=1, dtype=np.int64),
         rank=np.array(ranks, np.int64),
         gram=np.array(grams).reshape(len(sets), c, c),
-        root=np.array(roots).reshape(len(sets), c, c),
+        root=all_roots.reshape(len(sets), c, c),
         basis_sum=np.array(sums).reshape(len(sets), c),
         trait_start=trait_start,
         traits=traits,
@@ -243,41 +246,6 @@ def _own_basis(
     own = np.column_stack([np.full(len(member), 1.0 / math.sqrt(size)), (basis - basis_sum / size) @ kept])
     own[~member] = 0.0
     return own
-
-
-def _residuals(
-    traits: NDArray[np.float64],
-    member: NDArray[np.bool_],
-    set_of_trait: NDArray[np.int64],
-    basis: NDArray[np.float64],
-    roots: list[NDArray[np.float64]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Traits after the covariates of their patterns, at unit length, zero outside; squared lengths after and before."""
-    used = np.unique(set_of_trait)
-    whole = member[used].all(axis=1)
-    outside = None if whole.all() else ~member.T[:, set_of_trait]
-    size = np.maximum(member.sum(axis=1)[set_of_trait], 1)
-
-    def centre(values: NDArray[np.float64]) -> None:
-        if outside is not None:
-            values[outside] = 0.0
-        values -= values.sum(axis=0) / size
-        if outside is not None:
-            values[outside] = 0.0
-
-    values = np.array(traits)
-    centre(values)
-    spread = np.einsum("nt,nt->t", values, values)
-    for _ in range(2):  # once more: the first pass leaves rounding of the order of what it took off
-        products = basis.T @ values
-        for s in used:
-            columns = set_of_trait == s
-            products[:, columns] = roots[s] @ (roots[s].T @ products[:, columns])
-        values -= basis @ products
-        centre(values)
-    left = np.einsum("nt,nt->t", values, values)
-    values /= np.sqrt(np.where(left > 0, left, 1.0))
-    return values, left, spread
 
 
 class PredictorMoments(NamedTuple):
@@ -387,6 +355,7 @@ def _score_group(
         dosage_scale,
         variants,
         doubtful,
+        make_lanes(len(group.sets), len(group.traits)),
         cells[0],
         cells[1],
         cells[2],

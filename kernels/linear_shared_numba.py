@@ -15,13 +15,15 @@ from allscan.kernels.linear_common import (
     COLLINEAR,
     MONOMORPHIC,
     factor_in_place,
-    finish_one,
     solve_in_place,
 )
+from allscan.kernels.linear_lanes import LANES, finish_trait, take_set, write_trait
 from allscan.kernels.panel import row_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from allscan.kernels.linear_lanes import Lanes
 
 # What is left of a predictor, or of a trait, below which sums in float32 would show in the result: an
 # inflation of 20 times turns their relative error of 1e-6 into 2e-5.
@@ -165,6 +167,7 @@ def score_variants(
     dosage_scale: float,
     variants: NDArray[np.int64],
     doubtful: NDArray[np.bool_],
+    lanes: Lanes,
     beta: NDArray[np.floating[Any]],
     standard_error: NDArray[np.floating[Any]],
     neg_log10_p: NDArray[np.floating[Any]],
@@ -178,26 +181,25 @@ def score_variants(
     """
     n_variants = products.shape[0]
     n_sets = size.shape[0]
-    n_chunks, _, lanes = data.shape
+    n_chunks, _, width = data.shape
     h = np.empty(c)
     absent_sum = np.empty(c)
     centre = np.empty(c)
     away = np.empty(c)
     z = np.empty(c)
-    u = np.empty((c, lanes))
-    explained, shared = np.empty(lanes), np.empty(lanes)
+    u = np.empty((c, width))
+    explained, shared = np.empty(width), np.empty(width)
     factor = np.empty((c, c))
-    basis_products = np.empty((c, n_chunks, lanes))
-    column_ss = np.empty((n_chunks, lanes))
+    basis_products = np.empty((c, n_chunks, width))
+    column_ss = np.empty((n_chunks, width))
     n_subsets = subset_products.shape[0]
     subset_gram = np.zeros((n_subsets if exclude else 0, c, c))
-    cells = np.empty(3)
     most = 0
     for v in range(n_variants):
         most = max(most, missing_offset[v + 1] - missing_offset[v])
     weight = np.empty(most)
     for v in range(n_variants):
-        to = variants[v]
+        at = v % LANES
         some_missing = missing_offset[v + 1] > missing_offset[v]
         if exclude and some_missing:
             samples = missing_sample[missing_offset[v] : missing_offset[v + 1]]
@@ -236,7 +238,7 @@ def score_variants(
                         largest = max(largest, gram[s, k, k])
                     for j in range(c):
                         for k in range(j + 1):
-                            value = basis_products[j, k // lanes, k % lanes]
+                            value = basis_products[j, k // width, k % width]
                             if own >= 0:
                                 value = subset_gram[own, j, k] if inside[s] else value - subset_gram[own, j, k]
                             # The scatter of the samples left out about the mean of all, and the shift
@@ -265,22 +267,23 @@ def score_variants(
                 if x <= COLLINEAR * centred_ss[v, s]:
                     fault = codes.COLLINEAR
             df = (called if exclude else size[s]) - kept_rank - 1
+            lanes.x[s, at] = x if fault == codes.OK else 1.0
+            lanes.df[s, at] = max(df, 1)
             done = -1  # chunk of columns whose down-dates are at hand
             for k in range(trait_start[s], trait_start[s + 1]):
-                t = traits[k]
                 code = fault
                 if trait_status[k] != codes.OK:
                     code = int(trait_status[k])
                 elif code == codes.OK and df <= 0:
                     code = codes.TOO_FEW_SAMPLES
+                b, yy = 0.0, 1.0
                 if code == codes.OK:
                     column = c + k
                     b = products[v, column] + m * absent[v, column]
-                    yy = 1.0
                     if downdate:
                         # Over the called samples the basis and the residuals are no longer orthogonal: their
                         # product is minus that over the missing ones.
-                        chunk, lane = column // lanes, column % lanes
+                        chunk, lane = column // width, column % width
                         if chunk != done:
                             _solve_chunk(
                                 absent[v],
@@ -303,17 +306,18 @@ def score_variants(
                             doubtful[v] = True
                         if yy <= COLLINEAR:
                             code = codes.TRAIT_CONSTANT
-                    if code == codes.OK:
-                        if b * b >= (1.0 - DOUBTFUL) * x * yy:
-                            doubtful[v] = True
-                        code = finish_one(x, b, yy, df, variance_factor[k], cells)
-                status[t, to] = code
-                if code == codes.OK:
-                    unit = norm[k] / dosage_scale
-                    beta[t, to] = cells[0] * unit
-                    standard_error[t, to] = cells[1] * unit
-                    neg_log10_p[t, to] = cells[2]
-                else:
-                    beta[t, to] = np.nan
-                    standard_error[t, to] = np.nan
-                    neg_log10_p[t, to] = np.nan
+                lanes.product[k, at] = b
+                lanes.left[k, at] = yy
+                lanes.status[k, at] = code
+        if at == LANES - 1 or v == n_variants - 1:
+            first = v - at
+            places = variants[first : v + 1]
+            lanes.strong[:] = False
+            for s in range(n_sets):
+                take_set(lanes, s)
+                for k in range(trait_start[s], trait_start[s + 1]):
+                    t = traits[k]
+                    finish_trait(lanes, k, variance_factor[k], norm[k] / dosage_scale, DOUBTFUL)
+                    write_trait(lanes, k, places, beta[t], standard_error[t], neg_log10_p[t], status[t])
+            for i in range(at + 1):
+                doubtful[first + i] |= lanes.strong[i]

@@ -9,6 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TRAITS_AT_ONCE = 64
+"""Neighbours in memory, which are looked at together."""
+
 
 def trait_patterns(
     traits: NDArray[np.float64], members: NDArray[np.bool_] | None = None
@@ -31,15 +34,16 @@ def trait_patterns(
     patterns: dict[bytes, int] = {}
     first: list[int] = []
     set_of_trait = np.empty(traits.shape[1], np.int64)
-    for t in range(traits.shape[1]):
-        present = ~np.isnan(traits[:, t])
+    for start in range(0, traits.shape[1], TRAITS_AT_ONCE):
+        present = ~np.isnan(traits[:, start : start + TRAITS_AT_ONCE])
         if members is not None:
-            present &= members
-        key = np.packbits(present).tobytes()
-        if key not in patterns:
-            patterns[key] = len(first)
-            first.append(t)
-        set_of_trait[t] = patterns[key]
+            present &= members[:, None]
+        for t, bits in enumerate(np.ascontiguousarray(np.packbits(present, axis=0).T), start):
+            key = bits.tobytes()
+            if key not in patterns:
+                patterns[key] = len(first)
+                first.append(t)
+            set_of_trait[t] = patterns[key]
     return set_of_trait, np.array(first, np.int64)
 
 
