@@ -118,8 +118,12 @@ class ChunkLayout:
         pieces: list[bytes] = []
         index = np.full((self.traits // self.inner_traits, 2), _ABSENT, "<u8")
         offset = 0
+        chunk: list[bytes] = []
         for k in range(-(-len(rows) // self.inner_traits)):
-            chunk = self._encode_chunk(rows[k * self.inner_traits : (k + 1) * self.inner_traits], self.inner_traits)
+            inside = rows[k * self.inner_traits : (k + 1) * self.inner_traits]
+            # One row that is repeated, without copies, makes the same chunk again.
+            if not chunk or rows.strides[0] or len(inside) < self.inner_traits:
+                chunk = self._encode_chunk(inside, self.inner_traits)
             size = sum(len(piece) for piece in chunk)
             index[k] = offset, size
             offset += size

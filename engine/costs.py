@@ -37,7 +37,7 @@ BASE_MEMORY = 400 << 20
 """Bytes of the interpreter with its libraries (measured: 230–280 MB), and of compiling the kernels where this machine
 has not done so (about 100 MB more, once)."""
 
-MAX_BATCH_TRAITS = 256
+MAX_BATCH_TRAITS = 512
 MAX_PANEL_BYTES = 3 << 29
 MODES = 30
 """Matrices that the inverse covariances of any number of traits are combinations of, at most as a rule."""

@@ -119,7 +119,7 @@ def fit_class_null(
     kind = PloidyClass(code % CLASSES)
     male = design.sex == MALE
     # Laid out alike however the design is: the last digits of products follow it.
-    values = np.array(design.traits[:, traits], order="C")
+    values = _columns(design.traits, traits)
     covariates, names = np.ascontiguousarray(design.covariates), design.covariate_names
     scale = np.ones(design.n_samples)
     # How much a copy counts matters to the models that count copies; a carrier is a carrier with one or two.
@@ -129,7 +129,7 @@ def fit_class_null(
         analysed = male if kind == PloidyClass.Y else male | (design.sex == FEMALE)
         if not analysed.any():
             return None, ()
-        values[~analysed] = np.nan
+        values = np.where(analysed[:, None], values, np.nan)
         if counted and (kind == PloidyClass.Y or spec.x_male_dosage == 1):
             scale[male] = 0.5
         if kind == PloidyClass.X and spec.x_sex_covariate and len(np.unique(male[analysed])) > 1:
@@ -154,6 +154,13 @@ def fit_class_null(
     return ClassNull(
         null, sample_sets(member), set_of_trait, male_sets, kind == PloidyClass.MT, cases, male_cases
     ), notes
+
+
+def _columns(values: NDArray[np.float64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Some columns, in C order; all of them are not copied."""
+    if len(columns) and columns[-1] - columns[0] + 1 == len(columns):
+        return np.ascontiguousarray(values[:, columns[0] : columns[-1] + 1])
+    return np.take(values, columns, axis=1)
 
 
 def _offset(

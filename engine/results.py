@@ -199,7 +199,7 @@ def write_block(path: Place, plan: ScanPlan, task: ScanTask, values: Mapping[str
         Which part of it.
     values
         Every column of the task's traits, each of shape (strata, traits, variants) and the column's dtype; best in C
-        order.
+        order, or one row that :func:`numpy.broadcast_to` repeats for all traits.
     """
     write_files(_task_files(path, plan, task, values))
 
@@ -212,12 +212,14 @@ def _task_files(
     for name, of_strata in values.items():
         layout = _part_layout(OutputColumn(name, "", dtype=of_strata.dtype.name), part, plan)
         for stratum, rows in enumerate(of_strata):
+            content: list[bytes] = []
             for start in range(0, len(rows), layout.traits):
                 chunk = (first + start) // layout.traits
-                yield (
-                    folder / f"{name}/c/{stratum}/{chunk}/{task.index}",
-                    layout.encode(rows[start : start + layout.traits]),
-                )
+                inside = rows[start : start + layout.traits]
+                # One row that is repeated, without copies, makes the same file again.
+                if not content or rows.strides[0] or len(inside) < layout.traits:
+                    content = layout.encode(inside)
+                yield folder / f"{name}/c/{stratum}/{chunk}/{task.index}", content
 
 
 class ResultsCube:

@@ -9,7 +9,7 @@ import numpy as np
 
 from allscan.engine.association_tests import find_test
 from allscan.engine.chromosomes import PloidyClass
-from allscan.engine.columns import blank, counts_cases, cube_columns
+from allscan.engine.columns import COUNT_COLUMNS, blank, counts_cases, cube_columns
 from allscan.engine.local_ancestry.scoring import LocalPart, score_part
 from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
@@ -37,6 +37,7 @@ SCORED_VARIANTS = 1024
 """Variants held as packed calls or dosages whose products are taken together: tables of sums pay for many of them."""
 MOST_VARIANTS = 8192
 """Variants whose products are taken together, whatever they are held as."""
+_COUNTED = frozenset(column.name for column in COUNT_COLUMNS)
 SEXED = (PloidyClass.X, PloidyClass.Y)
 
 
@@ -71,10 +72,15 @@ class ScanShared(NamedTuple):
 
 @dataclass
 class BlockResult:
-    """Arrays of one task under construction, each of shape (strata, traits, variants)."""
+    """Arrays of one task under construction, each of shape (strata, traits, variants).
+
+    Where all traits of every stratum have one set of people, ``columns`` repeats one row of what is counted of people,
+    without copies; the rows themselves are in ``of_people``, shape (strata, 1, variants).
+    """
 
     names: tuple[str, ...]  # of the test's own columns
     columns: dict[str, NDArray[Any]]
+    of_people: dict[str, NDArray[Any]]
     hidden: int = 0
 
 
@@ -83,13 +89,26 @@ def blank_results(shared: ScanShared, n_variants: int) -> BlockResult:
     test = find_test(shared.spec.test)
     names = tuple(column.name for column in test.columns(shared.spec.options))
     shape = (len(shared.strata), shared.n_traits, n_variants)
-    columns: dict[str, NDArray[Any]] = {
-        column.name: np.full(shape, blank(column), column.dtype) for column in cube_columns(shared.spec)
-    }
+    common = _COUNTED if all(_one_set(stratum, shared.n_traits) for stratum in shared.strata) else frozenset()
+    columns: dict[str, NDArray[Any]] = {}
+    of_people: dict[str, NDArray[Any]] = {}
+    for column in cube_columns(shared.spec):
+        if column.name in common:
+            row = np.full((shape[0], 1, shape[2]), blank(column), column.dtype)
+            of_people[column.name], columns[column.name] = row, np.broadcast_to(row, shape)
+        else:
+            columns[column.name] = np.full(shape, blank(column), column.dtype)
     for stratum, of_stratum in enumerate(shared.strata):
-        columns["status"][stratum, of_stratum.nobody] = status_of_nobody(test)
-        columns["effect_allele_count"][stratum, of_stratum.nobody] = 0.0
-    return BlockResult(names, columns)
+        if len(of_stratum.nobody):
+            columns["status"][stratum, of_stratum.nobody] = status_of_nobody(test)
+            columns["effect_allele_count"][stratum, of_stratum.nobody] = 0.0
+    return BlockResult(names, columns, of_people)
+
+
+def _one_set(stratum: StratumShared, n_traits: int) -> bool:
+    """Whether all traits of a batch are computed, in the same people."""
+    sizes = [len(null.sets.size) for null in stratum.nulls.values() if null is not None]
+    return len(stratum.computed) == n_traits and all(size == 1 for size in sizes)
 
 
 def status_of_nobody(test: AssociationTest) -> Status:
@@ -152,20 +171,25 @@ class _Cells:
     def __init__(
         self, result: BlockResult, stratum: int, traits: NDArray[np.int64], variants: NDArray[np.int64]
     ) -> None:
-        self.names, self._columns, self._stratum = result.names, result.columns, stratum
+        self.names, self._result, self._stratum = result.names, result, stratum
         self.shape = (len(traits), len(variants))
         rows, columns = _as_slice(traits), _as_slice(variants)
         both = not isinstance(rows, slice) and not isinstance(columns, slice)
         self._where: Any = np.ix_(traits, variants) if both else (rows, columns)
+        self._variants = columns
 
     def write(self, name: str, values: NDArray[Any] | np.generic) -> None:
         """Write a column, (traits, variants) or one value for all."""
-        target = self._columns[name][self._stratum]
+        target = self._result.columns[name][self._stratum]
         target[self._where] = values
 
-    def dtype(self, name: str) -> np.dtype[Any]:
-        """Type of a column."""
-        return self._columns[name].dtype
+    def write_counts(self, name: str, values: NDArray[Any], set_of_trait: NDArray[np.int64]) -> None:
+        """Write what is counted of people, (sets, variants)."""
+        row = self._result.of_people.get(name)
+        if row is None:
+            self.write(name, values.astype(self._result.columns[name].dtype)[set_of_trait])
+        else:
+            row[self._stratum, 0, self._variants] = values[0]
 
 
 def _as_slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -241,7 +265,7 @@ def _score_part(
     for name, array in found.items():
         cells.write(name, array)
     for name, array in of_sets.items():
-        cells.write(name, array.T.astype(cells.dtype(name))[s])
+        cells.write_counts(name, array.T, s)
 
 
 class _Alleles(NamedTuple):

@@ -110,8 +110,8 @@ def deviate_bend(df: float) -> float:
 def near_normal_neg_log10_p(s: float, df: float, bend: float) -> float:
     """−log10 p of ``t²`` from the normal tail, by Hill's (10.1145/355598.355600) expansion of the deviate.
 
-    For ``df >= MANY_DF`` and ``s <= MOST_EXPLAINED`` its relative error is below 1e-12; see the tests. It has no branches:
-    a loop over it vectorises.
+    For ``df >= MANY_DF`` and ``s <= MOST_EXPLAINED`` its relative error is below 1e-12; see the tests. It has no
+    branches: a loop over it vectorises.
 
     Parameters
     ----------

@@ -209,3 +209,13 @@ def test_no_hits_are_an_empty_table(tmp_path: Path) -> None:
     assert compact_hits(tmp_path / "run", ResultsCube(tmp_path / "run"), []) == 0
     table = pq.read_table(tmp_path / "run" / "hits.parquet")
     assert (table.num_rows, table.schema.field("beta").type) == (0, "float")
+
+
+@pytest.mark.parametrize("traits", [3, 32, 40])
+def test_a_row_that_is_repeated_is_written_as_its_copies_are(traits: int) -> None:
+    row = np.random.default_rng(1).integers(0, 9, (1, 300)).astype(np.int32)
+    repeated = np.broadcast_to(row, (traits, 300))
+    layout = column_layout("n", row.dtype, 32, 512)
+    for start in range(0, traits, 32):
+        inside = repeated[start : start + 32]
+        assert b"".join(layout.encode(inside)) == b"".join(layout.encode(inside.copy()))
