@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from allscan.printable import printable
 
 if TYPE_CHECKING:
-    from allscan.jobs.strata import Stratification
+    from allscan.jobs.strata import Group, Stratification
     from allscan.phenotypes.model import SampleCount, TraitSpec, TraitStatus
 
 MAX_TRAITS_SHOWN = 40
@@ -126,7 +126,7 @@ class CheckReport:
             if not line.count:
                 continue
             shown = f" ({', '.join(line.examples)}{', …' if line.count > len(line.examples) else ''})"
-            lines.append(f"{line.count:>9,}  {line.reason}{shown if examples and line.examples else ''}")
+            lines.append(f"{line.count:>9,}  {line.text}{shown if examples and line.examples else ''}")
         known = [f"{count:,} {name}" for name, count in self.sex.items() if count and name != "unknown"]
         if known:
             unknown = f", {self.sex['unknown']:,} of unknown sex" if self.sex["unknown"] else ""
@@ -170,10 +170,10 @@ class CheckReport:
             for group in one.groups:
                 count = f"{group.n:>9,}  {group.name:<{width}}"
                 if group.stratum is None:
-                    lines.append(f"{count}  NOT SCANNED: {group.reason}")
+                    lines += [f"{count}  NOT SCANNED: {group.reason}", *_left_out(group)]
                     continue
                 left_out = [trait for trait in group.traits if trait.status == NOT_RUN]
-                lines.append(f"{count}  {group.n_scanned:,} of {len(group.traits):,} traits")
+                lines += [f"{count}  {group.n_scanned:,} of {len(group.traits):,} traits", *_left_out(group)]
                 lines += [f"{'':>11}not {trait.name}: {trait.message}" for trait in left_out[:MAX_REASONS_SHOWN]]
                 if len(left_out) > MAX_REASONS_SHOWN:
                     lines.append(f"{'':>11}… nor {len(left_out) - MAX_REASONS_SHOWN:,} other traits")
@@ -187,6 +187,15 @@ class CheckReport:
         ]
         lines += self.filters
         return lines
+
+
+def _left_out(group: Group) -> list[str]:
+    """Who of a group is not analysed, and why."""
+    if group.n == group.n_members:
+        return []
+    indent = " " * 11
+    why = [f"{indent}{line.count:>9,}  {line.text}" for line in group.left_out]
+    return [f"{indent}of {group.n_members:,} in the group" + (", less" if why else ""), *why]
 
 
 def _labelled(label: str, lines: list[str]) -> list[str]:

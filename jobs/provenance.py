@@ -192,9 +192,7 @@ def _people_described(report: CheckReport) -> dict[str, Any]:
             "in_genotypes": report.n_samples,
             "analysed": report.n_analysed,
             "sex": report.sex,
-            "accounting": [
-                {"reason": line.reason, "count": line.count, "kept": line.kept} for line in report.accounting
-            ],
+            "accounting": [{"reason": line.text, "count": line.count, "kept": line.kept} for line in report.accounting],
         },
         "traits": [asdict(trait) for trait in report.traits],
         "covariates": {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from allscan.errors import InputError, JobError
 from allscan.jobs.check_report import NOT_RUN, TraitLine, trait_line
 from allscan.jobs.groups import read_labels
 from allscan.jobs.people import read_people
-from allscan.jobs.strata_spec import META, POOLED
+from allscan.jobs.strata_spec import ANCESTRY, META, POOLED
 from allscan.jobs.structure.use import structure_of_job
 from allscan.jobs.structured import StructureInJob
 from allscan.phenotypes.alignment import Among
+from allscan.phenotypes.formula import parse_formula
+from allscan.phenotypes.matching import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from allscan.jobs.job import Job
     from allscan.jobs.people import AlignedPeople, People
     from allscan.jobs.strata_spec import StratificationSection
-    from allscan.phenotypes.model import AnalysisTable, SampleList, TraitSpec, TraitStatus
+    from allscan.phenotypes.model import AnalysisTable, SampleCount, SampleList, TraitSpec, TraitStatus
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,12 @@ class Group:
     stratum: str | None  # as which it is scanned; None: not at all, and
     reason: str  # why
     n: int  # people who are analysed
+    n_members: int  # and who is in the group and has genotypes
     traits: tuple[TraitLine, ...] = ()  # those that are not scanned say why
     covariates: tuple[str, ...] = ()
+    left_out: tuple[SampleCount, ...] = ()  # why members are not analysed; nothing of a group that has too few
+    note: str = ""
+    warning: str = ""
 
     @property
     def n_scanned(self) -> int:
@@ -49,9 +55,15 @@ class Group:
 
     def to_json(self) -> dict[str, Any]:
         """As in the provenance document."""
-        left_out = [{"trait": trait.name, "reason": trait.message} for trait in self.traits if trait.status == NOT_RUN]
-        about = {"group": self.name, "stratum": self.stratum, "reason": self.reason or None, "analysed": self.n}
-        return {**about, "covariates": list(self.covariates), "traits_not_scanned": left_out}
+        about: dict[str, Any] = {"group": self.name, "stratum": self.stratum, "reason": self.reason or None}
+        about["analysed"] = self.n
+        about["in_genotypes"] = self.n_members
+        about["left_out"] = [{"reason": line.reason, "count": line.count} for line in self.left_out]
+        about["covariates"] = list(self.covariates)
+        about["traits_not_scanned"] = [
+            {"trait": trait.name, "reason": trait.message} for trait in self.traits if trait.status == NOT_RUN
+        ]
+        return about
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,7 @@ def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] =
     own = () if structure is None else structure.excluded()
     people = read_people(job, store.sample_ids, exclude=(*own, *exclude))
     pooled = people.align(more=() if structure is None else (structure.covariates,))
+    whole = _Whole(people, pooled, structure, _uses_components(job, pooled, structure), least_cases)
     labels = read_labels(job, people, None if structure is None else structure.structure)
     is_known = all(one.is_known for one in labels)
     # Where groups are not known yet, a check shows everybody together.
@@ -138,7 +151,7 @@ def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] =
     strata = [AlignedStratum(EVERYBODY, pooled.table)] if together else []
     stratifications = []
     for one in labels:
-        found = [_group(one, name, people, pooled, structure, least_cases) for name in one.wanted(job)]
+        found = [_group(one, name, whole) for name in one.wanted(job)]
         strata += [aligned for _, aligned in found if aligned is not None]
         section, code = one.section, one.code[pooled.table.store_rows]
         stratifications.append(
@@ -171,34 +184,54 @@ def align_cohort(job: Job, store: GenotypeStore, exclude: Sequence[SampleList] =
             *(pooled.covariates.notes if pooled.covariates is not None else ()),
             *pooled.table.notes,
             *(note for one in labels for note in one.notes),
+            *(group.note for one in stratifications for group in one.groups if group.note),
         ),
         (
             *pooled.traits.warnings,
             *pooled.table.warnings,
             *(() if structure is None else structure.warnings()),
             *(warning for one in labels for warning in one.warnings),
+            *(group.warning for one in stratifications for group in one.groups if group.warning),
         ),
     )
 
 
-def _group(
-    labels: Labels,
-    name: str,
-    people: People,
-    pooled: AlignedPeople,
-    structure: StructureInJob | None,
-    least_cases: int,
-) -> tuple[Group, AlignedStratum | None]:
+class _Whole(NamedTuple):
+    """What groups are taken out of."""
+
+    people: People
+    pooled: AlignedPeople
+    structure: StructureInJob | None
+    uses_components: bool
+    least_cases: int
+
+
+def _uses_components(job: Job, pooled: AlignedPeople, structure: StructureInJob | None) -> bool:
+    """Whether the job adjusts for components of the structure, and they are known."""
+    if structure is None or not structure.is_built or job.spec.covariates is None:
+        return False
+    variables = parse_formula(job.spec.covariates.formula, pooled.covariates).variables
+    return not set(variables).isdisjoint(structure.structure.components)
+
+
+def _group(labels: Labels, name: str, whole: _Whole) -> tuple[Group, AlignedStratum | None]:
     """A group, and its stratum if it is scanned."""
+    people, pooled, structure, uses_components, least_cases = whole
     stratum = f"{labels.name}={name}"
     members = labels.code == labels.groups.index(name)
-    n = int(members[pooled.table.store_rows].sum())
+    own = None if structure is None else structure.of_group(labels.name, name)
+    others = own.others if own is not None and uses_components else None
+    lacking = members & (False if others is None else rows_of(people.sample_ids, others.sample_ids) >= 0)
+    n_members, n_lacking = int(members.sum()), int(lacking.sum())
+    warning = "" if others is None or not n_lacking else _not_of_structure(stratum, name, n_lacking, n_members)
+    n = int((members & ~lacking)[pooled.table.store_rows].sum())
     if n < labels.section.min_people:
         few = f"{n:,} people are analysed, fewer than {labels.section.min_people:,} (`min_people`)"
-        return Group(name, None, few, n), None
+        return Group(name, None, few, n, n_members, warning=warning), None
+    if others is not None:
+        people = replace(people, exclude=(*people.exclude, others))
     try:
-        more = () if structure is None else structure.covariates_of(labels.name, name)
-        table = people.align(Among(stratum, members), more).table
+        table = people.align(Among(stratum, members), () if own is None else (own.covariates,)).table
     except InputError as error:
         raise type(error)(f"stratum {stratum}: {error.what}", where=error.where, fix=error.fix) from error
     lines = tuple(
@@ -206,10 +239,32 @@ def _group(
         for status, spec in zip(table.trait_status, pooled.traits.specs, strict=True)
     )
     run = np.array([line.status != NOT_RUN for line in lines])
-    n = len(table.store_rows)
-    if not run.any():
-        return Group(name, None, "no trait has enough people", n, lines, table.covariate_names), None
-    return Group(name, stratum, "", n, lines, table.covariate_names), AlignedStratum(stratum, table, run)
+    note = ""
+    if uses_components and others is None and labels.name == ANCESTRY:
+        note = f"stratum {stratum}: components are those of everybody: the structure has none of a group {name!r}"
+    group = Group(
+        name,
+        stratum if run.any() else None,
+        "" if run.any() else "no trait has enough people",
+        len(table.store_rows),
+        n_members,
+        lines,
+        table.covariate_names,
+        tuple(line for line in table.left_out if line.count),
+        note,
+        warning,
+    )
+    return group, AlignedStratum(stratum, table, run) if run.any() else None
+
+
+def _not_of_structure(stratum: str, name: str, n: int, n_members: int) -> str:
+    """What is to be said where people of a group are not in the structure's group of its name."""
+    most = "most of " if 2 * n > n_members else "of "
+    return (
+        f"stratum {stratum}: {n:,} people, {most}the {n_members:,} people in the group, are not in the structure's "
+        f"group {name!r}, whose components the stratum is adjusted for: they are left out. Scan the structure's own "
+        "groups (leave out `ancestry.groups`), or build a structure of this table (`groups` of the structure file)"
+    )
 
 
 def _line(status: TraitStatus, spec: TraitSpec, section: StratificationSection, least_cases: int) -> TraitLine:

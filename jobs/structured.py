@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 ENOUGH_MARKERS = 5_000
 """Measured (`benchmarks.science.strata`): with 500 markers λ of a confounded pooled scan was 1.5, with 1,746 it was
 1.09, with true shares of ancestry 1.00."""
+
+
+class GroupComponents(NamedTuple):
+    """What a structure has for the scan of a group."""
+
+    covariates: CovariateTable
+    others: SampleList | None = None  # who has components, and none of the group; None: they are those of everybody
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class StructureInJob:
         """Components of everybody, read once for all groups."""
         return self.structure.covariates() if self.is_built else self._stand_ins()
 
-    def covariates_of(self, stratification: str, group: str) -> tuple[CovariateTable, ...]:
+    def of_group(self, stratification: str, group: str) -> GroupComponents:
         """Components for the scan of a group: its own, where it is one of the structure's groups that has some.
 
         Other numbers, such as shares of ancestry, are those of everybody.
@@ -69,14 +76,17 @@ class StructureInJob:
         of_all = self.covariates
         own = self.structure.covariates_of(group) if self.is_built and stratification == ANCESTRY else None
         if own is None:
-            return (of_all,)
+            return GroupComponents(of_all)
         rows = rows_of(own.sample_ids, of_all.sample_ids)
         others = {
             name: CovariateColumn(name, np.where(rows < 0, np.nan, column.values[rows]))
             for name, column in of_all.columns.items()
             if name not in own.columns and column.values is not None
         }
-        return (CovariateTable(own.sample_ids, {**own.columns, **others}, own.source, id_column=own.id_column),)
+        table = CovariateTable(own.sample_ids, {**own.columns, **others}, own.source, id_column=own.id_column)
+        others_ids = of_all.sample_ids[rows_of(of_all.sample_ids, own.sample_ids) < 0]
+        why = f"without components of the structure's group {group!r}"
+        return GroupComponents(table, SampleList(others_ids, self.structure.path, why))
 
     def _stand_ins(self) -> CovariateTable:
         """Numbers in the place of components that are not computed yet: they tell whether a formula can be used."""

@@ -61,8 +61,8 @@ def align(
     """Align traits and covariates to the samples of a genotype store.
 
     Analysed is who has genotypes, is on every keep list and on no exclude list, has every covariate of the
-    formula, and at least one trait. Nobody is left out without a line in the accounting: the lines of who
-    is not kept, from the first to the one of the analysed, add up.
+    formula, and at least one trait. Nobody is left out without a line in the accounting: between the lines of the
+    genotypes (or of the group that the analysis is confined to) and of the analysed, those of who is not kept add up.
 
     Covariates are evaluated before people without any trait leave, so that what a trait is adjusted for does
     not depend on the other traits. Transforms are applied last, to each trait among its own people.
@@ -103,7 +103,7 @@ def align(
         check_transform(spec.transform, spec.name, spec.kind)
     parsed = parse_formula(formula, covariates)
     ids = np.array([str(person) for person in store_sample_ids], dtype=object)
-    people = _People(ids, whole)
+    people = _People(ids, whole, among)
 
     for people_list in exclude:
         people.drop(
@@ -111,8 +111,6 @@ def align(
             people_list.reason or f"on the exclude list {_name(people_list.source)}",
             show=False,
         )
-    if among is not None:
-        people.drop(~among.members, f"not in {among.name}", show=False)
     for people_list in keep:
         people.drop(rows_of(ids, people_list.sample_ids) < 0, f"not on the keep list {_name(people_list.source)}")
 
@@ -150,6 +148,7 @@ def align(
         eligible_rows=eligible.astype(np.int64),
         eligible_covariates=design.values,
         accounting=tuple(people.accounting()),
+        left_out=tuple(people.lines),
         trait_status=status,
         warnings=(
             *people.warnings,
@@ -174,19 +173,20 @@ class _People:
 
     ids: NDArray[np.object_]
     whole: str
+    among: Among | None = None
     lines: list[SampleCount] = field(default_factory=list)
     strangers: list[SampleCount] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.stay = np.ones(len(self.ids), dtype=bool)
+        self.stay = np.ones(len(self.ids), dtype=bool) if self.among is None else self.among.members.copy()
 
-    def drop(self, who: NDArray[np.bool_], reason: str, *, show: bool = True) -> None:
+    def drop(self, who: NDArray[np.bool_], reason: str, *, show: bool = True, detail: str = "") -> None:
         """Leave out those of ``who`` (store samples,) who still stay."""
         dropped = self.stay & who
         # Withdrawn people are not shown, not even on the terminal.
         examples = tuple(self.ids[np.flatnonzero(dropped)[:SHOWN_IDS]]) if show else ()
-        self.lines.append(SampleCount(reason, int(dropped.sum()), kept=False, examples=examples))
+        self.lines.append(SampleCount(reason, int(dropped.sum()), kept=False, examples=examples, detail=detail))
         self.stay &= ~who
 
     def match(self, table_ids: NDArray[np.object_], what: str, source: str, key: str) -> NDArray[np.int64]:
@@ -239,19 +239,29 @@ class _People:
         """All lines, in the order of the decisions."""
         return [
             SampleCount(f"in the {self.whole}", len(self.ids), kept=True),
+            *([] if self.among is None else [SampleCount(self._first, self._n_first, kept=True)]),
             *self.lines,
             SampleCount("analysed", int(self.stay.sum()), kept=True),
             *self.strangers,
         ]
 
+    @property
+    def _first(self) -> str:
+        """Whom people are left out of."""
+        return f"in the {self.whole}" if self.among is None else f"in {self.among.name}"
+
+    @property
+    def _n_first(self) -> int:
+        return len(self.ids) if self.among is None else int(self.among.members.sum())
+
     def nobody_left(self, min_samples: int = 1) -> InputError:
         """The error for an analysis without (enough) people, with the whole account."""
-        account = "; ".join(f"{line.count:,} {line.reason}" for line in self.lines if line.count)
+        account = "; ".join(f"{line.count:,} {line.text}" for line in self.lines if line.count)
         left = int(self.stay.sum())
         what = "nobody is left to analyse" if not left else f"only {left:,} people are left to analyse"
         need = f" (at least {min_samples:,} are asked for)" if min_samples > 1 else ""
         return InputError(
-            f"{what}{need}: {len(self.ids):,} in the {self.whole}, of whom {account or 'none is left out'}",
+            f"{what}{need}: {self._n_first:,} {self._first}, of whom {account or 'none is left out'}",
             where="samples",
             fix="check the tables, the lists and the covariates that people lack",
         )
@@ -272,8 +282,7 @@ def _match_covariates(people: _People, table: CovariateTable | None, formula: Co
         if here.any():
             counts.append(f"{name}: {int(here.sum()):,}")
         lacking |= here
-    detail = f" ({listed(counts)})" if counts else ""
-    people.drop(lacking, f"without a value of a covariate{detail}")
+    people.drop(lacking, "without a value of a covariate", detail=listed(counts) if counts else "")
     return rows
 
 

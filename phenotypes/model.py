@@ -83,6 +83,12 @@ class SampleCount:
     count: int
     kept: bool  # True for lines that count people who stay
     examples: tuple[str, ...] = ()  # first few ids: for the terminal only, never for logs, results or reports
+    detail: str = ""  # e.g. how many of them lack each covariate
+
+    @property
+    def text(self) -> str:
+        """Reason and detail."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ class AnalysisTable:
     eligible_rows: NDArray[np.int64]  # (eligible,) increasing rows of the genotype store
     eligible_covariates: NDArray[np.float64]  # (eligible, covariates), before any is left out
     accounting: tuple[SampleCount, ...] = ()
+    left_out: tuple[SampleCount, ...] = ()  # those of its lines that, with the analysed, make up whom it is confined to
     trait_status: tuple[TraitStatus, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = ()  # decisions to report: matching key, reference levels

@@ -150,8 +150,8 @@ def _page(
         told = {key: article_rows(some) for key, some in fairness.items()}
         if strata:
             sections["across"] = strata_section(strata, results, meta, panels, views, budget, told)
-        sections["fairness"] = fairness_section(fairness, views, analysed)
         provenance = without_small_groups(provenance)
+        sections["fairness"] = fairness_section(fairness, views, analysed, provenance)
     return render(results, genome, panels, provenance, options, title, meta=meta, **sections)
 
 

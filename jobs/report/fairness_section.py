@@ -18,7 +18,12 @@ EVERYBODY = "everybody, pooled"
 NONE = "–"
 
 
-def section(rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]], views: Views, analysed: int) -> dict[str, Any]:
+def section(
+    rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]],
+    views: Views,
+    analysed: int,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
     """Tables and words about each stratification.
 
     Parameters
@@ -29,7 +34,10 @@ def section(rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]], views: 
         How the strata belong together.
     analysed
         People of the run.
+    provenance
+        The document, of :func:`without_small_groups`.
     """
+    described = {one["name"]: one for one in provenance.get("stratifications", ())}
     groupings = []
     for number, grouping in enumerate(views.groupings):
         of_traits = [row for (which, _), some in rows.items() if which == number for row in some]
@@ -37,7 +45,7 @@ def section(rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]], views: 
             {
                 "name": grouping.name,
                 "words": _words(grouping, analysed, is_pooled=views.pooled is not None),
-                "tables": _tables(grouping, analysed, of_traits),
+                "tables": _tables(grouping, analysed, of_traits, described.get(grouping.name, {})),
             }
         )
     return {
@@ -49,10 +57,13 @@ def section(rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]], views: 
     }
 
 
-def _tables(grouping: Grouping, analysed: int, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Table, int]]:
+def _tables(
+    grouping: Grouping, analysed: int, rows: Sequence[Mapping[str, Any]], described: Mapping[str, Any]
+) -> list[tuple[Table, int]]:
     """Tables of a stratification, and how many columns of each, after the first, hold numbers."""
     tables = (
         (_people(grouping, analysed), 2),
+        (_left_out(grouping.name, described.get("groups", ())), 1),
         (_groups(grouping, rows) if rows else None, 11),
         (_traits_not_scanned(grouping), 0),
     )
@@ -77,27 +88,74 @@ def article_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def without_small_groups(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """A provenance document whose stratifications tell no small count of people."""
+    samples = provenance.get("samples", {})
     told = []
     for one in provenance.get("stratifications", ()):
         groups = one["groups"]
-        counts = told_parts([*(group["analysed"] for group in groups), one["in_no_group"]])
+        numbers = [*(group["analysed"] for group in groups), one["in_no_group"]]
+        analysed = _told_of(numbers, samples.get("analysed", 0))
+        members = _told_of([group.get("in_genotypes", 0) for group in groups], samples.get("in_genotypes", 0))
+        left_out = _told_left_out(groups, samples.get("accounting", ()))
         shown = [
             {
                 **group,
-                "analysed": group["analysed"] if count == f"{group['analysed']:,}" else count,
+                "analysed": analysed[k],
+                **(
+                    {
+                        "in_genotypes": members[k] if _is_told(group, analysed[k], left_out[k]) else HIDDEN,
+                        "left_out": left_out[k],
+                    }
+                    if "left_out" in group
+                    else {}
+                ),
                 "reason": None if group["reason"] is None else _without_small(group["reason"]),
                 "traits_not_scanned": [
                     {**line, "reason": _without_small(line["reason"])} for line in group["traits_not_scanned"]
                 ],
             }
-            for group, count in zip(groups, counts, strict=False)
+            for k, group in enumerate(groups)
         ]
-        outside = one["in_no_group"]
-        told.append({**one, "in_no_group": outside if counts[-1] == f"{outside:,}" else counts[-1], "groups": shown})
+        told.append({**one, "in_no_group": analysed[-1], "groups": shown})
     if not told:
         return dict(provenance)
-    notes = [_without_small(str(note)) for note in provenance.get("notes", ())]
-    return {**provenance, "stratifications": told, "notes": notes}
+    words = {key: [_without_small(str(text)) for text in provenance.get(key, ())] for key in ("notes", "warnings")}
+    return {**provenance, "stratifications": told, **words}
+
+
+def _told_of(counts: Sequence[int], whole: int) -> list[int | str]:
+    """Counts of parts of a whole that is known: themselves, or what is told in their place.
+
+    What is left of the whole is another part; where it is small, it must not follow from the others.
+    """
+    rest = max(whole - sum(counts), 0)
+    texts = told_parts([*counts, rest] if is_small(rest) else counts)
+    return [count if text == f"{count:,}" else text for count, text in zip(counts, texts, strict=False)]
+
+
+def _told_left_out(
+    groups: Sequence[Mapping[str, Any]], accounting: Sequence[Mapping[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """Why people of each group are not analysed in it, and how many of them, as far as it may be told.
+
+    How many everybody's scan leaves out for a reason is known, and so is what is left of it for other groups.
+    """
+    told: list[list[dict[str, Any]]] = [[] for _ in groups]
+    for reason in dict.fromkeys(line["reason"] for group in groups for line in group.get("left_out", ())):
+        counts = [
+            sum(line["count"] for line in group.get("left_out", ()) if line["reason"] == reason) for group in groups
+        ]
+        # Of everybody, a detail may follow.
+        of_all = [line["count"] for line in accounting if f"{line['reason']} (".startswith(f"{reason} (")]
+        for lines, count, number in zip(told, _told_of(counts, sum(of_all)), counts, strict=True):
+            if number:
+                lines.append({"reason": reason, "count": count})
+    return told
+
+
+def _is_told(group: Mapping[str, Any], analysed: int | str, left_out: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the people of a group can be told: with who is analysed, it tells who is left out."""
+    parts = [analysed, *(line["count"] for line in left_out)]
+    return all(isinstance(part, int) for part in parts) and not is_small(group["in_genotypes"] - sum(parts))
 
 
 def _without_small(reason: str) -> str:
@@ -110,17 +168,17 @@ def _members(grouping: Grouping) -> list[tuple[str, int | None, str]]:
     return scanned + [(one.group, one.n, one.reason) for one in grouping.not_scanned if not one.trait]
 
 
-def _told(grouping: Grouping) -> dict[str, str]:
+def _told(grouping: Grouping, analysed: int) -> dict[str, str]:
     """People of each group, and of none (an empty name), as they may be told."""
     known = {name: n for name, n, _ in _members(grouping) if n is not None}
     if grouping.in_no_group is not None:
         known[""] = grouping.in_no_group
-    return dict(zip(known, told_parts(list(known.values())), strict=True))
+    return dict(zip(known, map(_count, _told_of(list(known.values()), analysed)), strict=True))
 
 
 def _people(grouping: Grouping, analysed: int) -> Table | None:
     """Who is in which group, and what becomes of them."""
-    told = _told(grouping)
+    told = _told(grouping, analysed)
     if not told:
         return None
     lines = []
@@ -133,6 +191,20 @@ def _people(grouping: Grouping, analysed: int) -> Table | None:
     return Table(f"People by {grouping.name}", ("Group", "People", "Share", "Scanned by themselves"), lines)
 
 
+def _left_out(name: str, groups: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Who has genotypes and is not analysed in their group, of a document without small counts."""
+    lines = []
+    for group in groups:
+        why = [f"{_count(line['count'])} {line['reason']}" for line in group.get("left_out", ())]
+        if why:
+            lines.append((str(group["group"]), _count(group["in_genotypes"]), "; ".join(why)))
+    return Table(f"People left out, by {name}", ("Group", "With genotypes", "Left out"), lines) if lines else None
+
+
+def _count(told: int | str) -> str:
+    return told if isinstance(told, str) else f"{told:,}"
+
+
 def _fate(name: str, reason: str) -> str:
     if not name:
         return "no: in the pooled scan only"
@@ -143,7 +215,7 @@ def _words(grouping: Grouping, analysed: int, *, is_pooled: bool) -> str:
     """Who is seen where, in words."""
     left_out = [one.group for one in grouping.not_scanned if not one.trait]
     sentences = []
-    outside = _told(grouping).get("", "0")
+    outside = _told(grouping, analysed).get("", "0")
     if analysed and outside != "0":
         some = "some" if outside == HIDDEN else outside
         sentences.append(f"Of {told_count(analysed)} people analysed, {some} are in no group.")

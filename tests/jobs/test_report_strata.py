@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -291,6 +292,42 @@ def test_small_counts_are_not_told_and_cannot_be_reckoned(tmp_path: Path) -> Non
     assert "&#34;analysed&#34;: &#34;\\u226420&#34;" in document
     assert "12 people" not in document
     assert "13 people" not in document
+
+
+def test_who_is_left_out_of_a_group_is_told_by_reason_without_small_counts(tmp_path: Path) -> None:
+    results, meta, provenance = make_stratified(1, 800)
+    groups = provenance["stratifications"][0]["groups"]
+    absent, lacking, other = "not in the trait table", "without a value of a covariate", "without components"
+    left_out = {"eur": {absent: 500, lacking: 60}, "afr": {absent: 190, lacking: 37}, "amr": {lacking: 7, other: 900}}
+    for group in groups:
+        lines = left_out.get(group["group"], {})
+        group["in_genotypes"] = group["analysed"] + sum(lines.values())
+        group["left_out"] = [{"reason": reason, "count": count} for reason, count in lines.items()]
+    groups[3]["in_genotypes"] += 4  # who they are is not told of a group that is not scanned
+    samples = provenance["samples"]
+    samples["in_genotypes"] = sum(group["in_genotypes"] for group in groups) + 1_000
+    # Ten people of no group are not in the trait table.
+    samples["accounting"] = [
+        {"reason": "in the genotypes", "count": samples["in_genotypes"], "kept": True},
+        {"reason": absent, "count": 700, "kept": False},
+        {"reason": f"{lacking} (age: 104)", "count": 104, "kept": False},
+    ]
+    provenance["warnings"] = ["stratum ancestry=amr: 900 people, 13 people of whom"]
+    page = page_of(tmp_path, results, meta, provenance)
+    table = page[page.index("People left out, by ancestry") :]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", table[: table.index("</table>")])
+    assert cells == [
+        *("eur", "12,560", f"500 {absent}; 60 {lacking}"),
+        *("afr", "–", f"– {absent}; – {lacking}"),
+        *("amr", "–", f"≤20 {lacking}; 900 {other}"),
+    ]
+    document = html.unescape(page[page.index("The whole provenance document") :])
+    described = json.loads(document[document.index("{") : document.rindex("}</pre>") + 1])
+    told = {group["group"]: group for group in described["stratifications"][0]["groups"]}
+    assert told["eur"]["in_genotypes"] == 12_560
+    assert told["afr"]["left_out"] == [{"reason": absent, "count": "–"}, {"reason": lacking, "count": "–"}]
+    assert told["mid"]["in_genotypes"] == "–"
+    assert "13 people" not in page
 
 
 def test_a_frequency_of_few_carriers_is_not_told(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from allscan.arrow import numbers, objects
 from allscan.cluster.embedded import EmbeddedExecutor
 from allscan.engine.structure import pca as engine_pca
 from allscan.errors import InputError, JobError, OutputError
+from allscan.jobs.check_report import CheckReport
 from allscan.jobs.cli import main
 from allscan.jobs.job import Job
 from allscan.jobs.structure import build as structure_build
@@ -355,6 +356,56 @@ def test_a_job_reads_components_groups_and_exclusions(place: Path, built: Struct
     assert len(others) == 2
     assert excluded.reason == "in a list of people to exclude"
     assert excluded.sample_ids.tolist() == ["person-0100", "person-0200"]
+
+
+def of_groups(place: Path, name: str, label: Callable[[int], str], formula: str = "pc1 + pc2") -> CheckReport:
+    """The check of a job with groups of a table of its own."""
+    rng = np.random.default_rng(3)
+    ids = [f"person-{k:04d}" for k in range(PEOPLE + CHILDREN)]
+    lines = [f"{one}\t{label(k)}\t{rng.standard_normal()}" for k, one in enumerate(ids)]
+    (place / f"{name}.tsv").write_text("\n".join(["person_id\tgroup\tt", *lines]) + "\n")
+    own = {"traits": {"file": f"{name}.tsv", "columns": ["t"]}, "covariates": {"formula": formula}}
+    groups = {"structure": "structure", "ancestry": {"groups": f"{name}.tsv", "min_people": 10}}
+    return Job.from_dict({**JOB, **own, **groups}, base=place).check()
+
+
+def test_people_of_other_groups_have_no_components_of_the_structures_group(place: Path, built: StructureFolder) -> None:
+    # Persons 5 and 100 are in no group of the structure, and 100 is excluded by it.
+    report = of_groups(place, "shifted", lambda k: "beta" if 100 <= k < 259 else "alpha")
+    alpha, beta = report.strata[0].groups
+    assert (beta.n, beta.n_members) == (259 - 130 - SMALL_GROUP - 2, 159)
+    why = {line.text: line.count for line in beta.left_out}
+    own = "without components of the structure's group 'beta'"
+    assert why[own] == 29 + SMALL_GROUP - 1
+    assert sum(why.values()) == beta.n_members - beta.n
+    assert f"{why[own]:>9,}  {own}" in report.text()
+    assert "of 159 in the group, less" in report.text()
+    assert {"reason": own, "count": why[own]} in beta.to_json()["left_out"]
+    told = next(warning for warning in report.warnings if "ancestry=beta" in warning)
+    assert f"{why[own]} people, of the 159 people in the group, are not in the structure's group 'beta'" in told
+    assert "leave out `ancestry.groups`" in told
+    assert any(f"without components of the structure's group {alpha.name!r}" in line.text for line in alpha.left_out)
+
+
+def test_a_group_that_is_hardly_the_structures_is_told(place: Path, built: StructureFolder) -> None:
+    report = of_groups(place, "swapped", lambda k: "beta" if k < 90 or 140 <= k < 160 else "gamma" if k > 200 else "x")
+    beta, gamma, x = report.strata[0].groups
+    assert beta.n == 19
+    assert any("90 people, most of the 110 people in the group" in warning for warning in report.warnings)
+    # Of these the structure has no components of their own, and nobody is left out for that.
+    assert not any(line.reason.startswith("without components") for line in (*gamma.left_out, *x.left_out))
+    assert any("stratum ancestry=x: components are those of everybody" in note for note in report.notes)
+    alone = of_groups(place, "strangers", lambda k: "beta" if k < 90 else "x")
+    assert alone.strata[0].groups[0].stratum is None
+    assert "NOT SCANNED: 0 people are analysed" in alone.text()
+    assert any("90 people, most of the 90 people" in warning for warning in alone.warnings)
+
+
+def test_groups_lose_nobody_for_components_that_are_not_used(place: Path, built: StructureFolder) -> None:
+    report = of_groups(place, "unused", lambda k: "beta" if k < 90 else "x", formula="1")
+    beta, _ = report.strata[0].groups
+    assert (beta.n, beta.left_out) == (90, ())
+    assert not any("ancestry=" in told for told in (*report.warnings, *report.notes))
 
 
 def test_a_job_that_names_the_file_has_it_built(place: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from allscan.errors import InputError
-from allscan.phenotypes.alignment import align
+from allscan.phenotypes.alignment import Among, align
 from allscan.phenotypes.model import (
     AnalysisTable,
     CovariateColumn,
@@ -61,8 +61,8 @@ def a_list(*ids: str, source: str = "dir/list.txt") -> SampleList:
 
 
 def counts(table: AnalysisTable) -> dict[str, int]:
-    assert len({line.reason for line in table.accounting}) == len(table.accounting)
-    return {line.reason: line.count for line in table.accounting}
+    assert len({line.text for line in table.accounting}) == len(table.accounting)
+    return {line.text: line.count for line in table.accounting}
 
 
 def assert_accounted(table: AnalysisTable) -> None:
@@ -132,6 +132,26 @@ def test_missing_covariates_are_counted_among_those_who_were_not_left_out_before
     result = align(ids, trait_table(ids, y=range(6)), covariates, "age", exclude=[a_list("p0000")])
     assert counts(result)["without a value of a covariate (age: 1)"] == 1
     assert_accounted(result)
+
+
+def test_whom_an_analysis_is_confined_to_is_accounted_for_from_there_on() -> None:
+    ids = numbered(10)
+    traits = trait_table(ids, y=[np.nan, *range(9)])
+    covariates = covariate_table(ids, age=[1, np.nan, 3, 4, 5, np.nan, 7, 8, 9, 10])
+    first = Among("half=first", np.arange(10) < 5)
+    result = align(ids, traits, covariates, "age", exclude=[a_list("p0002", "p0007")], among=first)
+    assert [(line.reason, line.count, line.kept) for line in result.accounting if line.count][:2] == [
+        ("in the genotypes", 10, True),
+        ("in half=first", 5, True),
+    ]
+    assert {line.text: line.count for line in result.left_out if line.count} == {
+        "on the exclude list list.txt": 1,
+        "without a value of a covariate (age: 1)": 1,
+        "without a value of any trait": 1,
+    }
+    assert len(result.store_rows) == 2
+    with pytest.raises(InputError, match="5 in half=first, of whom 5 on the exclude list"):
+        align(ids, traits, exclude=[a_list(*ids)], among=first)
 
 
 def test_values_land_on_their_people() -> None:
