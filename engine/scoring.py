@@ -129,12 +129,13 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     codes = null_codes(shared.store, rows, shared.chromosomes)
     size = shared.store.block_variants
     needed = np.isin(codes % CLASSES, SEXED) | bool(working)
-    blocks = np.unique(rows[needed] // size)
+    of_row = rows // size
+    blocks = _distinct(of_row[needed])
     for some, block in _read_together(shared.store, blocks):
-        inside = np.flatnonzero(np.isin(rows // size, some))
+        inside = np.flatnonzero(np.isin(of_row, some))
         # Where each of the blocks begins in the one that they make.
-        place = np.searchsorted(some, rows[inside] // size) * size + rows[inside] % size
-        for code in np.unique(codes[inside]):
+        place = np.searchsorted(some, of_row[inside]) * size + rows[inside] % size
+        for code in np.flatnonzero(np.bincount(codes[inside])).tolist():
             of_code = codes[inside] == code
             here, local = inside[of_code], place[of_code]
             kind = PloidyClass(code % CLASSES)
@@ -147,7 +148,7 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
             haplotypes = None if ancestry is None else LocalPart(ancestry, shared.store, part, rows[here])
             for number, of_people in zip(working, narrowed(part, sets), strict=True):
                 cells = _Cells(result, number, shared.strata[number].computed, here)
-                state = shared.strata[number].nulls[int(code)]
+                state = shared.strata[number].nulls[code]
                 if state is None:
                     cells.write("status", np.uint8(Status.SEX_UNKNOWN))
                 else:
@@ -166,30 +167,46 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
 
 
 class _Cells:
-    """Where results of some traits and variants of a stratum go."""
+    """Where results of some traits and variants of a stratum go, blank before."""
 
     def __init__(
         self, result: BlockResult, stratum: int, traits: NDArray[np.int64], variants: NDArray[np.int64]
     ) -> None:
         self.names, self._result, self._stratum = result.names, result, stratum
-        self.shape = (len(traits), len(variants))
         rows, columns = _as_slice(traits), _as_slice(variants)
-        both = not isinstance(rows, slice) and not isinstance(columns, slice)
-        self._where: Any = np.ix_(traits, variants) if both else (rows, columns)
+        # Of neighbours, numpy gives a view: what is written there is in its place.
+        self._in_place = isinstance(rows, slice) and isinstance(columns, slice)
+        listed = not isinstance(rows, slice) and not isinstance(columns, slice)
+        self._where: Any = np.ix_(traits, variants) if listed else (rows, columns)
         self._variants = columns
+
+    def room(self, name: str) -> NDArray[Any]:
+        """Room for a column, (traits, variants), blank; what it is filled with is to be given to :meth:`write`."""
+        cells: NDArray[Any] = self._result.columns[name][self._stratum][self._where]
+        return cells
 
     def write(self, name: str, values: NDArray[Any] | np.generic) -> None:
         """Write a column, (traits, variants) or one value for all."""
         target = self._result.columns[name][self._stratum]
-        target[self._where] = values
+        if not self._in_place or not np.may_share_memory(target, values):
+            target[self._where] = values
 
     def write_counts(self, name: str, values: NDArray[Any], set_of_trait: NDArray[np.int64]) -> None:
         """Write what is counted of people, (sets, variants)."""
         row = self._result.of_people.get(name)
-        if row is None:
-            self.write(name, values.astype(self._result.columns[name].dtype)[set_of_trait])
-        else:
+        if row is not None:
             row[self._stratum, 0, self._variants] = values[0]
+            return
+        values = values.astype(self._result.columns[name].dtype)
+        if self._in_place:
+            np.take(values, set_of_trait, axis=0, out=self.room(name), mode="clip")
+        else:
+            self.write(name, values[set_of_trait])
+
+
+def _distinct(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number once."""
+    return ascending[np.flatnonzero(np.diff(ascending, prepend=-1))]
 
 
 def _as_slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -230,8 +247,7 @@ def _score_part(
     of_males = None if state.male_sets is None else count_genotypes(part, state.male_sets)
     alleles = _alleles(counts, of_males, state.haploid)
     # As the cube holds them; the contract's (variants, traits) are views.
-    found: dict[str, NDArray[Any]] = {name: np.full(cells.shape, np.nan, np.float32) for name in cells.names}
-    found["status"] = np.zeros(cells.shape, np.uint8)
+    found = {name: cells.room(name) for name in (*cells.names, "status")}
     # As the contract has them, of everything that the test writes.
     out = {name: array.T for name, array in found.items()}
     of_copies = kind in (PloidyClass.Y, PloidyClass.MT) and spec.model in (Model.RECESSIVE, Model.GENOTYPIC)

@@ -66,6 +66,22 @@ class GenotypeBlock(NamedTuple):
 
 
 @jit
+def number_slots(encoding: NDArray[np.uint8], slot: NDArray[np.int32], found: NDArray[np.int64]) -> None:
+    """Number the variants of each encoding, into ``slot`` (variants,), and count them, into ``found`` (256,), zeros."""
+    for v in range(encoding.shape[0]):
+        kind = encoding[v]
+        slot[v] = found[kind]
+        found[kind] += 1
+
+
+def slots(encoding: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Rows of variants in the arrays of their encodings, shape (variants,)."""
+    slot = np.empty(len(encoding), np.int32)
+    number_slots(encoding, slot, np.zeros(256, np.int64))
+    return slot
+
+
+@jit
 def _count_codes(calls: NDArray[np.int8], out: NDArray[np.int64]) -> None:
     for v in range(calls.shape[0]):
         for i in range(calls.shape[1]):
@@ -125,7 +141,6 @@ def encode_block(
     """
     n_variants, n_samples = genotypes.shape
     encoding = np.zeros(n_variants, np.uint8)
-    slot = np.zeros(n_variants, np.int32)
     steps = np.ones(n_variants, np.uint16)
     coded: list[tuple[int, NDArray[np.float64]]] = []
     if dosage is not None and is_dosage is not None and is_dosage.any():
@@ -150,9 +165,7 @@ def encode_block(
     flipped = counts[:, 2] > counts[:, 0]
     carriers = n_samples - np.where(flipped, counts[:, 2], counts[:, 0])
     encoding[hard & (carriers * CARRIER_DENSITY <= n_samples)] = Encoding.CARRIERS
-    for kind in Encoding:
-        rows = np.flatnonzero(encoding == kind)
-        slot[rows] = np.arange(len(rows))
+    slot = slots(encoding)
 
     packed_rows = np.flatnonzero(encoding == Encoding.CALLS)
     calls_packed = np.empty((len(packed_rows), row_bytes(n_samples)), np.uint8)
@@ -261,12 +274,7 @@ def dosages(block: GenotypeBlock, start: int, stop: int, out: NDArray[np.float32
 def take(block: GenotypeBlock, variants: NDArray[np.int64]) -> GenotypeBlock:
     """The given variants of a block, in the given order."""
     encoding, old_slot = block.encoding[variants], block.slot[variants]
-    slot = np.zeros(len(variants), np.int32)
-    rows = {}
-    for kind in Encoding:
-        here = np.flatnonzero(encoding == kind)
-        slot[here] = np.arange(len(here))
-        rows[kind] = old_slot[here]
+    rows = {kind: old_slot[encoding == kind] for kind in Encoding}
     chosen = rows[Encoding.CARRIERS]
     lengths = np.diff(block.carrier_offset)[chosen]
     offset = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -274,7 +282,7 @@ def take(block: GenotypeBlock, variants: NDArray[np.int64]) -> GenotypeBlock:
     return GenotypeBlock(
         block.n_samples,
         encoding,
-        slot,
+        slots(encoding),
         block.steps[variants],
         block.calls[rows[Encoding.CALLS]],
         offset,
@@ -289,15 +297,11 @@ def take(block: GenotypeBlock, variants: NDArray[np.int64]) -> GenotypeBlock:
 def concatenate(blocks: Sequence[GenotypeBlock]) -> GenotypeBlock:
     """Blocks of the same samples, one after the other."""
     encoding = np.concatenate([b.encoding for b in blocks])
-    slot = np.zeros(len(encoding), np.int32)
-    for kind in Encoding:
-        here = np.flatnonzero(encoding == kind)
-        slot[here] = np.arange(len(here))
     lengths = np.concatenate([np.diff(b.carrier_offset) for b in blocks])
     return GenotypeBlock(
         blocks[0].n_samples,
         encoding,
-        slot,
+        slots(encoding),
         np.concatenate([b.steps for b in blocks]),
         np.concatenate([b.calls for b in blocks]),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),

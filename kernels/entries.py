@@ -8,7 +8,6 @@ import numpy as np
 
 from allscan.kernels.block import MISSING8, MISSING16, GenotypeBlock
 from allscan.kernels.jit import intrinsic, jit
-from allscan.kernels.lookup import STRIP_ROWS
 from allscan.kernels.packing import GROUP, trailing_zeros
 
 if TYPE_CHECKING:
@@ -25,110 +24,103 @@ class Entries(NamedTuple):
     sample: NDArray[np.int32]  # (entries,) increasing within a variant
 
 
-LEAST_ROWS = 2 * STRIP_ROWS
-"""Panel rows of a strip, at least: a chunk of them fits the second-level cache."""
-ENTRIES_OF_STRIP = 24
-"""Entries of a variant in a strip, about: to begin another list costs as much as some entries do."""
+MOST_ROWS = 200 * GROUP
+"""Panel rows of a strip, at most. Two chunks of it have 6.5 MB: cutting finer costs more than the caches save."""
+ENTRIES_AT_ONCE = 32
+"""Entries that are summed in the panel's own type, at most."""
 
-add_entries = intrinsic("add_entries")
+add_list = intrinsic("add_list")
 
 
 @jit
 def _sum_entries(
     offset: NDArray[np.int64],
     sample: NDArray[np.int32],
-    weight: NDArray[np.float64],
+    weight: NDArray[np.float32],
+    target: NDArray[np.int64],
     data: NDArray[np.floating[Any]],
     subsets_of_sample: NDArray[np.int64],
     subset: NDArray[np.int32],
-    rows: int,
     out: NDArray[np.float64],
     subset_out: NDArray[np.float64],
-) -> float:
+) -> None:
     """Strip by strip, so that the panel rows of a strip stay in cache for all variants.
 
-    The returned number has no meaning: it keeps the compiler from leaving out the reading ahead.
+    Where strips and lists end follows from a variant's own entries, so that its sums do not depend on its neighbours.
     """
-    n_variants = offset.shape[0] - 1
+    n_lists = offset.shape[0] - 1
     n_chunks, n_rows, lanes = data.shape
-    subset_chunks = subset_out.shape[2]
+    n_variants, subset_chunks = subset_out.shape[1], subset_out.shape[2] // lanes
     has_subsets = subset_out.shape[0] > 0
+    groups, strips = -(-n_rows // GROUP), -(-n_rows // MOST_ROWS)
+    rows = GROUP * -(-groups // strips)
+    size = n_rows * lanes
     flat, flat_out, flat_subsets = data.reshape(-1), out.reshape(-1), subset_out.reshape(-1)
-    begin, end = np.empty(n_variants, np.int64), np.empty(n_variants, np.int64)
-    for v in range(n_variants):
+    begin, end = np.empty(n_lists, np.int64), np.empty(n_lists, np.int64)
+    for v in range(n_lists):
         end[v] = offset[v]
-    ahead = 0.0
     for strip_end in range(rows, n_rows + rows, rows):
-        inside = 0
-        for v in range(n_variants):
+        for v in range(n_lists):
             j = end[v]
             begin[v] = j
             while j < offset[v + 1] and sample[j] < strip_end:
                 j += 1
             end[v] = j
-            inside += j - begin[v]
-        for chunk in range(n_chunks):
-            at = chunk * n_rows * lanes
-            if inside > rows // 4:
-                # Memory is read fast in its own order, and slowly in that of the entries.
-                for row in range(strip_end - rows, min(strip_end, n_rows)):
-                    ahead += flat[at + row * lanes]
-            for v in range(n_variants):
-                to = (v * n_chunks + chunk) * lanes
-                if begin[v] < end[v]:
-                    add_entries(flat_out, to, flat, at, sample, weight, begin[v], end[v])
+        for chunk in range(0, n_chunks, 2):
+            here, alone = chunk * size, chunk + 1 == n_chunks
+            for v in range(n_lists):
+                to = (target[v] * n_chunks + chunk) * lanes
+                for first in range(begin[v], end[v], ENTRIES_AT_ONCE):
+                    last = min(first + ENTRIES_AT_ONCE, end[v])
+                    if alone:
+                        add_list(flat_out, to, flat, (here,), sample, weight, first, last)
+                    else:
+                        add_list(flat_out, to, flat, (here, here + size), sample, weight, first, last)
         if not has_subsets:
             continue
-        for v in range(n_variants):
+        for v in range(n_lists):
             for j in range(begin[v], end[v]):
                 i = sample[j]
                 for m in range(subsets_of_sample[i], subsets_of_sample[i + 1]):
                     for chunk in range(subset_chunks):
-                        to = ((subset[m] * n_variants + v) * subset_chunks + chunk) * lanes
-                        at = chunk * n_rows * lanes
-                        add_entries(flat_subsets, to, flat, at, sample, weight, j, j + 1)
-    return ahead
+                        to = ((subset[m] * n_variants + target[v]) * subset_chunks + chunk) * lanes
+                        add_list(flat_subsets, to, flat, (chunk * size,), sample, weight, j, j + 1)
 
 
-def sum_entries(
+def add_entries(
     entries: Entries,
-    weight: NDArray[np.float64],
+    weight: NDArray[np.float32],
+    target: NDArray[np.int64],
     panel: Panel,
     subsets: Subsets,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted sums of the panel's rows over the listed samples.
+    out: NDArray[np.float64],
+    subset_out: NDArray[np.float64],
+) -> None:
+    """Add weighted sums of the panel's rows over the listed samples.
 
     Parameters
     ----------
     entries
-        Samples of each variant.
-    weight : (entries,) float64
-
-    Returns
-    -------
-    sums : (variants, columns) float64
-    subset_sums : (subsets, variants, columns of subsets) float64
+        As many lists as there are targets.
+    weight : (entries,) float32
+        Small whole numbers.
+    target : (lists,)
+        The variant of each list.
+    out : (variants, columns) float64
+        Columns fill whole chunks of the panel.
+    subset_out : (subsets, variants, columns of subsets) float64
         The same over the listed samples that are in each subset.
     """
-    v = len(entries.offset) - 1
-    chunks, n_rows, lanes = panel.data.shape
-    strips = max(1, len(entries.sample) // max(1, v * ENTRIES_OF_STRIP))
-    out = np.zeros((v, chunks, lanes))
-    subset_out = np.zeros((subsets.n_subsets, v, -(-subsets.n_columns // lanes), lanes))
     _sum_entries(
         entries.offset,
         entries.sample,
         weight,
+        target,
         panel.data,
         subsets.of_sample_start,
         subsets.of_sample,
-        max(LEAST_ROWS, GROUP * -(-n_rows // (GROUP * strips))),
         out,
         subset_out,
-    )
-    return (
-        out.reshape(v, chunks * lanes)[:, : panel.n_columns],
-        subset_out.reshape(subsets.n_subsets, v, subset_out.shape[2] * lanes)[:, :, : subsets.n_columns],
     )
 
 
@@ -182,9 +174,9 @@ def _list_missing(
             n = _missing_in_packed(words[s], buffer)
         elif encoding[v] == 1:
             for j in range(carrier_offset[s], carrier_offset[s + 1]):
-                if carrier_call[j] == 3:
-                    buffer[n] = carrier_sample[j]
-                    n += 1
+                # Written in any case, counted if missing: no branch to guess wrong.
+                buffer[n] = carrier_sample[j]
+                n += carrier_call[j] == 3
         elif encoding[v] == 2:
             for i in range(dosage8.shape[1]):
                 if dosage8[s, i] == MISSING8:

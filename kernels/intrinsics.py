@@ -154,6 +154,53 @@ def add_entries(
     return signature, generate
 
 
+def add_list(
+    _typing: Any, sums: Any, place: Any, data: Any, bases: Any, sample: Any, weight: Any, begin: Any, end: Any
+) -> Any:
+    """As :func:`add_entries`, of several chunks, neighbours in the sums, that begin at elements ``bases`` (a tuple).
+
+    Weights are float32. The entries are summed in the panel's own type, and these sums then added.
+    """
+    signature = types.void(sums, types.intp, data, bases, sample, weight, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums_type, _, data_type, bases_type, sample_type, weight_type, _, _ = signature.args
+        sums, place, data, bases, sample, weight, begin, end = arguments
+        vector = _vector_of(data_type)
+        wide = ir.VectorType(ir.DoubleType(), vector.count)
+        zero = ir.Constant(vector, None)
+        totals = [cgutils.alloca_once_value(builder, zero) for _ in range(bases_type.count)]
+        with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
+            row = builder.mul(_row_of_entry(context, builder, sample_type, sample, j), _constant(vector.count))
+            factor = builder.load(_element_address(context, builder, weight_type, weight, j, ir.FloatType()))
+            if vector.element == ir.DoubleType():
+                factor = builder.fpext(factor, vector.element)
+            factors = _spread(builder, factor, vector)
+            for k, total in enumerate(totals):
+                at = builder.add(builder.extract_value(bases, k), row)
+                values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
+                builder.store(builder.fadd(builder.load(total), builder.fmul(values, factors)), total)
+        for k, total in enumerate(totals):
+            at = builder.add(place, _constant(k * vector.count))
+            target = _element_address(context, builder, sums_type, sums, at, wide)
+            values = builder.load(total)
+            if vector.element != ir.DoubleType():
+                values = builder.fpext(values, wide)
+            builder.store(builder.fadd(builder.load(target, align=8), values), target, align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _row_of_entry(context: Any, builder: Any, sample_type: Any, sample: Any, j: Any) -> Any:
+    """Panel row of entry ``j`` of a list of samples."""
+    i = builder.zext(builder.load(_element_address(context, builder, sample_type, sample, j, ir.IntType(32))), _INT64)
+    # As allscan.kernels.panel.row_of: the order in which packed calls store the samples.
+    row = builder.and_(i, _constant(~255))
+    row = builder.or_(row, builder.shl(builder.and_(i, _constant(63)), _constant(2)))
+    return builder.or_(row, builder.and_(builder.lshr(i, _constant(6)), _constant(3)))
+
+
 def add_squares(_typing: Any, sums: Any, place: Any, data: Any, base: Any, sample: Any, begin: Any, end: Any) -> Any:
     """As :func:`add_entries`, the squares."""
     signature = types.void(sums, types.intp, data, types.intp, sample, types.intp, types.intp)
@@ -176,13 +223,7 @@ def _sum_rows(context: Any, builder: Any, array_types: Any, arguments: Any, chan
     total = cgutils.alloca_once(builder, wide)
     builder.store(builder.load(target, align=8), total)
     with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
-        i = builder.zext(
-            builder.load(_element_address(context, builder, sample_type, sample, j, ir.IntType(32))), _INT64
-        )
-        # As allscan.kernels.panel.row_of: the order in which packed calls store the samples.
-        row = builder.and_(i, _constant(~255))
-        row = builder.or_(row, builder.shl(builder.and_(i, _constant(63)), _constant(2)))
-        row = builder.or_(row, builder.and_(builder.lshr(i, _constant(6)), _constant(3)))
+        row = _row_of_entry(context, builder, sample_type, sample, j)
         at = builder.add(base, builder.mul(row, _constant(vector.count)))
         values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
         if vector.element != ir.DoubleType():

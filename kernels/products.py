@@ -20,7 +20,7 @@ import numpy as np
 
 from allscan.kernels.association import Coding
 from allscan.kernels.block import MISSING8, MISSING16, Encoding, GenotypeBlock
-from allscan.kernels.entries import Entries, sum_entries
+from allscan.kernels.entries import Entries, add_entries
 from allscan.kernels.jit import jit
 from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS, sum_calls
 from allscan.kernels.panel import Panel, aligned_zeros, make_panel
@@ -151,29 +151,35 @@ def subset_products(
     shifted: bool = False,
 ) -> Products:
     """As :func:`genotype_products`, and of the first columns also the sums over subsets of the samples."""
-    v, k = block.n_variants, panel.n_columns
-    total = np.empty((v, k))
-    of_subset = np.empty((subsets.n_subsets, v, subsets.n_columns))
+    total, of_subset = _no_sums(block.n_variants, panel, subsets)
     values = code_values(coding, term)
     for kind in Encoding:
         rows = np.flatnonzero(block.encoding == kind)
         if len(rows) == 0:
             continue
-        match kind:
-            case Encoding.CALLS:
-                found = _packed_products(block.calls, values, panel, subsets)
-            case Encoding.CARRIERS:
-                away = (
-                    (code_values(coding) - code_values(coding)[2]) ** 2 if shifted and term == Term.SQUARE else values
-                )
-                found = _carrier_products(block, values, away, panel, subsets, shifted=shifted)
-            case _:
-                found = _dosage_products(block, kind, rows, coding, term, panel, subsets, shifted=shifted)
-        if len(rows) == v:
+        if kind == Encoding.CARRIERS:
+            away = (code_values(coding) - code_values(coding)[2]) ** 2 if shifted and term == Term.SQUARE else values
+            _add_carriers(block, rows, values, away, panel, subsets, total, of_subset, shifted=shifted)
+            continue
+        if kind == Encoding.CALLS:
+            found = _packed_products(block.calls, values, panel, subsets)
+        else:
+            found = _dosage_products(block, kind, rows, coding, term, panel, subsets, shifted=shifted)
+        if len(rows) == block.n_variants:
             return found
-        total[rows] = found.total
-        of_subset[:, rows] = found.of_subset
-    return Products(total, of_subset)
+        total[rows, : panel.n_columns] = found.total
+        of_subset[:, rows, : subsets.n_columns] = found.of_subset
+    return _trimmed(total, of_subset, panel, subsets)
+
+
+def _no_sums(n_variants: int, panel: Panel, subsets: Subsets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Zeros (variants, columns), and (subsets, variants, columns of subsets), the columns filled up to whole chunks."""
+    chunks, _, lanes = panel.data.shape
+    subset_chunks = -(-subsets.n_columns // lanes)
+    return (
+        np.zeros((n_variants, chunks * lanes)),
+        np.zeros((subsets.n_subsets, n_variants, subset_chunks * lanes)),
+    )
 
 
 def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
@@ -201,14 +207,12 @@ def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
 def _packed_products(
     packed: NDArray[np.uint8], values: NDArray[np.float64], panel: Panel, subsets: Subsets
 ) -> Products:
-    n_rows, n_subsets = len(packed), subsets.n_subsets
+    total, of_subset = _no_sums(len(packed), panel, subsets)
     chunks, _, lanes = panel.data.shape
-    subset_chunks = -(-subsets.n_columns // lanes)
+    by_chunk = (subsets.n_subsets, len(packed), -(-subsets.n_columns // lanes), lanes)
     kind = panel.data.dtype.type
-    total = np.zeros((n_rows, chunks, lanes))
-    of_subset = np.zeros((n_subsets, n_rows, subset_chunks, lanes))
     # Tables first, then the sums of a pass, in the panel's type.
-    scratch = aligned_zeros((2 + n_subsets * subset_chunks, PASS_VARIANTS, lanes), panel.data.dtype)
+    scratch = aligned_zeros((2 + by_chunk[0] * by_chunk[2], PASS_VARIANTS, lanes), panel.data.dtype)
     sum_calls(
         packed,
         kind(values[1]),
@@ -217,69 +221,83 @@ def _packed_products(
         subsets.start,
         subsets.row,
         scratch,
-        total,
-        of_subset,
+        total.reshape(len(packed), chunks, lanes),
+        of_subset.reshape(by_chunk),
     )
     return _trimmed(total, of_subset, panel, subsets)
 
 
 def _trimmed(total: NDArray[np.float64], of_subset: NDArray[np.float64], panel: Panel, subsets: Subsets) -> Products:
     """Without the columns that only fill up a chunk."""
-    rows = len(total)
-    return Products(
-        total.reshape(rows, -1)[:, : panel.n_columns],
-        of_subset.reshape(subsets.n_subsets, rows, -1)[:, :, : subsets.n_columns]
-        if subsets.n_subsets
-        else np.empty((0, rows, subsets.n_columns)),
-    )
+    return Products(total[:, : panel.n_columns], of_subset[:, :, : subsets.n_columns])
 
 
 @jit
-def _carrier_weights(
+def _weigh_carriers(
     offset: NDArray[np.int64],
+    sample: NDArray[np.int32],
     call: NDArray[np.uint8],
     flipped: NDArray[np.bool_],
-    values: NDArray[np.float64],
-    flipped_values: NDArray[np.float64],
-    shifted: bool,
-    weight: NDArray[np.float64],
+    weight_of: NDArray[np.float32],
+    new_offset: NDArray[np.int64],
+    new_sample: NDArray[np.int32],
+    weight: NDArray[np.float32],
 ) -> None:
-    """What each carrier adds to the sum in which everybody else counts as the common homozygote."""
+    """Carriers whose call has a weight, ``weight_of[flipped, call]``; the arrays have room for one more."""
+    at = 0
     for v in range(offset.shape[0] - 1):
-        base = flipped_values[2] if flipped[v] else values[0]
+        new_offset[v] = at
+        of_call = weight_of[int(flipped[v])]
         for j in range(offset[v], offset[v + 1]):
-            if call[j] == 3:
-                weight[j] = 0.0 if shifted else -base
-            elif flipped[v]:
-                weight[j] = flipped_values[2 - call[j]] - base
-            else:
-                weight[j] = values[call[j]] - base
+            # Written in any case, counted if it has one: no branch to guess wrong.
+            new_sample[at] = sample[j]
+            weight[at] = of_call[call[j]]
+            at += of_call[call[j]] != 0.0
+    new_offset[offset.shape[0] - 1] = at
 
 
-def _carrier_products(
+def _add_carriers(
     block: GenotypeBlock,
+    variants: NDArray[np.int64],
     values: NDArray[np.float64],
     flipped_values: NDArray[np.float64],
     panel: Panel,
     subsets: Subsets,
+    total: NDArray[np.float64],
+    of_subset: NDArray[np.float64],
     *,
     shifted: bool,
-) -> Products:
-    """Sums over carriers; of a variant whose carriers carry REF the values are ``flipped_values``."""
-    weight = np.empty(len(block.carrier_sample))
-    calls, flipped = block.carrier_call, block.carrier_flipped
-    _carrier_weights(block.carrier_offset, calls, flipped, values, flipped_values, shifted, weight)
-    entries = Entries(block.carrier_offset, block.carrier_sample)
-    total, of_subset = sum_entries(entries, weight, panel, subsets)
+) -> None:
+    """Add sums over carriers, in the rows of their variants.
+
+    Of a variant whose carriers carry REF the values are ``flipped_values``.
+    """
+    # What each carrier adds to the sum in which everybody else counts as the common homozygote.
+    missing = [0.0, 0.0] if shifted else [-values[0], -flipped_values[2]]
+    weight_of = np.zeros((2, 4), np.float32)
+    weight_of[0, :3] = values[:3] - values[0]
+    weight_of[1, :3] = flipped_values[2::-1] - flipped_values[2]
+    weight_of[:, 3] = missing
+    n_rows, n_carriers = len(block.carrier_flipped), len(block.carrier_sample)
+    entries = Entries(np.empty(n_rows + 1, np.int64), np.empty(n_carriers + 1, np.int32))
+    weight = np.empty(n_carriers + 1, np.float32)
+    _weigh_carriers(
+        block.carrier_offset,
+        block.carrier_sample,
+        block.carrier_call,
+        block.carrier_flipped,
+        weight_of,
+        *entries,
+        weight,
+    )
+    add_entries(entries, weight, variants, panel, subsets, total, of_subset)
     others = np.where(block.carrier_flipped, values[2], values[0])
     if not shifted and others.any():
-        everybody = panel.data.sum(axis=1, dtype=np.float64).reshape(-1)
-        total += others[:, None] * everybody[: panel.n_columns]
+        total[variants] += np.outer(others, panel.data.sum(axis=1, dtype=np.float64))
+        chunks = of_subset.shape[2] // panel.data.shape[2]
         for s in range(subsets.n_subsets):
             rows = subsets.row[subsets.start[s] : subsets.start[s + 1]]
-            inside = panel.data[:, rows].sum(axis=1, dtype=np.float64).reshape(-1)
-            of_subset[s] += others[:, None] * inside[: subsets.n_columns]
-    return Products(total, of_subset)
+            of_subset[s, variants] += np.outer(others, panel.data[:chunks, rows].sum(axis=1, dtype=np.float64))
 
 
 def _dosage_codes(block: GenotypeBlock, kind: Encoding) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], int]:
@@ -333,4 +351,7 @@ def missing_products(
     if not isinstance(panel, Panel):
         panel = make_panel(panel, panel.dtype)
     subsets = no_subsets(panel.n_samples) if subsets is None else subsets
-    return Products(*sum_entries(missing, np.ones(len(missing.sample)), panel, subsets))
+    v = len(missing.offset) - 1
+    total, of_subset = _no_sums(v, panel, subsets)
+    add_entries(missing, np.ones(len(missing.sample), np.float32), np.arange(v), panel, subsets, total, of_subset)
+    return _trimmed(total, of_subset, panel, subsets)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from allscan.kernels.block import Encoding, GenotypeBlock
+from allscan.kernels.block import Encoding, GenotypeBlock, number_slots
 from allscan.kernels.jit import jit
 from allscan.kernels.packing import row_bytes
 
@@ -149,17 +149,15 @@ def from_bytes(buffer: bytes | memoryview | NDArray[np.uint8]) -> GenotypeBlock:
     calls = section("u1", n_calls * row_bytes(n)).reshape(n_calls, row_bytes(n))
     dosage8 = section("u1", n_8 * n).reshape(n_8, n)
     planes = section("u1", n_16 * n * 2).reshape(2, n_16 * n)
-    kinds = np.bincount(encoding, minlength=4)
-    if offset[-1] != n_total or at != len(view) or kinds.tolist() != [n_calls, n_carriers, n_8, n_16]:
+    slot, kinds = np.empty(v, np.int32), np.zeros(256, np.int64)
+    number_slots(encoding, slot, kinds)
+    counted = [n_calls, n_carriers, n_8, n_16]
+    if offset[-1] != n_total or at != len(view) or kinds[:4].tolist() != counted or sum(counted) != v:
         raise ValueError("the parts of a genotype block contradict its header")
     sample = np.empty(n_total, np.int32)
     call = np.empty(n_total, np.uint8)
     if not _read_carriers(gap_bytes, quads, offset, n, sample, call):
         raise ValueError("the carrier lists of a genotype block are damaged")
-    slot = np.zeros(v, np.int32)
-    for kind in Encoding:
-        here = np.flatnonzero(encoding == kind)
-        slot[here] = np.arange(len(here))
     dosage16 = np.empty((n_16 * n, 2), np.uint8)
     dosage16[:] = planes.T
     return GenotypeBlock(
