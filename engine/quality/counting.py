@@ -1,26 +1,23 @@
 """The pass over all genotypes: variants are counted and judged, and people over the variants that pass.
 
 Each task reads a run of blocks once. It counts the block's variants in every group, judges them, and adds the calls of
-the variants that pass to the counts of each person. What it found goes to two files of a folder, so that a pass which
-was killed goes on where it was, and memory holds what one task needs. Tasks follow from the store's blocks; their sums
-are added in their order: executor and workers change no bit.
+the variants that pass to the counts of each person. What it found goes to a file, so that a pass which was killed goes
+on where it was, and memory holds what one task needs. Tasks follow from the store's blocks; their sums are added in
+their order: executor and workers change no bit.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import struct
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import google_crc32c
-import numcodecs
 import numpy as np
 
 from allscan.engine.chromosomes import ploidy_classes
+from allscan.engine.committed import claim, read_committed, run_committed
 from allscan.engine.quality.people import SEXES
 from allscan.engine.quality.tables import AUTOSOMAL, CATEGORIES, ON_X, categories, read_alleles, variant_table
 from allscan.engine.quality.variants import (
@@ -30,7 +27,6 @@ from allscan.engine.quality.variants import (
     variant_reasons,
     variant_statistics,
 )
-from allscan.engine.zstd import decompress
 from allscan.errors import InputError, writing
 from allscan.kernels.block import take
 from allscan.kernels.entries import missing_entries
@@ -39,7 +35,7 @@ from allscan.kernels.person_counts import NOT_COUNTED, add_heterozygotes, add_pe
 from allscan.storage import ObjectPlace, flush, remove_tree, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -56,7 +52,7 @@ TASK_VARIANTS = 1 << 14
 MOST_TASKS = 512
 """Each writes counts of everybody."""
 
-_CHECKSUM = struct.Struct("<I")
+_NAME, _TABLE = "counts", "table"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +73,9 @@ class QualityCounts:
     rules: VariantRules
     fate: NDArray[np.uint8]  # (variants,) of the store: Fate
     persons: PersonCounts
-    parts: tuple[Place, ...]  # tables of variants, in order
-    folder: Place
+    tasks: tuple[tuple[int, int], ...]  # whose tables hold the variants, in order, and the folder
+    folder: Place  # in which they stand
+    task_bytes: int
 
     @property
     def passing(self) -> NDArray[np.int64]:
@@ -92,12 +89,19 @@ class QualityCounts:
         return tuple((text, int(counts[fate])) for fate, text in variant_reasons(self.rules).items() if counts[fate])
 
     def variant_tables(self) -> Iterator[pa.Table]:
-        """Every variant of the store with what was computed of it, in order, some at a time."""
+        """Every variant of the store with what was computed of it, in order, some at a time.
+
+        Raises
+        ------
+        CorruptChunkError
+            A file is not what was written, or has been removed.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for part in self.parts:
-            yield pq.read_table(pa.BufferReader(part.read_bytes()))
+        for task in self.tasks:
+            table = read_committed(self.folder, _NAME, task, self.task_bytes)[_TABLE]
+            yield pq.read_table(pa.BufferReader(table))
 
     def write_variants(self, place: Place) -> None:
         """Write the tables as one Parquet file.
@@ -131,7 +135,7 @@ class QualityCounts:
 
     def remove(self) -> None:
         """Remove the files of the tasks."""
-        remove_tree(self.folder)
+        remove_tree(self.folder.parent)
 
 
 class _Pass(NamedTuple):
@@ -140,8 +144,6 @@ class _Pass(NamedTuple):
     store: GenotypeStore
     people: People
     rules: VariantRules
-    folder: Place
-    key: str
 
 
 class _Persons(NamedTuple):
@@ -190,19 +192,23 @@ def count_quality(
     key = _key(store, people, rules)
     folder = work / FOLDER / key
     tasks = _tasks(store)
-    tell = on_progress or (lambda _done, _total: None)
-    memory = _task_memory(store, people, rules)
+    shared = _Pass(store, people, rules)
+    most = 2 * _bytes_of_persons(store.n_samples) + _bytes_of_table(store, people)
     with writing(work, again="run the same command again", elsewhere="choose another folder"):
-        shared = _Pass(store, people, rules, folder, key)
-        left = [task for task in tasks if not _is_done(shared, task)]
-        done = len(tasks) - len(left)
-        tell(done, len(tasks))
-        for _ in executor.run(_count_task, shared, left, memory_bytes=memory):
-            done += 1
-            tell(done, len(tasks))
-    fate, persons = _collect(shared, tasks)
-    tables = tuple(_table_file(shared, task) for task in tasks)
-    return QualityCounts(people, rules, fate, persons, tables, work / FOLDER)
+        claim(folder, key)
+        results = run_committed(
+            executor,
+            _count_task,
+            shared,
+            tasks,
+            folder,
+            _NAME,
+            memory_bytes=_task_memory(store, people, rules),
+            on_done=on_progress or (lambda _done, _total: None),
+            most_bytes=most,
+        )
+        fate, persons = _collect(people, results)
+    return QualityCounts(people, rules, fate, persons, tuple(tasks), folder, most)
 
 
 def _tasks(store: GenotypeStore) -> list[tuple[int, int]]:
@@ -233,11 +239,19 @@ def _task_memory(store: GenotypeStore, people: People, rules: VariantRules) -> i
     n, n_groups = store.n_samples, len(people.groups) + 1
     of_block = store.block_variants * (6 * row_bytes(n) + int(8 * n * (1 - rules.min_call_rate)))
     of_groups = SEXES * n_groups * row_bytes(n) + 2 * n
+    return of_block + of_groups + 4 * _bytes_of_persons(n) + _bytes_of_table(store, people) + (64 << 20)
+
+
+def _bytes_of_table(store: GenotypeStore, people: People) -> int:
     variants = max(TASK_VARIANTS, -(-store.n_variants // MOST_TASKS)) + store.block_variants
-    return of_block + of_groups + 4 * _bytes_of_persons(n) + variants * (512 + 128 * n_groups) + (64 << 20)
+    return variants * (512 + 128 * (len(people.groups) + 1))
 
 
-def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
+def _count_task(shared: _Pass, task: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    """What a task finds: fields of :class:`_Persons`, and the table of its variants, as the bytes of a file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     store, people, rules = shared.store, shared.people, shared.rules
     n = store.n_samples
     persons = _Persons(
@@ -276,7 +290,9 @@ def _count_task(shared: _Pass, task: tuple[int, int]) -> None:
                 persons.expected[k] += counted.sum(axis=0)
                 add_weights(missing, people.by_group.group, counted, persons.missed[k])
         tables.append(variant_table(store, people, start, stop, contig, ref, alt, found, fate))
-    _write(shared, task, persons, tables)
+    target = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables(tables), target, compression="zstd")
+    return {**persons._asdict(), _TABLE: np.frombuffer(target.getvalue(), np.uint8)}
 
 
 def _kinds(store: GenotypeStore, contig: NDArray[np.int16], position: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -287,60 +303,16 @@ def _kinds(store: GenotypeStore, contig: NDArray[np.int16], position: NDArray[np
     return kinds
 
 
-def _table_file(shared: _Pass, task: tuple[int, int]) -> Place:
-    return shared.folder / f"{task[0]:08d}.parquet"
-
-
-def _persons_file(shared: _Pass, task: tuple[int, int]) -> Place:
-    return shared.folder / f"{task[0]:08d}.persons"
-
-
-def _write(shared: _Pass, task: tuple[int, int], persons: _Persons, tables: list[pa.Table]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    target = pa.BufferOutputStream()
-    pq.write_table(pa.concat_tables(tables), target, compression="zstd")
-    table = target.getvalue().to_pybytes()
-    write_atomically(_table_file(shared, task), table)
-    stream = io.BytesIO()
-    np.savez(stream, **persons._asdict())
-    content = _CHECKSUM.pack(google_crc32c.value(table)) + bytes(numcodecs.Zstd(level=1).encode(stream.getvalue()))
-    # The last file of a task: where it is whole, it says whether the other one is.
-    write_atomically(_persons_file(shared, task), content + _CHECKSUM.pack(google_crc32c.value(content)))
-
-
-def _is_done(shared: _Pass, task: tuple[int, int]) -> bool:
-    """Whether an earlier pass wrote both files of a task, and they are as they were written."""
-    try:
-        persons = _persons_file(shared, task).read_bytes()
-        table = _table_file(shared, task).read_bytes()
-    except FileNotFoundError:
-        return False
-    content, checksum = persons[: -_CHECKSUM.size], persons[-_CHECKSUM.size :]
-    return checksum == _CHECKSUM.pack(google_crc32c.value(content)) and content.startswith(
-        _CHECKSUM.pack(google_crc32c.value(table))
-    )
-
-
-def _read_persons(shared: _Pass, task: tuple[int, int]) -> _Persons:
-    content = _persons_file(shared, task).read_bytes()[_CHECKSUM.size : -_CHECKSUM.size]
-    most = 2 * _bytes_of_persons(shared.store.n_samples) + shared.store.n_variants
-    with np.load(io.BytesIO(decompress(content, most)), allow_pickle=False) as stored:
-        return _Persons(*(stored[name] for name in _Persons._fields))
-
-
-def _collect(shared: _Pass, tasks: list[tuple[int, int]]) -> tuple[NDArray[np.uint8], PersonCounts]:
+def _collect(people: People, results: Iterable[dict[str, NDArray[Any]]]) -> tuple[NDArray[np.uint8], PersonCounts]:
     """Fates of all variants, and sums over the tasks."""
-    people = shared.people
     rows, own = people.rows, people.by_group.group[people.rows]
     calls = np.zeros((len(CATEGORIES), 3, len(rows)), np.int64)
     singletons = np.zeros(len(rows), np.int64)
     missed, expected = np.zeros((2, len(rows))), np.zeros((2, len(people.groups) + 1))
     variants = np.zeros(len(CATEGORIES), np.int64)
     fates = []
-    for task in tasks:
-        of_task = _read_persons(shared, task)
+    for result in results:
+        of_task = _Persons(*(result[name] for name in _Persons._fields))
         fates.append(of_task.fate)
         calls += of_task.calls[:, :, rows]
         singletons += of_task.singletons[rows]

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allscan.engine.committed import claim, run_committed
 from allscan.engine.hashing import content_hash
-from allscan.engine.structure.committed import claim, run_committed
 from allscan.engine.structure.kinship_tasks import Comparing, PersonSums, Shared, compare, extract
 from allscan.engine.structure.pca import reading_memory
 from allscan.errors import InputError, writing

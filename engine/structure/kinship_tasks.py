@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from allscan.engine.chunk_files import ChecksumError, read_file, with_checksum
-from allscan.engine.structure.committed import damaged
+from allscan.engine.committed import damaged
 from allscan.engine.structure.pca import read_packed
 from allscan.kernels.king import PairCounts, count_heterozygous, count_pairs, fill_planes, words_of
 from allscan.kernels.kinship_screen import Stage, Standing, likely_pairs

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from allscan.engine.committed import claim, run_committed
 from allscan.engine.hashing import content_hash
-from allscan.engine.structure.committed import claim, run_committed
 from allscan.engine.structure.kinship import Kinship, Pairs, ancestry_basis, king_pairs, relationships
 from allscan.engine.structure.pca import part_markers, read_packed, reading_memory
 from allscan.errors import InputError, writing

@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numcodecs
 import numpy as np
 
 from allscan.engine.chunk_files import ChecksumError, read_file, with_checksum
+from allscan.engine.zstd import decompress
 from allscan.errors import CorruptChunkError
 from allscan.storage import remove_tree, write_atomically
 
@@ -37,6 +39,7 @@ class _Committing(NamedTuple):
     shared: Any
     folder: Place
     name: str
+    compressed: bool
 
 
 def claim(folder: Place, key: str) -> None:
@@ -58,6 +61,7 @@ def run_committed(
     *,
     memory_bytes: int,
     on_done: Callable[[int, int], None],
+    most_bytes: int | None = None,
 ) -> Iterator[Arrays]:
     """Run the tasks whose results are not there, and yield all results in the order of the tasks.
 
@@ -71,27 +75,29 @@ def run_committed(
         Of these tasks among others in the folder.
     on_done
         Called with tasks done and tasks in all.
+    most_bytes
+        Results are compressed, and cannot be larger than this; None: they are written as they are.
     """
-    missing = [task for task in tasks if _read(folder, name, task) is None]
+    missing = [task for task in tasks if _read(folder, name, task, most_bytes) is None]
     done = len(tasks) - len(missing)
     on_done(done, len(tasks))
-    committing = _Committing(function, shared, folder, name)
+    committing = _Committing(function, shared, folder, name, most_bytes is not None)
     for _ in executor.run(_run, committing, missing, memory_bytes=memory_bytes):
         done += 1
         on_done(done, len(tasks))
     for task in tasks:
-        yield read_committed(folder, name, task)
+        yield read_committed(folder, name, task, most_bytes)
 
 
-def read_committed(folder: Place, name: str, task: Task) -> Arrays:
-    """The result of a task that is done.
+def read_committed(folder: Place, name: str, task: Task, most_bytes: int | None = None) -> Arrays:
+    """The result of a task that is done, as :func:`run_committed` was told to write it.
 
     Raises
     ------
     CorruptChunkError
         Its bytes are not those that were written.
     """
-    found = _read(folder, name, task)
+    found = _read(folder, name, task, most_bytes)
     if found is None:
         raise damaged(_file(folder, name, task))
     return found
@@ -106,20 +112,21 @@ def damaged(file: Place) -> CorruptChunkError:
     )
 
 
-def write_committed(folder: Place, name: str, task: Task, arrays: Arrays) -> None:
-    """Write a result in one step."""
-    content = io.BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type]
-    write_atomically(_file(folder, name, task), b"".join(with_checksum(content.getvalue())))
-
-
 def _run(committing: _Committing, task: Task) -> None:
-    write_committed(committing.folder, committing.name, task, committing.function(committing.shared, task))
+    """Run a task, and write its result in one step."""
+    stream = io.BytesIO()
+    np.savez(stream, **committing.function(committing.shared, task))  # type: ignore[arg-type]
+    content = stream.getvalue()
+    if committing.compressed:
+        content = bytes(numcodecs.Zstd(level=1).encode(content))
+    write_atomically(_file(committing.folder, committing.name, task), b"".join(with_checksum(content)))
 
 
-def _read(folder: Place, name: str, task: Task) -> Arrays | None:
+def _read(folder: Place, name: str, task: Task, most_bytes: int | None) -> Arrays | None:
     try:
-        content = read_file(_file(folder, name, task))
+        content: bytes | memoryview = read_file(_file(folder, name, task))
+        if most_bytes is not None:
+            content = decompress(content, most_bytes)
     except (FileNotFoundError, ChecksumError):
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
