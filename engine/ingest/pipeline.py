@@ -7,7 +7,6 @@ is renamed to its place last.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ import zarr
 from allscan import __version__
 from allscan.engine.ingest.assembly import AssemblySettings, assemble, assembly_tasks
 from allscan.engine.ingest.fingerprints import content_checksum, describe_source
+from allscan.engine.ingest.interrupted import discard_outdated
 from allscan.engine.ingest.outputs import check_output, check_space, translated
 from allscan.engine.ingest.publishing import publish, staging_folder
 from allscan.engine.ingest.reading import ReadSettings, read_memory, read_part, read_tasks
@@ -48,7 +48,7 @@ from allscan.engine.ingest.variants import (
 from allscan.engine.store import BLOCK_CHECKSUMS, open_store
 from allscan.engine.store_writing import create_store, write_block_checksums
 from allscan.errors import AllscanError, InputError, StorageError
-from allscan.storage import files_below, place_of, write_atomically
+from allscan.storage import files_below, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -260,7 +260,9 @@ class _Run:
     def all(self) -> int:
         """Do everything that is not done; returns the number of tasks that were."""
         sweep(self._partial)
-        self._settle_state()
+        for message in discard_outdated(self._request, self._partial, self._folders, (self._store, self._marks)):
+            self._notes.append(message)
+            self._tell(IngestProgress("read", 0, 0, 0, 0, message))
         samples = self._request.samples
         check_space(
             self._partial,
@@ -304,32 +306,6 @@ class _Run:
         self._write(settings)
         self._finish(counts)
         return self._resumed
-
-    def _settle_state(self) -> None:
-        """Compare with what an earlier run was about, and discard what no longer holds."""
-        request, path = self._request, self._partial / "ingest.json"
-        state = {
-            "key": request.key,
-            "reading": request.reading,
-            "on_duplicate": request.on_duplicate,
-            "sources": {identity["path"]: identity for identity in request.identities},
-        }
-        earlier = json.loads(path.read_bytes()) if path.exists() else state
-        discarded = _differences(earlier, json.loads(json.dumps(state, default=str)))
-        for message in discarded:
-            self._notes.append(message)
-            self._tell(IngestProgress("read", 0, 0, 0, 0, message))
-        for folder in self._partial.glob("parts/*"):
-            if folder not in self._folders:
-                shutil.rmtree(folder)
-        if earlier["key"] != request.key:
-            for folder in (self._store, self._marks):
-                shutil.rmtree(folder, ignore_errors=True)
-        # Left by a kill while the empty store was laid out.
-        shutil.rmtree(self._partial / "layout", ignore_errors=True)
-        write_atomically(path, json.dumps(state, default=str).encode())
-        for folder in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
 
     def _read(self) -> list[PartSummary]:
         request = self._request
@@ -435,21 +411,3 @@ class _Run:
             }
         )
         publish(self._store, self._out, self._partial, request.key)
-
-
-def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What changed since an interrupted run, in words; empty when nothing did."""
-    if earlier["key"] == now["key"]:
-        return []
-    messages = [
-        f"{name} changed since the interrupted ingest: everything is read again"
-        for name, value in now["reading"].items()
-        if earlier["reading"].get(name) != value
-    ]
-    for path, identity in now["sources"].items():
-        before = earlier["sources"].get(path)
-        if before is not None and before != identity:
-            messages.append(f"{Path(path).name} changed since the interrupted ingest: it is read again")
-    if not messages:
-        messages.append("the sources or on_duplicate changed: finished parts are kept, blocks are not")
-    return messages
