@@ -164,14 +164,20 @@ class StoredOffsets:
         return self._units[trait]
 
 
+def without(values: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What an orthonormal basis (samples, columns) leaves of some values (samples,), to the last digits."""
+    left = values - basis @ (basis.T @ values)
+    left -= basis @ (basis.T @ left)
+    return left
+
+
 def residual_sd(trait: NDArray[np.float64], covariates: NDArray[np.float64]) -> float:
     """Standard deviation of a trait after its covariates, (samples,) and (samples, covariates), without NaN.
 
     The divisor is samples less rank of the covariates, as in REGENIE (Pheno.cpp, ``residualize_phenotypes``).
     """
     basis, _ = orthonormal_basis(covariates)
-    residuals = trait - basis @ (basis.T @ trait)
-    residuals -= basis @ (basis.T @ residuals)
+    residuals = without(trait, basis)
     df = len(trait) - basis.shape[1]
     return float(np.sqrt(residuals @ residuals / df)) if df > 0 else 0.0
 

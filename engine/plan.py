@@ -234,6 +234,24 @@ def _task_variants(store: GenotypeStore, n_variants: int, batches: BatchPlan) ->
     return blocks * block
 
 
+def fitting_workers(workers: int, shared: int, task: int, memory_bytes: int) -> int:
+    """How many of some workers fit into memory, each with bytes of a task, beside the bytes that they share.
+
+    Raises
+    ------
+    InputError
+        Not one fits.
+    """
+    fitting = (memory_bytes - shared) // task
+    if fitting < 1:
+        need = (shared + task) / 2**30
+        raise InputError(
+            f"the scan needs {need:.1f} GiB of memory and may use {memory_bytes / 2**30:.1f} GiB",
+            fix="allow more with --memory, or scan fewer traits in one job",
+        )
+    return int(min(workers, fitting))
+
+
 def plan_scan(store: GenotypeStore, strata: Strata, spec: ScanSpec, *, workers: int, memory_bytes: int) -> ScanPlan:
     """Lay out a scan.
 
@@ -271,14 +289,7 @@ def plan_scan(store: GenotypeStore, strata: Strata, spec: ScanSpec, *, workers: 
     groups = null_groups(store, rows, variants, offset_chromosomes(strata), most_held)
     held = max(len(group.codes) for group in groups)
     shared = max(shared_memory(store, strata, part, rows, held) for part in batches)
-    fitting = (memory_bytes - shared) // task
-    if fitting < 1:
-        need = (shared + task) / 2**30
-        raise InputError(
-            f"the scan needs {need:.1f} GiB of memory and may use {memory_bytes / 2**30:.1f} GiB",
-            fix="allow more with --memory, or scan fewer traits in one job",
-        )
-    workers = int(min(workers, fitting))
+    workers = fitting_workers(workers, shared, task, memory_bytes)
     seconds, output_bytes = 0.0, n_variants * 30
     for part, traits in zip(batches, kinds.values(), strict=True):
         seconds += core_seconds(store, part, n_variants, len(traits))

@@ -15,9 +15,10 @@ import numpy as np
 from allscan.engine.costs import BASE_MEMORY
 from allscan.engine.hashing import content_hash
 from allscan.engine.manifest import program_digest
+from allscan.engine.plan import fitting_workers
 from allscan.engine.reuse import COMMITS
 from allscan.engine.scan import FinishedTask, ScanProgress, ScanSummary, Stage
-from allscan.errors import CorruptChunkError, InputError
+from allscan.errors import CorruptChunkError
 from allscan.jobs.run_folder import writing
 from allscan.kernels.association import Status, has_result
 from allscan.kernels.column_tests import ColumnOptions, Columns, fit_trait, make_columns
@@ -121,16 +122,8 @@ def plan_predictors(checked: CheckedPredictors, *, workers: int, memory_bytes: i
     # Traits as read and as aligned; covariates and predictors as they are, and as the tests take them.
     tables = (checked.table.traits, checked.table.covariates, checked.values)
     shared = BASE_MEMORY + 2 * sum(table.nbytes for table in tables)
-    fitting = (memory_bytes - shared) // task
-    if fitting < 1:
-        need = (shared + task) / 2**30
-        raise InputError(
-            f"the scan needs {need:.1f} GiB of memory and may use {memory_bytes / 2**30:.1f} GiB",
-            fix="allow more with --memory, or scan fewer traits in one job",
-        )
-    return PredictorPlan(
-        n_predictors, n_traits, n, traits, task, shared, int(min(workers, fitting)), float(of_trait.sum())
-    )
+    workers = fitting_workers(workers, shared, task, memory_bytes)
+    return PredictorPlan(n_predictors, n_traits, n, traits, task, shared, workers, float(of_trait.sum()))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,10 @@ QUANTITATIVE = "quantitative"
 
 CASE, CONTROL, MISSING = 1, 0, -1
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+ONLY_SEX: dict[str, int] = {"both": 0, "male": 1, "female": 2}
+"""Words for the people whom a trait is of, and their code."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+"""A trait's name."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Phenotype:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a trait")
         wanted = {BINARY: np.int8, QUANTITATIVE: np.float64}[self.kind]
         if self.values.dtype != wanted:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from allscan.engine.offsets import without
 from allscan.kernels.basis import orthonormal_basis
 from allscan.kernels.missingness import trait_patterns
 from allscan.kernels.ridge import People
@@ -112,8 +113,7 @@ def ordered(cohort: Cohort, traits: slice, folds: int, fold: NDArray[np.int64] |
 def _residuals(values: NDArray[np.float64], basis: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
     if len(values) < basis.shape[1] + LEAST_SAMPLES:
         return values, f"{len(values)} people have a value, too few beside {basis.shape[1]} covariates"
-    left = values - basis @ (basis.T @ values)
-    left -= basis @ (basis.T @ left)
+    left = without(values, basis)
     if float(left @ left) <= 1e-12 * float(((values - values.mean()) ** 2).sum()) or np.ptp(values) == 0:
         return values, "it does not vary after the covariates"
     return left, ""

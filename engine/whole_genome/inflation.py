@@ -8,7 +8,7 @@ of the markers after the covariates, and tr K² comes from its products with ran
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -43,10 +43,6 @@ class Statistics(NamedTuple):
 
     counts: NDArray[np.int64]  # (traits, bins)
     total: NDArray[np.float64]  # (traits,) their sum
-
-    def __add__(self, other: tuple[Any, ...]) -> Statistics:
-        """Of more markers."""
-        return Statistics(self.counts + other[0], self.total + other[1])
 
 
 def block_statistics(shared: Inflation, number: int) -> Statistics:

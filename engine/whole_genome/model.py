@@ -344,7 +344,7 @@ class _Fitting:
                     beside[:, count + t] = _less(people.traits[:, t], left, batch.member[:, t])
             blocks = tuple(block for block in few if block.chromosome == name)
             for of_block in self._passed(block_statistics, blocks, people, beside):
-                found = found + of_block
+                found = Statistics(found.counts + of_block.counts, found.total + of_block.total)
             self._tell(Stage.INFLATION, code + 1, len(self.chromosomes))
         if self._spread is None:
             self._spread = self._spread_of_relatedness(people)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from allscan.arrow import number_array
 from allscan.errors import FileFormatError, InputError, output_error
-from allscan.phenotypes.phenotype import BINARY, CASE, MISSING
+from allscan.phenotypes.phenotype import BINARY, CASE, MISSING, ONLY_SEX
 from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from allscan.storage import Place
 
 FORMAT = "allscan trait table 1"
+_SEX_WORDS = {code: word for word, code in ONLY_SEX.items()}
 TRAITS, COVARIATES, PROVENANCE, DESCRIPTIONS, REPORT = (
     "traits.parquet",
     "covariates.parquet",
@@ -136,7 +137,7 @@ def facts_of(trait: Phenotype) -> dict[str, Any]:
         "kind": trait.kind,
         "label": trait.label,
         "category": trait.category,
-        "sex": {0: "both", 1: "male", 2: "female"}[trait.only_sex],
+        "sex": _SEX_WORDS[trait.only_sex],
         "units": trait.units,
         "transform": trait.transform,
         **counts,

@@ -86,12 +86,8 @@ class PhenotypeJob:
         definitions = []
         for number, given in enumerate(spec.definitions):
             named = base / Path(given).expanduser() if isinstance(given, str) else None
-            if named is not None and not named.is_file():
-                raise JobError(
-                    f"there is no definition {given!r}",
-                    where=locate(("definitions", number), document),
-                    fix="check the path; it is relative to the phenotype file",
-                )
+            if named is not None:
+                _require(named, f"definition {given!r}", locate(("definitions", number), document))
             definitions.append(load_definition(given if named is None else named.absolute(), base))
         return cls(spec, base, tuple(definitions), document)
 
@@ -196,12 +192,7 @@ def _records(job: PhenotypeJob, client: Any) -> Iterator[tuple[Records, list[Sam
     spec = job.spec
     lists = []
     for number, path in enumerate(spec.people.exclude):
-        if not job.resolve(path).is_file():
-            raise JobError(
-                f"there is no file {path!r}",
-                where=job.locate("people", "exclude", number),
-                fix="check the path; it is relative to the phenotype file",
-            )
+        _require(job.resolve(path), f"file {path!r}", job.locate("people", "exclude", number))
         lists.append(read_sample_list(job.resolve(path)))
     source = spec.records.source
     until = spec.records.until
@@ -266,12 +257,7 @@ def _traits(
 
 def _groups_made_of(job: PhenotypeJob, section: GroupsSection) -> dict[str, str]:
     path = job.resolve(section.file)
-    if not path.is_file():
-        raise JobError(
-            f"there is no file {section.file!r}",
-            where=job.locate("groups", "file"),
-            fix="check the path; it is relative to the phenotype file",
-        )
+    _require(path, f"file {section.file!r}", job.locate("groups", "file"))
     with path.open("rb") as file:
         return {"column": section.column, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
@@ -303,3 +289,8 @@ def _groups(job: PhenotypeJob, records: Records) -> list[Covariate]:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _require(path: Path, what: str, where: str) -> None:
+    if not path.is_file():
+        raise JobError(f"there is no {what}", where=where, fix="check the path; it is relative to the phenotype file")

@@ -15,7 +15,7 @@ from allscan.phenotypes.definitions.loading import cohort
 from allscan.phenotypes.definitions.spec import days
 from allscan.phenotypes.definitions.telling import told_ages
 from allscan.phenotypes.quantities.spec import TABLES
-from allscan.phenotypes.quantities.units import CONCEPTS, UnknownUnitError, conversion, spelled
+from allscan.phenotypes.quantities.units import UnknownUnitError, conversion, spelled, units_of_concepts
 from allscan.phenotypes.records.codes import matching_events, resolve
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def converted_sql(records: Records, events: str, units: Sequence[str], to: str, 
     named = {"unit_concept_id": "NULL::BIGINT", "unit_source_value": "NULL::VARCHAR", **{name: name for name in units}}
     concept, text = named["unit_concept_id"], named["unit_source_value"]
     found = records.connection.execute(f"SELECT DISTINCT {concept}, {text} FROM {events} ORDER BY ALL").fetchall()
-    of_concept = _units_of_concepts(records, {concept for concept, _ in found if concept})
+    of_concept = units_of_concepts(records, {concept for concept, _ in found if concept})
     factors = []
     for concept_id, written in found:
         unit = of_concept.get(concept_id) or (spelled(written) if written else None)
@@ -322,17 +322,6 @@ def converted_sql(records: Records, events: str, units: Sequence[str], to: str, 
         f"SELECT person, date, value_as_number AS raw, factor * value_as_number + shift AS value FROM {events} AS e "
         f"LEFT JOIN {name} AS u ON {concept} IS NOT DISTINCT FROM u.concept AND {text} IS NOT DISTINCT FROM u.text"
     )
-
-
-def _units_of_concepts(records: Records, ids: set[int]) -> dict[int, str]:
-    """UCUM spelling of unit concepts."""
-    out = {one: CONCEPTS[one] for one in ids if one in CONCEPTS}
-    others = sorted(ids - set(out))
-    if others and records.has("concept", "concept_id", "vocabulary_id", "concept_code"):
-        among = f"vocabulary_id = 'UCUM' AND concept_id IN ({', '.join(map(str, others))})"
-        rows = records.vocabulary("concept", ["concept_id", "concept_code"], among)
-        out |= dict(records.connection.execute(f"SELECT concept_id, concept_code FROM {rows}").fetchall())
-    return out
 
 
 def _window_sql(window: Window) -> list[str]:

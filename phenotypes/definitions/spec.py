@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from allscan.documents.sections import Section, Text
+from allscan.phenotypes.phenotype import NAME, ONLY_SEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _REFERENCE = re.compile(r"10\.\d{4,9}/\S+|https?://\S+")
 _DOI_PREFIX = re.compile(r"(doi:\s*|https?://(dx\.)?doi\.org/)", re.IGNORECASE)
 _DURATION = re.compile(r"(-?)(\d{1,5})([dwy])")
@@ -28,7 +28,7 @@ def days(duration: str) -> int:
 
 
 def _plain_name(value: str) -> str:
-    if not _ID.fullmatch(value):
+    if not NAME.fullmatch(value):
         raise ValueError(f"{value!r} is no name of a trait: a letter, then letters, digits, _ . -")
     return value
 
@@ -52,7 +52,6 @@ Reference = Annotated[Text, AfterValidator(_reference)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Sex = Literal["both", "male", "female"]
-SEX_CODES: dict[str, int] = {"both": 0, "male": 1, "female": 2}
 
 
 class Validation(Section):
@@ -89,7 +88,7 @@ class Header(Section):
     @property
     def only_sex(self) -> int:
         """1 men, 2 women, 0 everybody, as in the records."""
-        return SEX_CODES[self.sex]
+        return ONLY_SEX[self.sex]
 
 
 def sections(value: Any, key_path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Section]]:

@@ -14,7 +14,7 @@ from allscan.phenotypes.names import listed
 from allscan.phenotypes.quantities.arithmetic import check_formula, formula_sql, number
 from allscan.phenotypes.quantities.near import codes_of
 from allscan.phenotypes.quantities.spec import TABLES, Bounds, Unit
-from allscan.phenotypes.quantities.units import CONCEPTS, UnknownUnitError, conversion, spelled
+from allscan.phenotypes.quantities.units import UnknownUnitError, conversion, spelled, units_of_concepts
 from allscan.phenotypes.quantities.values import FEW, LARGEST, Gate, Values, told
 from allscan.phenotypes.records.codes import CodeSet, matching_events
 
@@ -253,14 +253,7 @@ def _unit_ways(
 
 def _name(records: Records, units: Sequence[_Unit]) -> None:
     """Say by what a unit is known: its concept's code, or the words of the records."""
-    known = dict(CONCEPTS)
-    ids = sorted({unit.concept for unit in units if unit.concept is not None} - set(known))
-    if ids and records.has("concept", "concept_id", "concept_code", "vocabulary_id"):
-        among = ", ".join(map(str, ids))
-        relation = records.vocabulary(
-            "concept", ["concept_id", "concept_code"], f"vocabulary_id = 'UCUM' AND concept_id IN ({among})"
-        )
-        known.update(records.connection.execute(f"SELECT * FROM {relation}").fetchall())
+    known = units_of_concepts(records, {unit.concept for unit in units if unit.concept is not None})
     for unit in units:
         if unit.concept is not None and unit.concept in known:
             unit.names, unit.from_concept = [known[unit.concept], str(unit.concept)], True

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from allscan.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from allscan.phenotypes.records.records import Records
 
 CONCEPTS = {
     8482: "[pH]",
@@ -41,6 +43,19 @@ CONCEPTS = {
     586323: "Cel",
 }
 """Usual unit concepts of OMOP in UCUM, for records without the table ``concept``, which knows the others."""
+
+
+def units_of_concepts(records: Records, ids: Iterable[int]) -> dict[int, str]:
+    """UCUM's spelling of those unit concepts that are usual, or known to the records' table ``concept``."""
+    wanted = set(ids)
+    known = {one: CONCEPTS[one] for one in wanted if one in CONCEPTS}
+    others = sorted(wanted - set(known))
+    if others and records.has("concept", "concept_id", "concept_code", "vocabulary_id"):
+        among = f"vocabulary_id = 'UCUM' AND concept_id IN ({', '.join(map(str, others))})"
+        rows = records.vocabulary("concept", ["concept_id", "concept_code"], among)
+        known |= dict(records.connection.execute(f"SELECT concept_id, concept_code FROM {rows}").fetchall())
+    return known
+
 
 # What UCUM has in brackets, and what is a word of its own, in the words of pint. pint's own are U (of an enzyme), mmHg.
 _ATOMS = {
