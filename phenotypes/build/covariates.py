@@ -78,10 +78,13 @@ def of_people(records: Records, sql: str, *, missing: float = np.nan) -> NDArray
 def _days_of_people(records: Records, what: str) -> NDArray[np.datetime64]:
     periods = records.table("observation_period", ["observation_period_start_date", "observation_period_end_date"])
     column = {"first": "min(observation_period_start_date)", "last": "max(observation_period_end_date)"}[what]
+    return _dates(records, f"least({column}, DATE '{records.until}')", periods)
+
+
+def _dates(records: Records, date: str, rows: str) -> NDArray[np.datetime64]:
+    """A date of each person, by an aggregate of their rows; NaT of who has none."""
     days = of_people(
-        records,
-        f"SELECT person, date_diff('day', DATE '1970-01-01', least({column}, DATE '{records.until}')) AS value "
-        f"FROM {periods} GROUP BY person",
+        records, f"SELECT person, date_diff('day', DATE '1970-01-01', {date}) AS value FROM {rows} GROUP BY person"
     )
     out = np.full(len(days), np.datetime64("NaT"), dtype="datetime64[D]")
     known = ~np.isnan(days)
@@ -92,13 +95,8 @@ def _days_of_people(records: Records, what: str) -> NDArray[np.datetime64]:
 def _age(records: Records) -> NDArray[np.float64]:
     end = np.full(len(records.people), np.datetime64(records.until, "D"))
     if records.has("death", "death_date"):
-        died = of_people(
-            records,
-            "SELECT person, date_diff('day', DATE '1970-01-01', min(date)) AS value "
-            f"FROM {records.events('death')} GROUP BY person",
-        )
-        known = ~np.isnan(died)
-        end[known] = died[known].astype(np.int64).astype("datetime64[D]")
+        died = _dates(records, "min(date)", records.events("death"))
+        end = np.where(np.isnat(died), end, died)
     return ages_on(records, end)
 
 
