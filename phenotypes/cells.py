@@ -96,8 +96,9 @@ def numbers(column: Any, missing: MissingValues) -> tuple[NDArray[np.float64], B
         return np.full(len(column), np.nan), BadCell(0, what, "store numbers in it", len(column))
     for number in missing.numbers:
         values[values == number] = np.nan
-    infinite = np.abs(values) > LARGEST_VALUE
-    if infinite.any():
+    low, high = extremes(values)
+    if low < -LARGEST_VALUE or high > LARGEST_VALUE:
+        infinite = np.abs(values) > LARGEST_VALUE
         row = int(np.argmax(infinite))
         if bad is None or row < bad.row:
             trouble = "infinite" if np.isinf(values[row]) else "too large to compute with"
@@ -265,28 +266,35 @@ def _integers(table: RawTable, name: str, column: Any) -> Any:
     return pa.chunked_array([pa.array(np.where(present, values, 0).astype(np.int64), mask=~present)])
 
 
+def extremes(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The least and the largest of some values; NaN if all are missing."""
+    if not len(values):
+        return np.nan, np.nan
+    # Quick where nothing is missing.
+    low, high = float(values.min()), float(values.max())
+    if np.isnan(low):
+        low, high = float(np.fmin.reduce(values)), float(np.fmax.reduce(values))
+    return low, high
+
+
 def likely_sentinel(values: NDArray[np.float64]) -> tuple[float, int] | None:
     """A number that looks like a code for missing, and how often it occurs.
 
     That is a usual code (-9, -99, …, 999, …) that is the column's only negative value, or that stands alone,
     more than once and more than five times as large as every other value.
     """
-    present = values[~np.isnan(values)]
-    if not present.size:
-        return None
-    low = present.min()
+    low, high = extremes(values)
     if low < 0:
         if low in SENTINELS:
-            count = int((present == low).sum())
-            if count == int((present < 0).sum()) and count < present.size:
-                return float(low), count
+            count = int((values == low).sum())
+            if count == int((values < 0).sum()) and count < int((~np.isnan(values)).sum()):
+                return low, count
         return None
-    high = present.max()
     if high in SENTINELS:
-        others = present[present < high]
-        count = present.size - others.size
+        others = values[values < high]
+        count = int((values == high).sum())
         if count > 1 and others.size and high > 5 * others.max():
-            return float(high), count
+            return high, count
     return None
 
 

@@ -97,7 +97,7 @@ def read_trait_table(
         sentinel = cells.likely_sentinel(values[:, t])
         if sentinel is not None:
             sentinels.setdefault(sentinel[0], []).append(f"{name} ({sentinel[1]} cells)")
-        elif np.isnan(values[:, t]).all():
+        elif np.isnan(cells.extremes(values[:, t])[0]):
             empty.append(name)
     if len(empty) == len(specs):
         raise InputError(
