@@ -132,7 +132,8 @@ def export(
 
 def _open_complete(folder: Place, stratum: str) -> ResultSource:
     # Of a run that is not complete, the rows still to come would look like results that are missing.
-    from allscan.engine.meta.cube import META, MetaCube
+    from allscan.engine.meta.cube import MetaCube
+    from allscan.engine.meta.files import META
     from allscan.engine.results import CUBE, ResultsCube
     from allscan.jobs.meta.state import refuse_incomplete
     from allscan.jobs.run_folder import open_complete_run, refuse_predictors

@@ -81,14 +81,17 @@ class Stages:
         """Combine groups by meta-analysis where the job asks for it; what the provenance says of it."""
         if isinstance(self.checked, CheckedPredictors):
             return None
-        from allscan.jobs.meta.job import meta_spec
-        from allscan.jobs.meta.stage import META_STAGE, meta_of_run, summary_json, why_not
+        from allscan.jobs.meta.stage import META_STAGE, clear_meta, meta_of_run, summary_json, why_not
 
         wanted = {one.name: one.strata for one in self.checked.stratifications if one.has_meta}
-        reason = why_not(self.output) if wanted else None
+        if not wanted:
+            clear_meta(self.output)
+            return None
+        from allscan.jobs.meta.job import meta_spec
+
+        reason = why_not(self.output)
         tasks = self.planned.scan.n_tasks
-        if wanted:
-            self._begin(META_STAGE)
+        self._begin(META_STAGE)
 
         def tell(done: int, total: int) -> None:
             self._begin(META_STAGE)

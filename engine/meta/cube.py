@@ -13,6 +13,7 @@ from allscan import arrow
 from allscan.engine.arrays import encode_numbers_chunk, read_group_attributes, write_array, write_group
 from allscan.engine.columns import CASE_COLUMNS
 from allscan.engine.meta.block import meta_columns
+from allscan.engine.meta.files import META
 from allscan.engine.meta.spec import MetaSpec
 from allscan.engine.result_arrays import ResultArrays, column_layout
 from allscan.engine.results import CUBE_TRAITS, NAME_ROWS
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 FORMAT = "allscan-meta"
 FORMAT_VERSION = 1
-META = "meta.zarr"
-"""Name of the cube in its folder."""
 TASK_TESTS = 1 << 19
 """Traits × variants of a task, about; whole chunks of what is read."""
 LEAST_VARIANTS = 1 << 14

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from allscan.engine.meta.studies import StudyBlock
     from allscan.storage import Place
 
-META_HITS = "meta_hits.parquet"
 """The table, by stratification and trait, then genome order."""
 
 STUDY_FIELDS = {

@@ -13,13 +13,14 @@ from allscan.engine.arrays import read_group_attributes
 from allscan.engine.hashing import content_hash
 from allscan.engine.meta.axes import ancestry_axes
 from allscan.engine.meta.block import combine, counted, meta_columns
-from allscan.engine.meta.cube import META, MetaCube, create_cube, told_inflation, variants_per_task, write_chunks
-from allscan.engine.meta.hits import META_HITS, find_hits, join_hits, placed, write_part
+from allscan.engine.meta.cube import MetaCube, create_cube, told_inflation, variants_per_task, write_chunks
+from allscan.engine.meta.files import META, META_COMMITS, META_HITS, META_PARTS, remove_meta
+from allscan.engine.meta.hits import find_hits, join_hits, placed, write_part
 from allscan.engine.results import CUBE_TRAITS
 from allscan.kernels import summary
 from allscan.kernels.association import Status
 from allscan.kernels.meta import weighted_deviates
-from allscan.storage import remove_tree, write_atomically
+from allscan.storage import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from allscan.engine.scan import TaskRunner
     from allscan.storage import Place
 
-META_COMMITS = "meta.commits"
-META_PARTS = "meta.parts"
 VERSION = 2
 """Of what the same inputs give."""
 
@@ -189,13 +188,6 @@ def _prepare(shared: MetaShared) -> None:
     for folder in (output / META_COMMITS, output / META_PARTS):
         folder.mkdir(parents=True, exist_ok=True)
     create_cube(output / META, shared.studies, shared.sets, shared.spec, shared.digest, shared.inflation)
-
-
-def remove_meta(output: Place) -> None:
-    """Remove a meta-analysis from a folder, if there is one."""
-    for folder in (output / META, output / META_COMMITS, output / META_PARTS):
-        remove_tree(folder)
-    (output / META_HITS).unlink(missing_ok=True)
 
 
 def _committed(output: Place, digest: str) -> dict[str, dict[str, Any]]:

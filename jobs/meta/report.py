@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from allscan.engine.meta.cube import MetaCube
-from allscan.engine.meta.hits import META_HITS
+from allscan.engine.meta.files import META_HITS
 from allscan.jobs.report import PROVENANCE, REPORT
 from allscan.jobs.report.filling import Table, tile
 from allscan.jobs.report.forest import forest_of_hit, forest_section

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from allscan.engine.meta.run import remove_meta, run_meta
-from allscan.engine.meta.spec import StudySet
-from allscan.engine.meta.studies import CubeStudies, refuse_other_effects
+from allscan.engine.meta.files import remove_meta
 from allscan.engine.results import ResultsCube
 from allscan.errors import InputError, writing
 
@@ -20,6 +18,18 @@ if TYPE_CHECKING:
     from allscan.storage import Place
 
 META_STAGE = "meta-analysis"
+
+
+def clear_meta(output: Place) -> None:
+    """Remove the meta-analysis of a run's groups, if there is one.
+
+    Raises
+    ------
+    OutputError
+        It cannot be removed.
+    """
+    with writing(output, again="run the job again: it goes on where it stopped", elsewhere="check the folder"):
+        remove_meta(output)
 
 
 def meta_of_run(
@@ -61,10 +71,13 @@ def meta_of_run(
         The results cannot be written.
     """
     if anew or not stratifications:
-        with writing(output, again="run the job again: it goes on where it stopped", elsewhere="check the folder"):
-            remove_meta(output)
+        clear_meta(output)
     if not stratifications:
         return None
+    from allscan.engine.meta.run import run_meta
+    from allscan.engine.meta.spec import StudySet
+    from allscan.engine.meta.studies import CubeStudies
+
     cube = ResultsCube(output)
     place = {name: k for k, name in enumerate(cube.strata)}
     sets = [StudySet(name, tuple(place[group] for group in groups)) for name, groups in stratifications.items()]
@@ -73,6 +86,8 @@ def meta_of_run(
 
 def why_not(output: Place) -> str | None:
     """Why the groups of a scan cannot be combined; None where they can."""
+    from allscan.engine.meta.studies import refuse_other_effects
+
     try:
         refuse_other_effects(ResultsCube(output))
     except InputError as error:

@@ -101,7 +101,7 @@ def _page(
     executor: TaskRunner | None,
 ) -> str:
     """The page, as text; the tables of a phenome-wide scan, and of several strata, are written, too."""
-    from allscan.engine.meta.cube import META, MetaCube
+    from allscan.engine.meta.files import META
     from allscan.engine.results import ResultsCube
     from allscan.jobs.phewas_table import PHEWAS_TABLE, rows_of_predictors, rows_of_variants, to_table, write_table
     from allscan.jobs.report import phewas
@@ -129,6 +129,8 @@ def _page(
         write_table(folder / PHEWAS_TABLE, to_table(rows, notes))
         return phewas.render_phewas(rows, provenance, results.attrs, title)
     if cube is None and meta is None and (folder / META).exists():
+        from allscan.engine.meta.cube import MetaCube
+
         meta = MetaCube(folder)
     genome = read_genome(results)
     n_panels = len(results.traits) * (len(results.strata) + (0 if meta is None else len(meta.strata)))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+import jinja2
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+
+from allscan.code_cache import CodeCache, usual_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from jinja2.bccache import Bucket
 
 HERE = Path(__file__).parent
 
@@ -69,7 +76,11 @@ def fill(
         What else the template asks for.
     """
     environment = Environment(
-        loader=FileSystemLoader([folder, HERE]), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=False,
+        bytecode_cache=_CompiledTemplates(),
     )
     script = _texts([HERE / "common.js", *(folder / name for name in scripts)])
     return environment.get_template(template).render(
@@ -82,6 +93,32 @@ def fill(
         provenance_json=json.dumps(_without_examples(provenance), indent=2) if provenance and with_document else "",
         **more,
     )
+
+
+class _CompiledTemplates(BytecodeCache):
+    """Templates as Python code on disk: to compile one takes longer than to fill it."""
+
+    def __init__(self) -> None:
+        source = Path(__file__)
+        # Jinja says of the code itself which version of Python it is for, and of which text it was made.
+        stamp = hashlib.sha256(jinja2.__version__.encode() + source.read_bytes()).digest()
+        self._cache = CodeCache(source, usual_folders(source), stamp)
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Code of a template, if there is any that is valid."""
+        body = self._cache.load(_file_name(bucket))
+        if body is not None:
+            bucket.load_bytecode(io.BytesIO(body))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        body = io.BytesIO()
+        bucket.write_bytecode(body)
+        self._cache.keep(_file_name(bucket), body.getvalue())
+
+
+def _file_name(bucket: Bucket) -> str:
+    return f"{bucket.key}.{sys.implementation.cache_tag}.template"
 
 
 def _texts(files: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Compiled kernels are code: they are loaded only from files that nobody else can have written."""
+"""Compiled kernels and templates are code: they are loaded only from files that nobody else can have written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from allscan.kernels import kernel_cache
-from allscan.kernels.kernel_cache import _is_trusted, _read_trusted
+from allscan import code_cache
+from allscan.code_cache import _is_trusted, _read_trusted
 
 ME = os.geteuid()
 OTHER = ME + 1000
@@ -86,7 +86,7 @@ def test_what_is_kept_is_trusted_whatever_the_umask(source: Path, tmp_path: Path
     try:
         folder = tmp_path / "cache"
         folder.mkdir(0o755)
-        kernel_cache._write(folder / "a.kernel", b"code")
+        code_cache._write(folder / "a.kernel", b"code")
     finally:
         os.umask(before)
     assert _read_trusted(folder / "a.kernel", source) == b"code"
