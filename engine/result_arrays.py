@@ -12,7 +12,7 @@ from allscan.engine.arrays import StoredArray
 from allscan.engine.chunk_files import INNER_VALUES, ChunkLayout, Codec
 from allscan.engine.columns import COUNT_COLUMNS, STATUS_COLUMN
 from allscan.engine.store import VariantTable
-from allscan.engine.variant_names import VariantNames, read_strings, take_strings
+from allscan.engine.variant_names import VariantNames, VariantPlaces, read_strings, take_strings
 from allscan.errors import AllscanError, CorruptChunkError
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class ResultArrays:
 
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         """Names and places of variants ``start:stop``."""
-        n_variants = self.array("variant_position").shape[0]
-        rows = slice(start, n_variants if stop is None else min(stop, n_variants))
+        rows = self._rows(start, stop)
         ids, alleles = (self.strings(name, rows) for name in ("variant_id", "variant_allele"))
         ref = np.arange(0, len(alleles), 2)
         return VariantNames(
@@ -106,6 +105,15 @@ class ResultArrays:
             take_strings(alleles, ref + 1),
             self.read("variant_info", rows),
         )
+
+    def variant_places(self, start: int = 0, stop: int | None = None) -> VariantPlaces:
+        """Places of variants ``start:stop``."""
+        rows = self._rows(start, stop)
+        return VariantPlaces(self.contigs, self.read("variant_contig", rows), self.read("variant_position", rows))
+
+    def _rows(self, start: int, stop: int | None) -> slice:
+        n_variants = self.array("variant_position").shape[0]
+        return slice(start, n_variants if stop is None else min(stop, n_variants))
 
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """As :meth:`variant_names`, with Python's strings."""

@@ -17,7 +17,7 @@ from allscan.engine.arrays import encode_numbers_chunk, read_group_attributes, w
 from allscan.engine.columns import blank, cube_columns
 from allscan.engine.manifest import RESULTS_VERSION
 from allscan.engine.result_arrays import ResultArrays, column_layout
-from allscan.engine.variant_names import VariantNames, encode_strings_chunk
+from allscan.engine.variant_names import VariantNames, VariantPlaces, encode_strings_chunk
 from allscan.errors import FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
 from allscan.storage import is_remote, place_of, write_files
@@ -302,6 +302,10 @@ class ResultsCube:
         """Names and places of variants ``start:stop``."""
         return self._arrays.variant_names(start, stop)
 
+    def variant_places(self, start: int = 0, stop: int | None = None) -> VariantPlaces:
+        """Places of variants ``start:stop``."""
+        return self._arrays.variant_places(start, stop)
+
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """As :meth:`variant_names`, with Python's strings."""
         return self._arrays.variant_table(start, stop)
@@ -373,6 +377,7 @@ class KindResults:
         self.strata, self.n_variants = cube.strata, cube.n_variants
         self.chunk_variants = self._arrays.array("status").chunks[2]
         self.variant_names, self.variant_table = cube.variant_names, cube.variant_table
+        self.variant_places = cube.variant_places
 
     @property
     def kinds(self) -> tuple[KindResults, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numcodecs
 import numpy as np
@@ -13,7 +13,7 @@ from allscan.arrow import string_array
 from allscan.engine.chunk_files import ZSTD_LEVEL, read_file, with_checksum
 from allscan.engine.names import MOST_TEXT, refuse_controls
 from allscan.engine.zstd import decompress
-from allscan.kernels.strings import HEADER, gather_strings, join_strings, split_strings
+from allscan.kernels.strings import HEADER, SPARE, gather_strings, join_strings, split_strings
 from allscan.storage import each
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 ASCII_DELETE = 127
 """The last character of ASCII, and a control character."""
+
+
+class VariantPlaces(NamedTuple):
+    """Where variants are."""
+
+    contigs: tuple[str, ...]  # all that there are
+    contig: NDArray[np.integer[Any]]  # (variants,), index into contigs
+    position: NDArray[np.int32]  # (variants,)
 
 
 @dataclass(frozen=True)
@@ -149,11 +157,11 @@ def decode_strings(content: bytes | memoryview, size: int) -> pa.StringArray:
     length = len(content) - HEADER * (size + 1)
     if found != size or length < 0:
         raise ValueError(f"a chunk holds {found} strings, expected {size}")
-    offsets, data = np.empty(size + 1, np.int32), np.empty(length, np.uint8)
+    offsets, data = np.empty(size + 1, np.int32), np.empty(length + SPARE, np.uint8)
     split_strings(np.frombuffer(content, np.uint8), offsets, data)
     if offsets[-1] < 0:
         raise ValueError("the lengths of a chunk's strings do not add up")
-    return pa.StringArray.from_buffers(size, pa.py_buffer(offsets), pa.py_buffer(data))
+    return pa.StringArray.from_buffers(size, pa.py_buffer(offsets), pa.py_buffer(data[:length]))
 
 
 def take_strings(strings: pa.StringArray, rows: NDArray[np.integer[Any]]) -> pa.StringArray:
@@ -161,9 +169,9 @@ def take_strings(strings: pa.StringArray, rows: NDArray[np.integer[Any]]) -> pa.
     offsets, data = buffers(strings)
     ends = np.zeros(len(rows) + 1, np.int32)
     np.cumsum(np.diff(offsets)[rows], out=ends[1:])
-    out = np.empty(int(ends[-1]), np.uint8)
+    out = np.empty(int(ends[-1]) + SPARE, np.uint8)
     gather_strings(offsets, data, rows.astype(np.int64, copy=False), ends, out)
-    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(out))
+    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(out[: int(ends[-1])]))
 
 
 def buffers(strings: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:

@@ -9,16 +9,19 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
-from allscan.errors import InputError, MissingDependencyError, OutputError, writing
+import numpy as np
+
+from allscan.errors import InputError, OutputError, writing
 from allscan.jobs.result_source import META_PREFIX
 from allscan.storage import local_path, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from allscan.jobs.export_cells import Lines
     from allscan.jobs.export_rows import Rows, Selection
     from allscan.jobs.result_source import ResultSource
     from allscan.storage import Place
@@ -28,12 +31,6 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 LINES = 1 << 13
 """Lines made at a time: their text stays in the processor's cache."""
-
-BGZF_LEVEL = 1
-"""The level that htslib takes by itself, 6, makes a file an eighth smaller and takes five times as long."""
-
-TABIX_LIMIT = 2**29 - 1
-"""Positions from here on need an index of type CSI."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,12 @@ class TextFormat(Protocol):
     header: bytes
     needs: frozenset[str]  # result columns
 
-    def body(self, rows: Rows) -> memoryview:
+    def body(self, rows: Rows) -> Lines:
         """Lines of some variants."""
+        ...
+
+    def sequence_names(self, rows: Rows) -> Sequence[str]:
+        """What stands in the column of the contig, by the contigs of the rows."""
         ...
 
 
@@ -102,12 +103,10 @@ def export(
     Raises
     ------
     InputError
-        If the run is not complete, the trait, stratum or format is not known, or the format cannot hold
-        the results.
+        If the run is not complete, the trait, stratum or format is not known, the format cannot hold the
+        results, or a compressed file is asked for of variants that are not in order.
     OutputError
         If a file is in the way or cannot be written.
-    MissingDependencyError
-        If a compressed text file is asked for and pysam is not installed.
     """
     target = local_path(out, "an export is written to a disk; copy it from there")
     if format not in FORMATS:
@@ -193,7 +192,6 @@ class _Filter:
     selection: Selection
     least: float | None
     left_out: Counter[str] = field(default_factory=Counter)
-    farthest: int = 0  # largest position seen
 
     def store_order(self, columns: Iterable[str]) -> Iterator[Rows]:
         """Rows as the cube holds them."""
@@ -212,7 +210,6 @@ class _Filter:
 
     def apply(self, rows: Rows) -> Rows:
         """Rows that were asked for."""
-        self.farthest = max(self.farthest, int(rows.table.position.max(initial=0)))
         if self.least is None:
             return rows
         # NaN compares false: a row without a result is below every threshold.
@@ -234,10 +231,9 @@ def _export_lines(
     else:
         layout = PlinkText(selection.source, "\t")
     with _temporary(target) as temporary:
-        rows = _write_text(temporary, layout, kept.store_order(layout.needs), compressed)
-        index = _index(temporary, format_name, kept.farthest) if compressed else None
-        placed = _put_in_place(temporary, target, index)
-    return ExportSummary(target, rows, dict(kept.left_out), placed)
+        written = _write_text(temporary, layout, kept.store_order(layout.needs), compressed)
+        index = _put_in_place(temporary, target, written.index_file)
+    return ExportSummary(target, written.rows, dict(kept.left_out), index)
 
 
 def _export_ssf(
@@ -248,17 +244,14 @@ def _export_ssf(
     layout = SsfText(selection.source, "\t")
     meta = target.with_name(target.name + "-meta.yaml")
     with _temporary(target) as temporary, _temporary(meta) as temporary_meta:
-        rows = _write_text(temporary, layout, kept.by_chromosome(layout.needs), compressed)
-        rows -= sum(layout.left_out.values())
-        index = _index(temporary, "gwas-ssf", kept.farthest) if compressed else None
-        with temporary.open("rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        digest = hashlib.md5(usedforsecurity=False)
+        written = _write_text(temporary, layout, kept.by_chromosome(layout.needs), compressed, digest)
         layout.left_out.update(kept.left_out)
-        document = metadata_text(selection, layout, target.name, md5, provenance)
+        document = metadata_text(selection, layout, target.name, digest.hexdigest(), provenance)
         _write_synced(temporary_meta, document.encode())
-        placed = _put_in_place(temporary, target, index)
+        index = _put_in_place(temporary, target, written.index_file)
         temporary_meta.replace(meta)
-    return ExportSummary(target, rows, dict(layout.left_out), placed, meta)
+    return ExportSummary(target, written.rows, dict(layout.left_out), index, meta)
 
 
 def _export_parquet(selection: Selection, kept: _Filter, target: Path) -> ExportSummary:
@@ -270,50 +263,52 @@ def _export_parquet(selection: Selection, kept: _Filter, target: Path) -> Export
     return ExportSummary(target, rows, dict(kept.left_out))
 
 
-def _write_text(path: Path, layout: TextFormat, parts: Iterable[Rows], compressed: bool) -> int:
+class _Written(NamedTuple):
+    rows: int
+    index_file: Path | None
+
+
+def _write_text(
+    path: Path, layout: TextFormat, parts: Iterable[Rows], compressed: bool, digest: hashlib._Hash | None = None
+) -> _Written:
+    """Write a text file, and an index beside it if it is compressed; ``digest`` is given the file's bytes."""
+    from allscan.jobs.bgzf import BgzfWriter, TabixIndex
+
     count = 0
-    if compressed:
-        # htslib reports a failed write as one error or another, and some only when the file is closed.
-        file = _pysam().BGZFile(str(path), f"wb{BGZF_LEVEL}")
-        try:
-            file.write(layout.header)
-            for rows in parts:
-                for piece in rows.pieces(LINES):
-                    file.write(bytes(layout.body(piece)))
-                count += len(rows)
-        finally:
-            file.close()
-        return count
-    with path.open("wb") as plain:
-        plain.write(layout.header)
+    with path.open("wb") as file:
+
+        def write(content: bytes | memoryview) -> None:
+            if digest is not None:
+                digest.update(content)
+            file.write(content)
+
+        text = BgzfWriter(write) if compressed else None
+        put = write if text is None else text.write
+        index = TabixIndex(0 if layout.header.startswith(b"#") else 1, len(layout.header))
+        put(layout.header)
         for rows in parts:
             for piece in rows.pieces(LINES):
-                plain.write(layout.body(piece))
-            count += len(rows)
-        plain.flush()
-        os.fsync(plain.fileno())
-    return count
-
-
-def _index(path: Path, format_name: str, farthest: int) -> Path:
-    """Index a compressed text file for tabix; returns the index."""
-    from allscan.jobs.export_text import tabix_columns
-
-    csi = farthest >= TABIX_LIMIT
-    _pysam().tabix_index(str(path), force=True, keep_original=True, csi=csi, **tabix_columns(format_name))
-    return path.with_name(path.name + (".csi" if csi else ".tbi"))
-
-
-def _pysam() -> Any:
-    try:
-        import pysam
-    except ImportError as error:
-        raise MissingDependencyError(
-            "a compressed, indexed text file needs pysam, which is not installed",
-            where="the name of the file ends in .gz or .bgz",
-            fix="pip install 'allscan[formats]', or give a name without .gz",
-        ) from error
-    return pysam
+                content, ends = layout.body(piece)
+                put(content.data)
+                written = np.diff(ends, prepend=0) > 0
+                count += int(np.count_nonzero(written))
+                if text is not None:
+                    table = piece.table
+                    index.add(
+                        layout.sequence_names(piece), table.contig[written], table.position[written], ends[written]
+                    )
+        if text is not None:
+            text.close()
+        file.flush()
+        os.fsync(file.fileno())
+    if text is None:
+        return _Written(count, None)
+    place = path.with_name(path.name + index.suffix)
+    with place.open("wb") as file_of_index:
+        packed = BgzfWriter(file_of_index.write)
+        packed.write(index.content(text))
+        packed.close()
+    return _Written(count, place)
 
 
 def _put_in_place(temporary: Path, target: Path, index: Path | None) -> Path | None:

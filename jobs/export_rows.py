@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allscan.engine.variant_names import VariantNames
-from allscan.jobs.export_cells import Cells, joined, text
+from allscan.jobs.export_cells import Cells, Integers, Words, joined
 from allscan.kernels.association import HAS_RESULT, Status
 
 if TYPE_CHECKING:
@@ -100,13 +100,18 @@ class Rows:
         unnamed[short] = ids.data[ids.starts[short]] == _DOT
         if not unnamed.any():
             return ids
-        keys = joined([self.contigs, text(self.table.position), self.refs, self.alts], ":")
+        keys = joined([self.contigs, self.positions, self.refs, self.alts], ":", unnamed)
         return ids.where(~unnamed, keys)
 
     @property
-    def contigs(self) -> Cells:
+    def contigs(self) -> Words:
         """Contig names."""
-        return Cells.of_codes(self.table.contig, self.table.contigs)
+        return Words(self.table.contig, self.table.contigs)
+
+    @property
+    def positions(self) -> Integers:
+        """Positions."""
+        return Integers(self.table.position)
 
     @property
     def variant_ids(self) -> Cells:
@@ -130,24 +135,24 @@ class Rows:
         return controls
 
     @property
-    def faults(self) -> Cells:
+    def faults(self) -> Words:
         """Why a row has no result, or lacks a part of it; missing where there is nothing to say."""
         return self._names([None if status in HAS_RESULT else status.name for status in Status])
 
     @property
-    def error_codes(self) -> Cells:
+    def error_codes(self) -> Words:
         """The same with ``.`` where there is nothing to say."""
         return self._names(["." if status in HAS_RESULT else status.name for status in Status])
 
     @property
-    def methods(self) -> Cells:
+    def methods(self) -> Words:
         """Which method gave a result, where it is not the test's first one; else missing."""
         return self._names([status.name if status in REFINED else None for status in Status])
 
     @property
-    def by_firth(self) -> Cells:
+    def by_firth(self) -> Words:
         """Y where the result is that of Firth's penalised likelihood, else N, as in PLINK 2."""
         return self._names(["Y" if status == Status.FIRTH else "N" for status in Status])
 
-    def _names(self, words: Sequence[str | None]) -> Cells:
-        return Cells.of_codes(self.values["status"], words)
+    def _names(self, words: Sequence[str | None]) -> Words:
+        return Words(self.values["status"], tuple(words))

@@ -8,13 +8,14 @@ import numpy as np
 
 from allscan.engine.columns import CASE_COLUMNS
 from allscan.errors import InputError
-from allscan.jobs.export_cells import Cells, joined, lines, p_value_text, text
+from allscan.jobs.export_cells import PValues, Words, entries, lines, text
 from allscan.jobs.result_source import degrees_of_freedom, of_binary_traits, own_columns
 from allscan.kernels.summary import chi_square
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
+    from allscan.jobs.export_cells import Column, Lines
     from allscan.jobs.export_rows import Rows
     from allscan.jobs.result_source import ResultSource
 
@@ -41,7 +42,7 @@ PLINK_CASE_COLUMNS = (
 TEST_LABELS = {"additive": "ADD", "dominant": "DOM", "recessive": "REC", "genotypic": "GENO_2DF"}
 """PLINK 2's and REGENIE's names of the genetic models."""
 
-SPACE = ord(" ")
+_SPACE = ord(" ")
 
 # Columns that both layouts have a place for; a test's other columns are written beside them.
 _PLACED = frozenset({"beta", "standard_error", "neg_log10_p"})
@@ -74,7 +75,7 @@ class RegenieText:
         self._others = [column.name for column in own_columns(source) if column.name not in _PLACED]
         self.needs = _NEEDED | frozenset(self._others) | (_OF_CASES if self._cases else frozenset())
 
-    def body(self, rows: Rows) -> memoryview:
+    def body(self, rows: Rows) -> Lines:
         """Lines of some variants.
 
         Raises
@@ -83,16 +84,14 @@ class RegenieText:
             If spaces separate the columns, and a name holds one.
         """
         y = rows.column("neg_log10_p")
-        if self.separator == " " and any(
-            SPACE in names.data for names in (rows.contigs, rows.variant_ids, rows.refs, rows.alts)
-        ):
+        if self.separator == " " and _holds_space(rows):
             raise InputError(
                 "a name of a contig, variant or allele holds a space, and spaces separate REGENIE's columns",
                 fix="export to a name that ends in .gz, whose columns are separated by tabs",
             )
         columns = [
             rows.contigs,
-            text(rows.table.position),
+            rows.positions,
             rows.names,
             rows.refs,
             rows.alts,
@@ -101,23 +100,28 @@ class RegenieText:
             text(rows.table.info),
             text(rows.column("n")),
             *((text(rows.column("cases")), text(rows.controls)) if self._cases else ()),
-            Cells.constant(self._label, len(rows)),
+            Words.constant(self._label, len(rows)),
             text(rows.column("beta")),
             text(rows.column("standard_error")),
             text(chi_square(y, self._df).astype(np.float32)),
             text(y),
             self._extra(rows),
         ]
-        return lines(columns, self.separator)
+        return lines([columns], self.separator)
 
-    def _extra(self, rows: Rows) -> Cells:
-        named = [("METHOD", rows.methods)] if self._cases else []
-        named += [(name.upper(), text(rows.column(name))) for name in self._others]
-        entries = [rows.faults]
-        for name, values in named:
-            entry = joined([Cells.constant(f"{name}=", len(rows)), values], "")
-            entries.append(Cells(entry.data, entry.starts, np.where(values.lengths < 0, values.lengths, entry.lengths)))
-        return joined(entries, ";", skip_missing=True) if named else rows.faults
+    def sequence_names(self, rows: Rows) -> Sequence[str]:
+        """What stands in the column of the contig, by the contigs of the rows."""
+        return rows.table.contigs
+
+    def _extra(self, rows: Rows) -> Column:
+        named: list[tuple[str, Column]] = [("METHOD=", rows.methods)] if self._cases else []
+        named += [(f"{name.upper()}=", text(rows.column(name))) for name in self._others]
+        return entries([("", rows.faults), *named], ";") if named else rows.faults
+
+
+def _holds_space(rows: Rows) -> bool:
+    names = (rows.variant_ids, rows.refs, rows.alts)
+    return any(" " in contig for contig in rows.table.contigs) or any(_SPACE in cells.data for cells in names)
 
 
 class PlinkText:
@@ -143,71 +147,52 @@ class PlinkText:
         names = [*(PLINK_CASE_COLUMNS if self._cases else PLINK_COLUMNS), *(name.upper() for name in self._others)]
         self.header = (separator.join(names) + "\n").encode()
 
-    def body(self, rows: Rows) -> memoryview:
+    def body(self, rows: Rows) -> Lines:
         """Lines of some variants."""
-        nothing = Cells.of_codes(np.zeros(len(rows), np.int8), [None])
-        p = p_value_text(rows.column("neg_log10_p"))
-        if not self._genotypic:
-            columns = self._columns(rows, self._label, *self._effect(rows, ""), p)
-            return lines(columns, self.separator)
-        tests = [
-            self._columns(rows, "ADD", *self._effect(rows, ""), nothing),
-            self._columns(rows, "DOMDEV", *self._effect(rows, "_domdev"), nothing),
-            self._columns(rows, self._label, nothing, nothing, nothing, p),
-        ]
-        return lines([Cells.interleave(parts) for parts in zip(*tests, strict=True)], self.separator)
+        nothing = Words.constant(None, len(rows))
+        p = PValues(rows.column("neg_log10_p"))
+        tests: list[tuple[str, list[Column]]] = [(self._label, [*self._effect(rows, ""), p])]
+        if self._genotypic:
+            tests = [
+                ("ADD", [*self._effect(rows, ""), nothing]),
+                ("DOMDEV", [*self._effect(rows, "_domdev"), nothing]),
+                (self._label, [nothing, nothing, nothing, p]),
+            ]
+        before, after = self._before(rows), self._after(rows)
+        people = text(rows.column("n"))
+        found = [[*before, Words.constant(label, len(rows)), people, *values, *after] for label, values in tests]
+        return lines(found, self.separator)
 
-    def _effect(self, rows: Rows, suffix: str) -> tuple[Cells, Cells, Cells]:
+    def sequence_names(self, rows: Rows) -> Sequence[str]:
+        """What stands in the column of the contig, by the contigs of the rows."""
+        return rows.table.contigs
+
+    def _effect(self, rows: Rows, suffix: str) -> list[Column]:
         beta = rows.column(f"beta{suffix}")
         error = rows.column(f"standard_error{suffix}")
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             statistic = (beta.astype(np.float64) / error).astype(np.float32)
             effect = np.exp(beta.astype(np.float64)).astype(np.float32) if self._cases else beta
-        return text(effect), text(error), text(statistic)
+        return [text(effect), text(error), text(statistic)]
 
-    def _columns(
-        self,
-        rows: Rows,
-        label: str,
-        beta: Cells,
-        error: Cells,
-        statistic: Cells,
-        p: Cells,
-    ) -> list[Cells]:
+    def _before(self, rows: Rows) -> list[Column]:
+        """Columns up to the name of the test."""
         alt = rows.alts
-        return [
-            rows.contigs,
-            text(rows.table.position),
-            rows.names,
-            rows.refs,
-            alt,
-            alt,
-            text(rows.column("effect_allele_frequency")),
-            *((*_frequencies(rows), rows.by_firth) if self._cases else ()),
-            Cells.constant(label, len(rows)),
-            text(rows.column("n")),
-            beta,
-            error,
-            statistic,
-            p,
-            rows.error_codes,
-            *(_method_and_people(rows) if self._cases else ()),
-            *(text(rows.column(name)) for name in self._others),
-        ]
+        found: list[Column] = [rows.contigs, rows.positions, rows.names, rows.refs, alt, alt]
+        found.append(text(rows.column("effect_allele_frequency")))
+        return [*found, *_frequencies(rows), rows.by_firth] if self._cases else found
+
+    def _after(self, rows: Rows) -> list[Column]:
+        """Columns from ERRCODE on."""
+        people: list[Column] = _method_and_people(rows) if self._cases else []
+        return [rows.error_codes, *people, *(text(rows.column(name)) for name in self._others)]
 
 
-def _frequencies(rows: Rows) -> list[Cells]:
+def _frequencies(rows: Rows) -> list[Column]:
     """Frequencies of the effect allele in cases and in controls."""
     return [text(rows.column(f"effect_allele_frequency_{who}")) for who in ("cases", "controls")]
 
 
-def _method_and_people(rows: Rows) -> list[Cells]:
+def _method_and_people(rows: Rows) -> list[Column]:
     counts = (rows.column("cases"), rows.controls, rows.column("carriers_cases"), rows.column("carriers_controls"))
     return [rows.methods, *(text(count) for count in counts)]
-
-
-def tabix_columns(format_name: str) -> Mapping[str, int | str]:
-    """Arguments of ``pysam.tabix_index`` for a text export (columns counted from 0)."""
-    if format_name == "plink":
-        return {"seq_col": 0, "start_col": 1, "end_col": 1, "meta_char": "#"}
-    return {"seq_col": 0, "start_col": 1, "end_col": 1, "meta_char": "#", "line_skip": 1}

@@ -17,7 +17,7 @@ import numpy as np
 from allscan.engine.chromosomes import canonical_name
 from allscan.engine.design import POOLED
 from allscan.errors import InputError
-from allscan.jobs.export_cells import Cells, joined, lines, text
+from allscan.jobs.export_cells import Cells, Joined, Words, lines, text
 from allscan.jobs.export_rows import Rows
 from allscan.jobs.result_source import BLOCK, blocks, degrees_of_freedom, of_binary_traits
 from allscan.kernels.association import Status
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from allscan.engine.variant_names import VariantNames
+    from allscan.engine.variant_names import VariantNames, VariantPlaces
+    from allscan.jobs.export_cells import Column, Lines
     from allscan.jobs.export_rows import Selection
     from allscan.jobs.result_source import ResultSource
 
@@ -107,40 +108,43 @@ class SsfText:
         self.lowest_frequency = float("inf")
         self.most_samples = self.most_cases = self.most_controls = 0
 
-    def body(self, rows: Rows) -> memoryview:
+    def body(self, rows: Rows) -> Lines:
         """Lines of the variants that the format can hold."""
-        kept = rows.take(self._holdable(rows))
-        if not len(kept):
-            return memoryview(b"")
-        frequency = kept.values["effect_allele_frequency"]
-        self.lowest_frequency = min(self.lowest_frequency, float(np.minimum(frequency, 1 - frequency).min()))
-        self.most_samples = max(self.most_samples, int(kept.values["n"].max()))
-        code = text(chromosome_codes(kept.table))
-        position = text(kept.table.position)
-        ref, alt = _upper(kept.refs), _upper(kept.alts)
-        columns = [
+        kept = self._holdable(rows)
+        values, frequency = rows.values, rows.values["effect_allele_frequency"]
+        if kept.any():
+            self.lowest_frequency = min(self.lowest_frequency, _least(np.minimum(frequency, 1 - frequency), kept))
+            self.most_samples = max(self.most_samples, _most(values["n"], kept))
+        code, position = Words(rows.table.contig, self.sequence_names(rows)), rows.positions
+        ref, alt = _upper(rows.refs), _upper(rows.alts)
+        columns: list[Column] = [
             code,
             position,
             alt,
             ref,
-            text(kept.values["beta"]),
-            text(kept.values["standard_error"]),
+            text(values["beta"]),
+            text(values["standard_error"]),
             text(frequency),
-            text(kept.values["neg_log10_p"]),
-            joined([code, position, ref, alt], "_"),
-            _rs_numbers(kept.variant_ids),
+            text(values["neg_log10_p"]),
+            Joined((code, position, ref, alt), "_"),
+            _rs_numbers(rows.variant_ids),
             # The reference allele is the other allele.
-            Cells.constant("OA", len(kept)),
+            Words.constant("OA", len(rows)),
             # Some imputation programs report qualities a little above 1; the format ends there.
-            text(np.minimum(kept.table.info, np.float32(1.0))),
-            text(kept.values["n"]),
+            text(np.minimum(rows.table.info, np.float32(1.0))),
+            text(values["n"]),
         ]
         if self.of_cases:
-            cases, controls = kept.values["cases"], kept.controls
-            self.most_cases = max(self.most_cases, int(cases.max()))
-            self.most_controls = max(self.most_controls, int(controls.max()))
-            columns += [text(cases), text(controls), *(text(kept.values[name]) for name in CASE_COLUMNS[2:])]
-        return lines(columns, self.separator, NO_VALUE)
+            cases, controls = values["cases"], rows.controls
+            if kept.any():
+                self.most_cases = max(self.most_cases, _most(cases, kept))
+                self.most_controls = max(self.most_controls, _most(controls, kept))
+            columns += [text(cases), text(controls), *(text(values[name]) for name in CASE_COLUMNS[2:])]
+        return lines([columns], self.separator, NO_VALUE, kept)
+
+    def sequence_names(self, rows: Rows) -> tuple[str, ...]:
+        """Chromosome numbers, by the contigs of the rows."""
+        return tuple(str(code) for code in _codes_of_contigs(rows.table))
 
     def _holdable(self, rows: Rows) -> NDArray[np.bool_]:
         result = np.logical_and.reduce([np.isfinite(rows.values[name]) for name in _NUMBERS])
@@ -163,6 +167,14 @@ class SsfText:
             self.left_out[reason] += int(np.count_nonzero(rows))
 
 
+def _least(values: NDArray[Any], kept: NDArray[np.bool_]) -> float:
+    return float(values.min(where=kept, initial=np.inf))
+
+
+def _most(values: NDArray[Any], kept: NDArray[np.bool_]) -> int:
+    return int(values.max(where=kept, initial=0))
+
+
 def _upper(sequences: Cells) -> Cells:
     """Sequences of letters in upper case."""
     return Cells(sequences.data & np.uint8(0xDF), sequences.starts, sequences.lengths)
@@ -175,10 +187,13 @@ def _rs_numbers(ids: Cells) -> Cells:
     return Cells(ids.data, ids.starts, np.where(found, ids.lengths, np.int32(MISSING)))
 
 
-def chromosome_codes(names: VariantNames) -> NDArray[np.int64]:
+def chromosome_codes(names: VariantNames | VariantPlaces) -> NDArray[np.int64]:
     """GWAS-SSF's chromosome numbers, shape (rows,): X 23, Y 24, MT 25; 0 for other contigs."""
-    codes = [CHROMOSOME_CODES.get(canonical_name(contig) or "", 0) for contig in names.contigs]
-    return np.asarray(np.array(codes, dtype=np.int64)[names.contig])
+    return np.asarray(np.array(_codes_of_contigs(names), dtype=np.int64)[names.contig])
+
+
+def _codes_of_contigs(names: VariantNames | VariantPlaces) -> list[int]:
+    return [CHROMOSOME_CODES.get(canonical_name(contig) or "", 0) for contig in names.contigs]
 
 
 def chromosome_runs(source: ResultSource) -> list[Run]:
@@ -186,7 +201,7 @@ def chromosome_runs(source: ResultSource) -> list[Run]:
     runs: list[Run] = []
     before = -1
     for variants in blocks(source.n_variants):
-        table = source.variant_names(variants.start, variants.stop)
+        table = source.variant_places(variants.start, variants.stop)
         codes = chromosome_codes(table)
         edges = np.flatnonzero(np.diff(codes)) + 1
         for first, last in zip([0, *edges], [*edges, len(codes)], strict=True):
@@ -206,19 +221,23 @@ def chromosome_runs(source: ResultSource) -> list[Run]:
 def ordered_rows(selection: Selection, columns: Collection[str]) -> Iterator[Rows]:
     """Rows by chromosome number and position.
 
-    Blocks are passed on as they are read where a chromosome stands in order. One of several pieces that do each (X and
+    Blocks are passed on as they are read where chromosomes stand in order. One of several pieces that do each (X and
     its pseudoautosomal regions) is read in the order of its positions; one in no order at all is held and sorted.
     """
     runs = chromosome_runs(selection.source)
+    straight = slice(0, 0)  # variants that stand in order, not yet read
     for code in dict.fromkeys(run.code for run in runs):
         here = [run for run in runs if run.code == code]
-        pieces = [
-            slice(start, min(start + BLOCK, run.stop)) for run in here for start in range(run.start, run.stop, BLOCK)
-        ]
         if len(here) == 1 and here[0].sorted:
-            yield from (selection.read(piece, columns) for piece in pieces)
+            if here[0].start != straight.stop:
+                yield from _read_straight(selection, straight, columns)
+                straight = slice(here[0].start, here[0].start)
+            straight = slice(straight.start, here[0].stop)
             continue
-        position = np.concatenate([selection.source.variant_names(p.start, p.stop).position for p in pieces])
+        yield from _read_straight(selection, straight, columns)
+        straight = slice(0, 0)
+        pieces = [piece for run in here for piece in _pieces(run.start, run.stop)]
+        position = np.concatenate([selection.source.variant_places(p.start, p.stop).position for p in pieces])
         variant = np.concatenate([np.arange(run.start, run.stop) for run in here])
         ordered = variant[np.argsort(position, kind="stable")]
         if np.count_nonzero(np.diff(position) < 0) < MOST_PIECES:
@@ -227,6 +246,20 @@ def ordered_rows(selection: Selection, columns: Collection[str]) -> Iterator[Row
         else:
             whole = Rows.concatenate([selection.read(piece, columns) for piece in pieces])
             yield whole.take(np.argsort(position, kind="stable"))
+    yield from _read_straight(selection, straight, columns)
+
+
+def _pieces(start: int, stop: int) -> Iterator[slice]:
+    """Variants ``start:stop`` by the blocks of the cube, so that no chunk is read twice."""
+    while start < stop:
+        end = min(start // BLOCK * BLOCK + BLOCK, stop)
+        yield slice(start, end)
+        start = end
+
+
+def _read_straight(selection: Selection, variants: slice, columns: Collection[str]) -> Iterator[Rows]:
+    for piece in _pieces(variants.start, variants.stop):
+        yield selection.read(piece, columns)
 
 
 def _read_in_order(selection: Selection, wanted: NDArray[np.int64], columns: Collection[str]) -> Rows:

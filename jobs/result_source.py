@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allscan.engine.store import VariantTable
-    from allscan.engine.variant_names import VariantNames
+    from allscan.engine.variant_names import VariantNames, VariantPlaces
     from allscan.kernels.association import OutputColumn
 
 BLOCK = 1 << 16
@@ -69,6 +69,10 @@ class ResultSource(Protocol):
 
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         """The same as Arrow columns."""
+        ...
+
+    def variant_places(self, start: int = 0, stop: int | None = None) -> VariantPlaces:
+        """Places of variants ``start:stop`` alone, which are quickly read."""
         ...
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:

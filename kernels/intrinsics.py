@@ -290,3 +290,39 @@ def trailing_zeros(_typing: Any, word: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(word), generate
+
+
+def leading_zeros(_typing: Any, word: Any) -> Any:
+    """Bits above the highest set bit of a uint64 that is not zero."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(word), generate
+
+
+def copy_sixteen(_typing: Any, source: Any, start: Any, out: Any, place: Any) -> Any:
+    """Copy sixteen bytes from ``start`` on to ``place``."""
+    signature = types.void(source, types.uint64, out, types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source_type, _, out_type, _ = signature.args
+        source, start, out, place = arguments
+        vector = ir.VectorType(_BYTE, 16)
+        taken = builder.load(_element_address(context, builder, source_type, source, start, vector), align=1)
+        builder.store(taken, _element_address(context, builder, out_type, out, place, vector), align=1)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def store_word(_typing: Any, word: Any, out: Any, place: Any) -> Any:
+    """Write a uint64 to eight bytes from ``place`` on, the lowest first."""
+    signature = types.void(types.uint64, out, types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, out, place = arguments
+        builder.store(word, _element_address(context, builder, signature.args[1], out, place, _INT64), align=1)
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -34,6 +34,11 @@ def jit_fast(function: F) -> F:
     return cast("F", Kernel(function, FAST_MATH))
 
 
+def jit_inline(function: F) -> F:
+    """As :func:`jit`, for pieces of a kernel's innermost loop: they become part of it, however LLVM weighs them."""
+    return cast("F", Kernel(function, frozenset(), inline=True))
+
+
 class Kernel:
     """A function that is compiled when it is first called, from Python or from another compiled function.
 
@@ -43,12 +48,15 @@ class Kernel:
         What to compile.
     fast_math
         Liberties of LLVM with floating-point numbers.
+    inline
+        Whether it becomes part of its callers.
     """
 
-    def __init__(self, function: Callable[..., Any], fast_math: frozenset[str]) -> None:
+    def __init__(self, function: Callable[..., Any], fast_math: frozenset[str], inline: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.py_func = function
         self._fast_math = fast_math
+        self._inline = inline
         self._dispatcher: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
@@ -68,7 +76,7 @@ class Kernel:
         """Numba's function."""
         with _making:
             if self._dispatcher is None:
-                self._dispatcher = _dispatcher(self.py_func, self._fast_math)
+                self._dispatcher = _dispatcher(self.py_func, self._fast_math, self._inline)
         return self._dispatcher
 
     @property
@@ -100,13 +108,14 @@ class Intrinsic:
             return types.Function(make_template(self, getattr(intrinsics, self._name), self._name))
 
 
-def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str]) -> Any:
+def _dispatcher(function: Callable[..., Any], fast_math: frozenset[str], inline: bool) -> Any:
     numba = _started_numba()
 
     from allscan.kernels.kernel_cache import KernelCache
     from allscan.kernels.pipeline import Pipeline
 
-    dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False, pipeline_class=Pipeline)(function)
+    options: dict[str, Any] = {"forceinline": True} if inline else {}
+    dispatcher = numba.njit(nogil=True, fastmath=set(fast_math) or False, pipeline_class=Pipeline, **options)(function)
     if hasattr(dispatcher, "_cache"):  # not where NUMBA_DISABLE_JIT leaves the function as it is
         dispatcher._cache = KernelCache(function, fast_math)
         if function.__module__.startswith("allscan.kernels."):

@@ -1,28 +1,41 @@
 """Strings as one buffer with offsets, from and to the bytes of Zarr's codec ``vlen-utf8``.
 
 These bytes are the number of strings, then each string after its length; all numbers are little-endian 32-bit integers.
+
+Strings are copied sixteen bytes at a time: most are shorter, and a loop of unknown length costs more than what is
+copied in vain.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allscan.kernels.jit import jit
+from allscan.kernels.jit import intrinsic, jit, jit_inline
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+copy_sixteen = intrinsic("copy_sixteen")
+load_word = intrinsic("load_word")
+
 HEADER = 4
 """Bytes of a number."""
 
+SPARE = 16
+"""Bytes that are written after strings, and mean nothing."""
 
-@jit
-def _number(content: NDArray[np.uint8], place: int) -> int:
-    number = 0
-    for j in range(HEADER):
-        number |= int(content[place + j]) << (8 * j)
-    return number
+
+@jit_inline
+def _copy(source: NDArray[np.uint8], start: int, size: int, out: NDArray[np.uint8], place: int) -> None:
+    done = 0
+    while done < size:
+        if start + done + SPARE <= len(source):
+            copy_sixteen(source, start + done, out, place + done)
+        else:
+            for j in range(done, size):
+                out[place + j] = source[start + j]
+        done += SPARE
 
 
 @jit
@@ -37,18 +50,20 @@ def split_strings(content: NDArray[np.uint8], offsets: NDArray[np.int32], data: 
         Written: where each string begins in ``data``, and the end, shape (n + 1,). The end is -1 where the bytes
         are not those of ``n`` strings.
     data
-        Written: the strings, one after another; ``len(content) - 4 (n + 1)`` bytes.
+        Written: the strings, one after another; ``len(content) - 4 (n + 1)`` bytes, and :data:`SPARE`.
     """
     place, end, n = HEADER, 0, len(offsets) - 1
     offsets[0] = 0
     for k in range(n):
-        if place + HEADER > len(content) or _number(content, place) > len(content) - place - HEADER:
+        if place + HEADER > len(content):
             offsets[n] = -1
             return
-        size = _number(content, place)
+        size = int(load_word(content, place))
         place += HEADER
-        for j in range(size):
-            data[end + j] = content[place + j]
+        if size > len(content) - place:
+            offsets[n] = -1
+            return
+        _copy(content, place, size, data, end)
         place += size
         end += size
         offsets[k + 1] = end
@@ -101,9 +116,8 @@ def gather_strings(
     out_offsets
         Where each goes in ``out``, and the end, shape (m + 1,).
     out
-        Written: the strings.
+        Written: the strings; with room for :data:`SPARE` bytes more.
     """
     for k in range(len(rows)):
-        start, place = offsets[rows[k]], out_offsets[k]
-        for j in range(out_offsets[k + 1] - place):
-            out[place + j] = data[start + j]
+        place = out_offsets[k]
+        _copy(data, offsets[rows[k]], out_offsets[k + 1] - place, out, place)

@@ -17,7 +17,7 @@ from allscan.engine.meta.files import META
 from allscan.engine.meta.spec import MetaSpec
 from allscan.engine.result_arrays import ResultArrays, column_layout
 from allscan.engine.results import CUBE_TRAITS, NAME_ROWS
-from allscan.engine.variant_names import VariantNames, encode_strings_chunk, take_strings
+from allscan.engine.variant_names import VariantNames, VariantPlaces, encode_strings_chunk, take_strings
 from allscan.errors import FileFormatError, InputError
 from allscan.kernels.association import OutputColumn
 from allscan.storage import place_of, write_files
@@ -268,6 +268,10 @@ class MetaCube:
         """Names and places of variants ``start:stop``."""
         return self._arrays.variant_names(start, stop)
 
+    def variant_places(self, start: int = 0, stop: int | None = None) -> VariantPlaces:
+        """Places of variants ``start:stop``."""
+        return self._arrays.variant_places(start, stop)
+
     def variant_table(self, start: int = 0, stop: int | None = None) -> VariantTable:
         """As :meth:`variant_names`, with Python's strings."""
         return self._arrays.variant_table(start, stop)
@@ -298,6 +302,7 @@ class MetaKind:
         self.strata, self.n_variants, self.attrs = cube.strata, cube.n_variants, cube.attrs
         self.chunk_variants = cube.chunk_variants
         self.variant_names, self.variant_table = cube.variant_names, cube.variant_table
+        self.variant_places = cube.variant_places
 
     @property
     def kinds(self) -> tuple[MetaKind, ...]:

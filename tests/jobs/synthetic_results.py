@@ -12,7 +12,7 @@ from scipy import special
 
 from allscan.engine.columns import CASE_COLUMNS
 from allscan.engine.store import VariantTable
-from allscan.engine.variant_names import VariantNames
+from allscan.engine.variant_names import VariantNames, VariantPlaces
 from allscan.kernels.association import OutputColumn, Status
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class ArrayResults:
 
     def variant_names(self, start: int = 0, stop: int | None = None) -> VariantNames:
         return self.names.slice(start, self.n_variants if stop is None else min(stop, self.n_variants))
+
+    def variant_places(self, start: int = 0, stop: int | None = None) -> VariantPlaces:
+        names = self.variant_names(start, stop)
+        return VariantPlaces(names.contigs, names.contig, names.position)
 
     def block(self, column: str, stratum: int, traits: slice, variants: slice) -> NDArray[Any]:
         return self.values[column][stratum, traits, variants]

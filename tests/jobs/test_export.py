@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -20,14 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from allscan.errors import InputError, MissingDependencyError, OutputError
+from allscan.errors import InputError, OutputError
 from allscan.jobs import gwas_ssf, result_source
 from allscan.jobs.export import ExportSummary, export
-from allscan.jobs.export_cells import lines, p_value_text, text
+from allscan.jobs.export_cells import PValues, lines, strings, text
 from allscan.jobs.export_text import PLINK_COLUMNS, REGENIE_COLUMNS
 from allscan.kernels.association import OutputColumn, Status
 from allscan.kernels.summary import chi_square
-from tests.jobs.synthetic_results import GENOTYPIC_COLUMNS, LINEAR_COLUMNS, ArrayResults, make_results
+from tests.jobs.naive_export import naive_export
+from tests.jobs.synthetic_results import GENOTYPIC_COLUMNS, LINEAR_COLUMNS, ArrayResults, make_binary, make_results
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def keys(results: ArrayResults) -> list[str]:
 
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_numbers_read_back_as_the_same_float(values: list[float]) -> None:
-    written = text(np.array(values, dtype=np.float32)).to_pylist()
+    written = strings(text(np.array(values, dtype=np.float32)))
     for value, word in zip(values, written, strict=True):
         if np.isfinite(value):
             assert np.float32(word) == np.float32(value)
@@ -64,7 +66,7 @@ def test_numbers_read_back_as_the_same_float(values: list[float]) -> None:
 
 @given(st.floats(0.0, 20_000.0))
 def test_p_value_has_seven_right_digits(y: float) -> None:
-    (word,) = p_value_text(np.array([y])).to_pylist()
+    (word,) = strings(PValues(np.array([y])))
     with localcontext() as context:
         context.prec, context.Emin = 30, -999_999
         exact = Decimal(10) ** -Decimal(y)
@@ -76,11 +78,11 @@ def test_p_value_has_seven_right_digits(y: float) -> None:
 
 def test_p_values_as_people_write_them() -> None:
     y = np.array([0.0, -np.log10(0.05), 4.0, 5.0, 7.30103, 411.25, np.nan])
-    assert p_value_text(y).to_pylist() == ["1", "0.05", "0.0001", "1e-5", "5e-8", "5.623413e-412", None]
+    assert strings(PValues(y)) == ["1", "0.05", "0.0001", "1e-5", "5e-8", "5.623413e-412", None]
 
 
 def test_lines_of_nothing_are_empty() -> None:
-    assert bytes(lines([text(np.empty(0, np.float32))], " ")) == b""
+    assert lines([[text(np.empty(0, np.float32))]], " ").content.tobytes() == b""
 
 
 # ---- REGENIE ------------------------------------------------------------------------------------------
@@ -156,6 +158,32 @@ def test_a_status_beside_a_result_is_told(results: ArrayResults, tmp_path: Path)
     regenie = pd.read_csv(tmp_path / "a", sep=" ").iloc[5]
     assert regenie["EXTRA"] == pd.read_csv(tmp_path / "b", sep="\t").iloc[5]["ERRCODE"] == "PARTLY_COLLINEAR"
     assert np.isfinite(regenie["BETA"])
+
+
+# ---- the text as a whole ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("format_name", "kind"),
+    [
+        *((format_name, kind) for format_name in ("regenie", "plink") for kind in ("additive", "genotypic", "binary")),
+        *(("gwas-ssf", kind) for kind in ("additive", "binary")),
+    ],
+)
+def test_lines_are_those_of_plain_python(
+    format_name: str, kind: str, results: ArrayResults, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    made = request.getfixturevalue("genotypic") if kind == "genotypic" else results
+    if kind == "binary":
+        make_binary(made)
+    # Of every size, and as short as they can be.
+    beta = made.values["beta"][0, 1]
+    beta[:600] *= np.float32(10.0) ** np.resize(np.arange(-20, 20), 600).astype(np.float32)
+    beta[600:700] = np.resize([0.5, 1.0, -2.0, 0.0, -0.0, 1234567.0, 1e9, 1e10, 2**-149, 1e-6], 100)
+    write(made, format_name, tmp_path / "out")
+    written = (tmp_path / "out").read_text().split("\n", 1)[1]
+    label = "GENO_2DF" if kind == "genotypic" else "ADD"
+    assert written.splitlines() == naive_export(made, format_name, 1, label).splitlines()
 
 
 # ---- PLINK --------------------------------------------------------------------------------------------
@@ -238,22 +266,37 @@ def test_positions_beyond_tabix_get_the_other_index(results: ArrayResults, tmp_p
 
 @pytest.mark.parametrize("format_name", ["regenie", "plink", "gwas-ssf"])
 def test_compressed_and_plain_text_hold_the_same(format_name: str, results: ArrayResults, tmp_path: Path) -> None:
-    import gzip
-
     write(results, format_name, tmp_path / "plain")
     write(results, format_name, tmp_path / "small.bgz")
     packed = gzip.decompress((tmp_path / "small.bgz").read_bytes()).decode()
     assert packed == (tmp_path / "plain").read_text().replace(" ", "\t")
 
 
-def test_compression_without_pysam_is_refused(
-    results: ArrayResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_compression_needs_no_library(results: ArrayResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(results, "plink", tmp_path / "quick.gz")
+    for name in ("pysam", "isal"):
+        monkeypatch.setitem(sys.modules, name, None)
+    write(results, "plink", tmp_path / "slow.gz")
+    packed = [(tmp_path / name).read_bytes() for name in ("quick.gz", "slow.gz")]
+    assert packed[0] != packed[1]
+    assert gzip.decompress(packed[0]) == gzip.decompress(packed[1])
+
+
+@pytest.mark.parametrize("block", [1 << 16, 37])
+def test_variants_out_of_order_are_not_indexed(
+    block: int, results: ArrayResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pysam", None)
-    with pytest.raises(MissingDependencyError, match="pysam") as caught:
-        write(results, "plink", tmp_path / "out.gz")
-    assert "allscan[formats]" in str(caught.value)
+    monkeypatch.setattr(result_source, "BLOCK", block)
+    falling, parted = results, make_results(3, 2_000, seed=4)
+    falling.table.position[700] = 1
+    parted.table.contig[-1] = "1"
+    places = f"{falling.table.contig[700]}:1", f"1:{parted.table.position[-1]}"
+    for unordered, place in zip((falling, parted), places, strict=True):
+        with pytest.raises(InputError, match="together and in the order") as caught:
+            write(unordered, "regenie", tmp_path / "out.gz")
+        assert place in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+    assert write(parted, "gwas-ssf", tmp_path / "out.gz").index == tmp_path / "out.gz.tbi"
 
 
 # ---- GWAS-SSF -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from allscan.engine.variant_names import decode_strings, encode_strings
-from allscan.jobs.export_cells import Cells, joined, lines, p_value_text, text
+from allscan.jobs.export_cells import Cells, Joined, PValues, Words, entries, joined, lines, strings, text
 from allscan.kernels import text as kernels
 
 rng = np.random.default_rng(7)
@@ -37,24 +37,23 @@ def arrow_text(values: NDArray[np.float32]) -> list[str | None]:
     ids=["everyday", "any", "short", "powers", "neighbours", "tens", "whole", "odd"],
 )
 def test_floats_are_written_as_arrow_writes_them(values: NDArray[np.float32]) -> None:
-    assert text(values).to_pylist() == arrow_text(values)
+    assert strings(text(values)) == arrow_text(values)
 
 
 def test_hardly_a_number_is_left_to_the_slow_way() -> None:
     digits, leading = np.empty((2, len(EVERYDAY)), np.int64)
-    lengths = np.empty(len(EVERYDAY), np.int32)
-    kernels.shortest_digits(EVERYDAY, EVERYDAY.view(np.uint32), digits, leading, lengths)
-    assert np.count_nonzero(lengths == kernels.UNSURE) < 5
+    kernels.shortest_digits(EVERYDAY, EVERYDAY.view(np.uint32), digits, leading)
+    assert np.count_nonzero(digits == kernels.UNSURE) < 5
 
 
 @given(st.lists(st.integers(-(2**63) + 1, 2**63 - 1), min_size=1))
 def test_integers(values: list[int]) -> None:
-    assert text(np.array(values, np.int64)).to_pylist() == [str(value) for value in values]
+    assert strings(text(np.array(values, np.int64))) == [str(value) for value in values]
 
 
 def test_p_values_of_any_size() -> None:
     y = np.array([0.0, 1e-9, 0.5, 3.9999, 4.0000001, 307.6, 99_999.5, 3e6])
-    assert p_value_text(y).to_pylist() == [
+    assert strings(PValues(y)) == [
         *("1", "1", "0.3162278", "0.000100023", "9.999998e-5"),
         *("2.511886e-308", "3.162278e-100000", "1e-3000000"),
     ]
@@ -65,17 +64,43 @@ texts = st.lists(st.text(max_size=40), min_size=1, max_size=30)
 
 @given(texts, st.data())
 def test_lines_are_pythons_own_join(words: list[str], data: st.DataObject) -> None:
-    columns = [words, data.draw(st.permutations(words)), ["x"] * len(words)]
-    kept = data.draw(st.lists(st.booleans(), min_size=len(words), max_size=len(words)))
-    cells = [Cells.of_strings(pa.array(column, pa.string())) for column in columns]
-    cells[1] = Cells(cells[1].data, cells[1].starts, np.where(kept, cells[1].lengths, np.int32(kernels.MISSING)))
-    columns[1] = [word if keep else None for word, keep in zip(columns[1], kept, strict=True)]  # type: ignore[misc]
-    rows = list(zip(*columns, strict=True))
-    shown = "".join("\t".join("NA" if word is None else word for word in row) + "\n" for row in rows)
-    assert bytes(lines(cells, "\t")).decode() == shown
-    short = joined(cells[:2], ";", skip_missing=True).to_pylist()
-    assert short == [";".join(word for word in row[:2] if word is not None) for row in rows]
-    assert joined(cells[1:2], ";", skip_missing=True).to_pylist() == columns[1]
+    rows = len(words)
+    flags = st.lists(st.booleans(), min_size=rows, max_size=rows)
+    with_value, written = (np.array(data.draw(flags)) for _ in range(2))
+    others = data.draw(st.permutations(words))
+    numbers = np.array(data.draw(st.lists(st.integers(-(2**40), 2**40), min_size=rows, max_size=rows)), np.int64)
+    codes = np.arange(rows, dtype=np.int16) % 3
+    first, other = (Cells.of_strings(pa.array(column, pa.string())) for column in (words, others))
+    holes = Cells(other.data, other.starts, np.where(with_value, other.lengths, np.int32(kernels.MISSING)))
+    known = Words(codes, ("zero", None, "two"))
+    both = Joined((first, text(numbers)), "_")
+    columns = [first, holes, known, both, text(numbers)]
+    cells = [
+        words,
+        [word if there else "NA" for word, there in zip(others, with_value, strict=True)],
+        [("zero", "NA", "two")[code] for code in codes],
+        [f"{word}_{number}" for word, number in zip(words, numbers, strict=True)],
+        [str(number) for number in numbers],
+    ]
+    shown = ["".join("\t".join(row) + "\n" for row in two) for two in _twice(list(zip(*cells, strict=True)))]
+    found = lines([columns, columns[::-1]], "\t", kept=written)
+    kept = [row if keep else "" for row, keep in zip(shown, written, strict=True)]
+    assert found.content.tobytes().decode() == "".join(kept)
+    assert found.ends.tolist() == np.cumsum([len(row.encode()) for row in kept]).tolist()
+    named = [
+        ";".join(([other] if there else []) + ([f"K={word}"] if word != "NA" else []))
+        if there or word != "NA"
+        else None
+        for other, word, there in zip(others, cells[2], with_value, strict=True)
+    ]
+    assert strings(entries([("", holes), ("K=", known)], ";")) == named
+    assert strings(joined([known, text(numbers)], ":", codes != 1)) == [
+        f"{word}:{number}" if word != "NA" else "" for word, number in zip(cells[2], numbers, strict=True)
+    ]
+
+
+def _twice(rows: list[tuple[str, ...]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return [(row, row[::-1]) for row in rows]
 
 
 @given(texts, st.integers(0, 5))
