@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from allscan.kernels.linear_shared_numba import OUTER_ROWS, WIDTH
 from allscan.kernels.lookup import TABLES
 
 if TYPE_CHECKING:
@@ -230,6 +231,97 @@ def _sum_rows(context: Any, builder: Any, array_types: Any, arguments: Any, chan
             values = builder.fpext(values, wide)
         builder.store(builder.fadd(builder.load(total), change(values, j)), total)
     builder.store(builder.load(total), target, align=8)
+
+
+def add_outer(
+    _typing: Any,
+    sums: Any,
+    place: Any,
+    stride: Any,
+    data: Any,
+    base: Any,
+    rows: Any,
+    weights: Any,
+    column: Any,
+    width: Any,
+    begin: Any,
+    end: Any,
+) -> Any:
+    """Add to ``OUTER_ROWS`` float64 sums, ``stride`` apart, a chunk of the panel rows ``begin:end`` of a list, weighted.
+
+    ``rows`` are element offsets of panel rows in a chunk, ``weights`` (rows, width) in the panel's type, of which the
+    columns from ``column`` count. Sums run in the panel's type.
+    """
+    signature = types.void(
+        *(sums, types.intp, types.intp, data, types.intp, rows, weights, types.intp, types.intp, types.intp, types.intp)
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums_type, _, _, data_type, _, rows_type, weights_type = signature.args[:7]
+        sums, place, stride, data, base, rows, weights, column, width, begin, end = arguments
+        vector = _vector_of(data_type)
+        fused = ("contract",)
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(OUTER_ROWS)]
+        with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
+            row = builder.load(_element_address(context, builder, rows_type, rows, j, _INT64))
+            at = builder.add(base, row)
+            values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
+            first = builder.add(builder.mul(j, width), column)
+            for k, total in enumerate(totals):
+                of_row = builder.add(first, _constant(k))
+                weight = builder.load(_element_address(context, builder, weights_type, weights, of_row, vector.element))
+                product = builder.fmul(values, _spread(builder, weight, vector), flags=fused)
+                builder.store(builder.fadd(builder.load(total), product, flags=fused), total)
+        wide = ir.VectorType(ir.DoubleType(), vector.count)
+        for k, total in enumerate(totals):
+            to = builder.add(place, builder.mul(stride, _constant(k)))
+            target = _element_address(context, builder, sums_type, sums, to, wide)
+            found = builder.load(total)
+            if vector.element != ir.DoubleType():
+                found = builder.fpext(found, wide)
+            builder.store(builder.fadd(builder.load(target, align=8), found), target, align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def add_scaled(_typing: Any, target: Any, to: Any, factor: Any, source: Any, at: Any) -> Any:
+    """Add to ``WIDTH`` float64 numbers of an array, from ``to``, those of another from ``at``, times a factor."""
+    signature = types.void(target, types.intp, types.float64, source, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target_type, _, _, source_type, _ = signature.args
+        target, to, factor, source, at = arguments
+        vector = ir.VectorType(ir.DoubleType(), WIDTH)
+        values = builder.load(_element_address(context, builder, source_type, source, at, vector), align=8)
+        place = _element_address(context, builder, target_type, target, to, vector)
+        product = builder.fmul(values, _spread(builder, factor, vector))
+        builder.store(builder.fadd(builder.load(place, align=8), product), place, align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def prefetch_rows(_typing: Any, data: Any, base: Any, rows: Any, begin: Any, end: Any) -> Any:
+    """Have the panel rows ``begin:end`` of a list (element offsets from ``base``) brought to the second-level cache."""
+    signature = types.void(data, types.intp, rows, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data_type, _, rows_type = signature.args[:3]
+        data, base, rows, begin, end = arguments
+        number = ir.IntType(32)
+        prefetch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), number, number, number]),
+            "llvm.prefetch.p0i8",
+        )
+        with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
+            row = builder.load(_element_address(context, builder, rows_type, rows, j, _INT64))
+            place = _element_address(context, builder, data_type, data, builder.add(base, row), _BYTE)
+            builder.call(prefetch, [place, *(ir.Constant(number, value) for value in (0, 2, 1))])
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 def count_calls(_typing: Any, words: Any, mask: Any, counts: Any) -> Any:

@@ -18,6 +18,7 @@ from allscan.kernels.linear_common import (
     solve_in_place,
 )
 from allscan.kernels.linear_lanes import LANES, finish_trait, take_set, write_trait
+from allscan.kernels.lookup import STRIP_ROWS
 from allscan.kernels.panel import row_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ DOUBTFUL = 0.05
 # Pivot of a direction of the covariates, once samples without a call are left out, below which the same holds.
 DOUBTFUL_PIVOT = 1e-4
 
-add_entries = intrinsic("add_entries")
+OUTER_ROWS = 4  # sums that are taken together, each in a register
+WIDTH = 16  # columns that are down-dated together, whatever the panel's type
+
+add_outer = intrinsic("add_outer")
+add_scaled = intrinsic("add_scaled")
+prefetch_rows = intrinsic("prefetch_rows")
 add_squares = intrinsic("add_squares")
 
 
@@ -40,27 +46,38 @@ def _absent_products(
     samples: NDArray[np.int32],
     data: NDArray[np.floating[Any]],
     c: int,
-    weight: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    weights: NDArray[np.floating[Any]],
     basis_products: NDArray[np.float64],
     column_ss: NDArray[np.float64],
 ) -> None:
     """Over listed samples: ``basis_products[k, column] = Σ q_k w``, and the columns' sums of squares.
 
-    ``weight`` is scratch, with room for all samples.
+    Shapes: basis products (as many rows as weights has columns, columns), sums of squares (columns,), of whole chunks;
+    ``rows`` (listed,) and ``weights`` (listed, a multiple of ``OUTER_ROWS``) are scratch. Sums run in the panel's type
+    over some thousand samples, as all products do.
     """
     n_chunks, n_rows, lanes = data.shape
-    n = samples.shape[0]
-    flat, products, squares = data.reshape(-1), basis_products.reshape(-1), column_ss.reshape(-1)
+    n, width = samples.shape[0], weights.shape[1]
+    flat, products, flat_weights = data.reshape(-1), basis_products.reshape(-1), weights.reshape(-1)
+    columns = column_ss.shape[0]
     basis_products[:] = 0.0
     column_ss[:] = 0.0
+    for m in range(n):
+        row = row_of(samples[m])
+        rows[m] = row * lanes
+        for k in range(width):
+            weights[m, k] = data[k // lanes, row, k % lanes] if k < c else 0.0
     for chunk in range(n_chunks):
-        add_squares(squares, chunk * lanes, flat, chunk * n_rows * lanes, samples, 0, n)
-    for k in range(c):
-        for m in range(n):
-            weight[m] = data[k // lanes, row_of(samples[m]), k % lanes]
-        for chunk in range(n_chunks):
-            place = (k * n_chunks + chunk) * lanes
-            add_entries(products, place, flat, chunk * n_rows * lanes, samples, weight, 0, n)
+        base = chunk * n_rows * lanes
+        if chunk + 1 < n_chunks:
+            prefetch_rows(flat, base + n_rows * lanes, rows, 0, n)
+        add_squares(column_ss, chunk * lanes, flat, base, samples, 0, n)
+        for begin in range(0, n, STRIP_ROWS):
+            end = min(begin + STRIP_ROWS, n)
+            for k in range(0, c, OUTER_ROWS):
+                place = k * columns + chunk * lanes
+                add_outer(products, place, columns, flat, base, rows, flat_weights, k, width, begin, end)
 
 
 @jit
@@ -92,7 +109,7 @@ def _absent_gram(
 @jit
 def _solve_chunk(
     absent: NDArray[np.float64],
-    chunk: int,
+    first: int,
     c: int,
     called: int,
     centre: NDArray[np.float64],
@@ -101,38 +118,33 @@ def _solve_chunk(
     factor: NDArray[np.float64],
     z: NDArray[np.float64],
     u: NDArray[np.float64],
-    explained: NDArray[np.float64],
-    shared: NDArray[np.float64],
 ) -> None:
-    """Down-dates of a chunk of traits at once, which vectorises: what their ``yᵀy`` and ``gᵀy`` lose.
+    """Down-dates of 16 columns from ``first``: what their ``yᵀy`` and ``gᵀy`` lose, into the rows ``c`` and ``c + 1``.
 
-    ``u`` is scratch; ``explained`` and ``shared`` (lanes,) are overwritten.
+    ``u`` ((c + 2) × 16,) is overwritten.
     """
-    lanes = u.shape[1]
-    first = chunk * lanes
-    inside = min(lanes, absent.shape[0] - first)
-    for lane in range(inside):
-        total = absent[first + lane]
-        explained[lane] = total * (total / called)
-        shared[lane] = 0.0
+    columns = absent.shape[0]
+    products = basis_products.reshape(-1)
+    explained, shared = c * WIDTH, (c + 1) * WIDTH
+    for lane in range((c + 2) * WIDTH):
+        u[lane] = 0.0
     for j in range(c):
-        row = u[j]
         if factor[j, j] == 0.0:  # a direction that is gone
-            for lane in range(inside):
-                row[lane] = 0.0
             continue
-        weight = centre[j] - away[j] / called
-        for lane in range(inside):
-            row[lane] = weight * absent[first + lane] - basis_products[j, chunk, lane]
+        row = j * WIDTH
+        add_scaled(u, row, centre[j] - away[j] / called, absent, first)
+        add_scaled(u, row, -1.0, products, j * columns + first)
         for k in range(j):
-            value, other = factor[j, k], u[k]
-            for lane in range(inside):
-                row[lane] -= value * other[lane]
+            add_scaled(u, row, -factor[j, k], u, k * WIDTH)
         inverse = 1.0 / factor[j, j]
-        for lane in range(inside):
-            row[lane] *= inverse
-            explained[lane] += row[lane] * row[lane]
-            shared[lane] += z[j] * row[lane]
+        for lane in range(WIDTH):
+            u[row + lane] *= inverse
+        add_scaled(u, shared, z[j], u, row)
+    for j in range(c):
+        for lane in range(WIDTH):
+            u[explained + lane] += u[j * WIDTH + lane] * u[j * WIDTH + lane]
+    for lane in range(WIDTH):
+        u[explained + lane] += absent[first + lane] * (absent[first + lane] / called)
 
 
 @jit
@@ -181,29 +193,33 @@ def score_variants(
     """
     n_variants = products.shape[0]
     n_sets = size.shape[0]
-    n_chunks, _, width = data.shape
+    n_chunks, _, lanes_of_panel = data.shape
     h = np.empty(c)
     absent_sum = np.empty(c)
     centre = np.empty(c)
     away = np.empty(c)
     z = np.empty(c)
-    u = np.empty((c, width))
-    explained, shared = np.empty(width), np.empty(width)
+    u = np.empty((c + 2) * WIDTH)
     factor = np.empty((c, c))
-    basis_products = np.empty((c, n_chunks, width))
-    column_ss = np.empty((n_chunks, width))
+    padded = (c + OUTER_ROWS - 1) // OUTER_ROWS * OUTER_ROWS
+    columns = (n_chunks * lanes_of_panel + WIDTH - 1) // WIDTH * WIDTH
+    basis_products = np.empty((padded, columns))
+    column_ss = np.empty(columns)
+    absent_row = np.zeros(columns)
     n_subsets = subset_products.shape[0]
     subset_gram = np.zeros((n_subsets if exclude else 0, c, c))
     most = 0
     for v in range(n_variants):
         most = max(most, missing_offset[v + 1] - missing_offset[v])
-    weight = np.empty(most)
+    rows, weights = np.empty(most, np.int64), np.empty((most, padded), data.dtype)
     for v in range(n_variants):
         at = v % LANES
         some_missing = missing_offset[v + 1] > missing_offset[v]
         if exclude and some_missing:
             samples = missing_sample[missing_offset[v] : missing_offset[v + 1]]
-            _absent_products(samples, data, c, weight, basis_products, column_ss)
+            _absent_products(samples, data, c, rows, weights, basis_products, column_ss)
+            for k in range(absent.shape[1]):
+                absent_row[k] = absent[v, k]
             if n_subsets > 0:
                 subset_gram[:] = 0.0
                 _absent_gram(samples, data, c, of_sample_start, of_sample, subset_gram)
@@ -238,7 +254,7 @@ def score_variants(
                         largest = max(largest, gram[s, k, k])
                     for j in range(c):
                         for k in range(j + 1):
-                            value = basis_products[j, k // width, k % width]
+                            value = basis_products[j, k]
                             if own >= 0:
                                 value = subset_gram[own, j, k] if inside[s] else value - subset_gram[own, j, k]
                             # The scatter of the samples left out about the mean of all, and the shift
@@ -269,7 +285,7 @@ def score_variants(
             df = (called if exclude else size[s]) - kept_rank - 1
             lanes.x[s, at] = x if fault == codes.OK else 1.0
             lanes.df[s, at] = max(df, 1)
-            done = -1  # chunk of columns whose down-dates are at hand
+            done = -1  # first of the columns whose down-dates are at hand
             for k in range(trait_start[s], trait_start[s + 1]):
                 code = fault
                 if trait_status[k] != codes.OK:
@@ -283,25 +299,12 @@ def score_variants(
                     if downdate:
                         # Over the called samples the basis and the residuals are no longer orthogonal: their
                         # product is minus that over the missing ones.
-                        chunk, lane = column // width, column % width
-                        if chunk != done:
-                            _solve_chunk(
-                                absent[v],
-                                chunk,
-                                c,
-                                called,
-                                centre,
-                                away,
-                                basis_products,
-                                factor,
-                                z,
-                                u,
-                                explained,
-                                shared,
-                            )
-                            done = chunk
-                        yy -= column_ss[chunk, lane] + explained[lane]
-                        b -= shared[lane]
+                        first, lane = column // WIDTH * WIDTH, column % WIDTH
+                        if first != done:
+                            _solve_chunk(absent_row, first, c, called, centre, away, basis_products, factor, z, u)
+                            done = first
+                        yy -= column_ss[column] + u[c * WIDTH + lane]
+                        b -= u[(c + 1) * WIDTH + lane]
                         if yy <= DOUBTFUL:
                             doubtful[v] = True
                         if yy <= COLLINEAR:
@@ -310,8 +313,7 @@ def score_variants(
                 lanes.left[k, at] = yy
                 lanes.status[k, at] = code
         if at == LANES - 1 or v == n_variants - 1:
-            first = v - at
-            places = variants[first : v + 1]
+            places = variants[v - at : v + 1]
             lanes.strong[:] = False
             for s in range(n_sets):
                 take_set(lanes, s)
@@ -320,4 +322,4 @@ def score_variants(
                     finish_trait(lanes, k, variance_factor[k], norm[k] / dosage_scale, DOUBTFUL)
                     write_trait(lanes, k, places, beta[t], standard_error[t], neg_log10_p[t], status[t])
             for i in range(at + 1):
-                doubtful[first + i] |= lanes.strong[i]
+                doubtful[v - at + i] |= lanes.strong[i]
