@@ -247,7 +247,7 @@ def add_outer(
     begin: Any,
     end: Any,
 ) -> Any:
-    """Add to ``OUTER_ROWS`` float64 sums, ``stride`` apart, a chunk of the panel rows ``begin:end`` of a list, weighted.
+    """Add to ``OUTER_ROWS`` float64 sums, ``stride`` apart, a chunk of listed panel rows ``begin:end``, weighted.
 
     ``rows`` are element offsets of panel rows in a chunk, ``weights`` (rows, width) in the panel's type, of which the
     columns from ``column`` count. Sums run in the panel's type.
