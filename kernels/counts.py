@@ -57,19 +57,16 @@ def _count_carriers(
     out: NDArray[np.int64],
 ) -> None:
     for k in range(member.shape[0]):
-        het, hom, missing = 0, 0, 0
+        # The three counts side by side in one number, 21 bits each.
+        found = 0
         if size[k] == member.shape[1]:  # everybody: who they are does not matter
             for j in range(samples.shape[0]):
-                het += calls[j] == 1
-                hom += calls[j] == 2
-                missing += calls[j] == 3
+                found += 1 << (21 * (calls[j] - 1))
         else:
             inside = member[k]
             for j in range(samples.shape[0]):
-                here = inside[samples[j]]
-                het += here & (calls[j] == 1)
-                hom += here & (calls[j] == 2)
-                missing += here & (calls[j] == 3)
+                found += int(inside[samples[j]]) << (21 * (calls[j] - 1))
+        het, hom, missing = found & 0x1FFFFF, (found >> 21) & 0x1FFFFF, found >> 42
         out[k, 1] = het
         out[k, 2] = size[k] - het - hom - missing if flipped else hom
         out[k, 3] = missing

@@ -152,6 +152,19 @@ def _missing_in_packed(words: NDArray[np.uint64], found: NDArray[np.int32]) -> i
 
 
 @jit
+def _missing_in_dosages(
+    codes: NDArray[np.uint16] | NDArray[np.uint8], missing_code: int, found: NDArray[np.int32]
+) -> int:
+    """Samples without a dosage, ascending."""
+    n = 0
+    for i in range(codes.shape[0]):
+        if codes[i] == missing_code:
+            found[n] = i
+            n += 1
+    return n
+
+
+@jit
 def _list_missing(
     encoding: NDArray[np.uint8],
     slot: NDArray[np.int32],
@@ -161,7 +174,7 @@ def _list_missing(
     carrier_call: NDArray[np.uint8],
     dosage8: NDArray[np.uint8],
     dosage16: NDArray[np.uint16],
-    buffer: NDArray[np.int32],
+    n_samples: int,
     offset: NDArray[np.int64],
 ) -> NDArray[np.int32]:
     room = 1024
@@ -169,32 +182,30 @@ def _list_missing(
     total = 0
     for v in range(encoding.shape[0]):
         s = slot[v]
-        n = 0
-        if encoding[v] == 0:
-            n = _missing_in_packed(words[s], buffer)
-        elif encoding[v] == 1:
-            for j in range(carrier_offset[s], carrier_offset[s + 1]):
-                # Written in any case, counted if missing: no branch to guess wrong.
-                buffer[n] = carrier_sample[j]
-                n += carrier_call[j] == 3
-        elif encoding[v] == 2:
-            for i in range(dosage8.shape[1]):
-                if dosage8[s, i] == MISSING8:
-                    buffer[n] = i
-                    n += 1
-        else:
-            for i in range(dosage16.shape[1]):
-                if dosage16[s, i] == MISSING16:
-                    buffer[n] = i
-                    n += 1
-        if total + n > room:
-            room = 2 * (total + n)
+        first, last = 0, 0
+        if encoding[v] == 1:
+            first, last = carrier_offset[s], carrier_offset[s + 1]
+        # As many as there can be: of carriers all are written, and those that are missing counted.
+        most = last - first if encoding[v] == 1 else n_samples + GROUP
+        if total + most > room:
+            room = 2 * (total + most)
             grown = np.empty(room, np.int32)
             for j in range(total):
                 grown[j] = out[j]
             out = grown
-        for j in range(n):
-            out[total + j] = buffer[j]
+        found = out[total:]
+        n = 0
+        if encoding[v] == 0:
+            n = _missing_in_packed(words[s], found)
+        elif encoding[v] == 1:
+            samples, calls = carrier_sample[first:last], carrier_call[first:last]
+            for j in range(samples.shape[0]):
+                found[n] = samples[j]
+                n += calls[j] == 3
+        elif encoding[v] == 2:
+            n = _missing_in_dosages(dosage8[s], MISSING8, found)
+        else:
+            n = _missing_in_dosages(dosage16[s], MISSING16, found)
         total += n
         offset[v + 1] = total
     return out[:total]
@@ -212,7 +223,7 @@ def missing_entries(block: GenotypeBlock) -> Entries:
         block.carrier_call,
         block.dosage8,
         block.dosage16,
-        np.empty(block.n_samples + GROUP, np.int32),
+        block.n_samples,
         offset,
     )
     return Entries(offset, sample)

@@ -248,11 +248,15 @@ def _weigh_carriers(
     for v in range(offset.shape[0] - 1):
         new_offset[v] = at
         of_call = weight_of[int(flipped[v])]
-        for j in range(offset[v], offset[v + 1]):
+        samples, calls = sample[offset[v] : offset[v + 1]], call[offset[v] : offset[v + 1]]
+        listed, weights = new_sample[at:], weight[at:]
+        n = 0
+        for j in range(samples.shape[0]):
             # Written in any case, counted if it has one: no branch to guess wrong.
-            new_sample[at] = sample[j]
-            weight[at] = of_call[call[j]]
-            at += of_call[call[j]] != 0.0
+            listed[n] = samples[j]
+            weights[n] = of_call[calls[j]]
+            n += of_call[calls[j]] != 0.0
+        at += n
     new_offset[offset.shape[0] - 1] = at
 
 
