@@ -63,6 +63,8 @@ def _sum_entries(
         for v in range(n_lists):
             j = end[v]
             begin[v] = j
+            if strip_end >= n_rows:
+                j = offset[v + 1]
             while j < offset[v + 1] and sample[j] < strip_end:
                 j += 1
             end[v] = j
