@@ -140,9 +140,9 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
     try:
         write_block(output / CUBE, plan, task, columns)
         hits = write_hits(output, plan, task, columns, shared.spec.hits_neg_log10_p)
-        counts = np.bincount(columns["status"].ravel())
-        statuses = {Status(code).name.lower(): int(count) for code, count in enumerate(counts) if count}
-        variants = columns["status"].shape[2]
+        status = columns["status"]
+        statuses = _status_counts(status)
+        variants = status.shape[2]
         kept = sum(len(stratum.kept) for stratum in shared.strata)
         report = TaskReport(statuses, variants, hidden, hits, variants * kept)
         commit = {"digest": plan.made_of.of_task(task), **report.__dict__}
@@ -150,6 +150,18 @@ def run_task(shared: ScanShared, task: ScanTask) -> TaskReport:
     except OSError as error:
         raise output_error(error, output) from error
     return report
+
+
+def _status_counts(status: NDArray[np.uint8]) -> dict[str, int]:
+    """How many results have each status, by its name."""
+    counts: dict[str, int] = {}
+    left = status.size
+    for code in Status:  # as bytes: bincount would make large integers of them first
+        if left and (count := int(np.count_nonzero(status == code))):
+            counts[code.name.lower()] = count
+            left -= count
+    assert not left, "a status is none of Status"
+    return counts
 
 
 def _task_columns(shared: ScanShared, task: ScanTask) -> tuple[dict[str, NDArray[Any]], int]:
