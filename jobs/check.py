@@ -18,11 +18,11 @@ from allscan.engine.meta.studies import has_one_effect
 from allscan.engine.named_variants import find_variants
 from allscan.engine.plan import ScanSpec, VariantFilter, select_rows
 from allscan.engine.ploidy import count_classes
-from allscan.engine.store import GenotypeStore, open_store
 from allscan.engine.trait_parts import traits_by_kind
-from allscan.errors import FileFormatError, InputError, JobError
+from allscan.errors import InputError, JobError
 from allscan.jobs.check_report import CheckReport, trait_line
 from allscan.jobs.designs import Designs, merged_sex
+from allscan.jobs.genotypes import open_genotypes
 from allscan.jobs.groups import groups_place
 from allscan.jobs.input_files import InputFile, hash_input
 from allscan.jobs.local_ancestry import (
@@ -46,27 +46,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from allscan.engine.store import GenotypeStore
     from allscan.jobs.designs import DesignOfStratum
     from allscan.jobs.job import Job
     from allscan.jobs.null_model import LoadedNullModel
     from allscan.jobs.relatedness import RelatednessModel
     from allscan.jobs.strata import Stratification
     from allscan.jobs.structured import StructureInJob
-
-RAW_GENOTYPES = (
-    ".bed",
-    ".bim",
-    ".fam",
-    ".pgen",
-    ".pvar",
-    ".psam",
-    ".bgen",
-    ".vcf",
-    ".vcf.gz",
-    ".vcf.bgz",
-    ".bcf",
-    ".vcz",
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +92,7 @@ def check_job(job: Job) -> CheckedJob:
     InputError
         A file is missing, damaged, or not what the job says; nobody is left to analyse.
     """
-    store = _open_genotypes(job)
+    store = open_genotypes(job.resolve(job.spec.store), job.spec.store, job.locate("genotypes"))
     inputs = hash_inputs(job)
     loaded = load_null_model(job)
     inputs += () if loaded is None else loaded.inputs
@@ -192,35 +178,6 @@ def _of_strata(strata: Sequence[DesignOfStratum], known: Sequence[str]) -> tuple
             if warning not in told and not warning.startswith(expected):
                 told[warning if one.name == POOLED else f"stratum {one.name}: {warning}"] = None
     return tuple(told)[len(dict.fromkeys(known)) :]
-
-
-def _open_genotypes(job: Job) -> GenotypeStore:
-    path = job.resolve(job.spec.store)
-    where = job.locate("genotypes")
-    name = path.name.lower()
-    prefix_of = [suffix for suffix in (".bed", ".pgen") if path.with_name(path.name + suffix).exists()]
-    if name.endswith(RAW_GENOTYPES) or (prefix_of and not path.exists()):
-        raise JobError(
-            f"{job.spec.store!r} is a genotype file, not a genotype store",
-            where=where,
-            fix=f"make a store once, and name it here: allscan ingest {path} {path.name.split('.')[0]}.zarr",
-        )
-    if not path.exists():
-        if path.with_name(path.name + ".partial").exists():
-            raise JobError(
-                f"the genotype store {job.spec.store!r} is not finished",
-                where=where,
-                fix="run the same `allscan ingest` command again: it goes on where it stopped",
-            )
-        raise JobError(
-            f"there is no genotype store {job.spec.store!r}",
-            where=where,
-            fix="check the path (relative to the job file), or make the store: allscan ingest FILE OUT.zarr",
-        )
-    try:
-        return open_store(path)
-    except FileFormatError as error:
-        raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
 
 
 def named_files(job: Job) -> list[tuple[tuple[str | int, ...], str]]:

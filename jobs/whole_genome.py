@@ -14,7 +14,6 @@ from allscan.engine.long_range_ld import excluded_regions
 from allscan.engine.markers import MarkerRules
 from allscan.engine.null_model_files import FOLDER, NullModelFiles
 from allscan.engine.offsets import OK
-from allscan.engine.store import open_store
 from allscan.engine.whole_genome.cohort import Cohort
 from allscan.engine.whole_genome.costs import task_memory, work_bytes
 from allscan.engine.whole_genome.model import (
@@ -23,7 +22,8 @@ from allscan.engine.whole_genome.model import (
     trait_digests,
 )
 from allscan.engine.whole_genome.offsets import WholeGenomeOffsets
-from allscan.errors import FileFormatError, InputError, JobError
+from allscan.errors import InputError, JobError
+from allscan.jobs.genotypes import open_genotypes
 from allscan.jobs.null_model import described, refuse_tests_without_offset, relatives_json, relatives_lines
 
 if TYPE_CHECKING:
@@ -187,18 +187,8 @@ def whole_genome_model(
 def _marker_store(job: Job, section: NullModelSection, store: GenotypeStore) -> tuple[GenotypeStore, str]:
     if section.genotypes is None:
         return store, job.spec.store
-    where = job.locate("null_model", "genotypes")
-    place = job.resolve(section.genotypes)
-    if not place.exists():
-        raise JobError(
-            f"there is no genotype store {section.genotypes!r}",
-            where=where,
-            fix="check the path (relative to the job file), or make the store: allscan ingest FILE OUT.zarr",
-        )
-    try:
-        return open_store(place), section.genotypes
-    except FileFormatError as error:
-        raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
+    named, where = section.genotypes, job.locate("null_model", "genotypes")
+    return open_genotypes(job.resolve(named), named, where), named
 
 
 def _rows_of(

@@ -15,8 +15,8 @@ from allscan.engine.hashing import content_hash
 from allscan.engine.long_range_ld import BUILDS, LONG_RANGE_LD, excluded_regions
 from allscan.engine.manifest import program_digest
 from allscan.engine.markers import MarkerRules
-from allscan.engine.store import GenotypeStore, open_store
-from allscan.errors import FileFormatError, InputError, JobError, quoting_people
+from allscan.errors import InputError, JobError, quoting_people
+from allscan.jobs.genotypes import open_genotypes
 from allscan.jobs.input_files import hash_input
 from allscan.jobs.structure.folder import FORMAT, StructureFolder, is_structure, open_structure
 from allscan.jobs.structure.groups import Groups, Reference, groups_of_table
@@ -30,6 +30,7 @@ from allscan.phenotypes.tables import read_sample_list
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from allscan.engine.store import GenotypeStore
     from allscan.jobs.structure.file import StructureJob
     from allscan.phenotypes.model import CovariateTable
     from allscan.phenotypes.relatedness import AlignedPairs
@@ -101,7 +102,7 @@ def prepare(job: StructureJob) -> Prepared:
         A file is missing, damaged, or not what it should be; too few people are left.
     """
     spec = job.spec
-    store = _opened(job, spec.genotypes, "genotypes")
+    store = open_genotypes(job.resolve(spec.genotypes), spec.genotypes, job.locate("genotypes"))
     hashes = _hashes(job)
     with quoting_people():
         excluded = _excluded(job, store)
@@ -138,21 +139,6 @@ def _program() -> str:
     sources = [path for folder in folders for path in sorted(folder.glob("*.py")) if path.name not in _TELLING]
     sources += [engine / "markers.py", engine / "marker_pruning.py", engine / "long_range_ld.csv"]
     return content_hash(program_digest(), *(path.read_bytes() for path in sources))
-
-
-def _opened(job: StructureJob, named: str, *key: str) -> GenotypeStore:
-    where = job.locate(*key)
-    place = job.resolve(named)
-    if not place.exists():
-        raise JobError(
-            f"there is no genotype store {named!r}",
-            where=where,
-            fix="check the path (relative to the structure file), or make the store: allscan ingest FILE OUT.zarr",
-        )
-    try:
-        return open_store(place)
-    except FileFormatError as error:
-        raise FileFormatError(error.what, where=f"{error.where}, named in {where}", fix=error.fix) from error
 
 
 def _hashes(job: StructureJob) -> dict[str, str]:
@@ -244,7 +230,7 @@ def _reference(job: StructureJob) -> Reference | None:
     if section is None:
         return None
     key = ("groups", "reference", "genotypes")
-    store = _opened(job, section.genotypes, *key)
+    store = open_genotypes(job.resolve(section.genotypes), section.genotypes, job.locate(*key))
     table = read_groups(job.resolve(section.labels), column=section.column, id_column=section.id_column)
     code = align_groups(table, store.sample_ids)
     people = np.flatnonzero(code >= 0)

@@ -473,6 +473,7 @@ def test_the_command_line(place: Path, tmp_path: Path) -> None:
     ("keys", "told"),
     [
         ({"genotypes": "none.zarr"}, "there is no genotype store 'none.zarr'"),
+        ({"genotypes": "cohort.bed"}, "'cohort.bed' is a genotype file, not a genotype store"),
         ({"groups": "none.tsv"}, "the file 'none.tsv' cannot be read"),
         ({"relatives": {"file": "relatives.tsv", "method": "king"}}, "remove one of the two"),
         ({"groups": {"min_probability": 0.5}}, "write one of the two"),
