@@ -7,28 +7,26 @@ of a single person.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from allscan.engine.marker_names import find_names
 from allscan.engine.store_writing import METADATA_BLOCKS
+from allscan.engine.structure.described_table import TableKind, read_described, write_described
 from allscan.engine.structure.pca import Axes
-from allscan.errors import FileFormatError, InputError, writing
+from allscan.errors import InputError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from allscan.engine.scan import TaskRunner
     from allscan.engine.store import GenotypeStore
     from allscan.storage import Place
 
-FORMAT = "allscan-axes"
-FORMAT_VERSION = 1
 LEAST_SHARE = 0.8
 """Of a component's squared loadings that a store must have the markers of."""
+_KIND = TableKind("allscan-axes", 1, "principal components")
 _COLUMNS = ("contig", "position", "ref", "alt", "frequency")
 
 
@@ -57,10 +55,6 @@ def write_axes(place: Place, store: GenotypeStore, axes: Axes) -> None:
     OutputError
         The file cannot be written.
     """
-    import pyarrow as pa
-
-    from allscan.storage.parquet import write_table
-
     sites = _sites(store, axes.rows)
     columns = {
         "contig": [store.contigs[index] for index in sites.contig.tolist()],
@@ -70,15 +64,8 @@ def write_axes(place: Place, store: GenotypeStore, axes: Axes) -> None:
         "frequency": axes.frequency,
         **{f"PC{k + 1}": axes.loadings[:, k] for k in range(len(axes.eigenvalues))},
     }
-    about = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "reference_build": store.reference_build,
-        "eigenvalues": axes.eigenvalues.tolist(),
-    }
-    table = pa.table(columns).replace_schema_metadata({FORMAT: json.dumps(about)})
-    with writing(place, again="run the same command again", elsewhere="choose another folder"):
-        write_table(place, table)
+    about = {"reference_build": store.reference_build, "eigenvalues": axes.eigenvalues.tolist()}
+    write_described(place, _KIND, columns, about)
 
 
 def read_axes(place: Place, store: GenotypeStore, executor: TaskRunner | None = None) -> FoundAxes:
@@ -94,7 +81,9 @@ def read_axes(place: Place, store: GenotypeStore, executor: TaskRunner | None = 
     FileFormatError
         The file is something else.
     """
-    table, about = _read(place)
+    table, about = read_described(place, _KIND)
+    if not {*_COLUMNS, *(f"PC{k + 1}" for k in range(len(about["eigenvalues"])))} <= set(table.column_names):
+        raise _KIND.refusal(place)
     builds = (about["reference_build"], store.reference_build)
     if all(builds) and builds[0] != builds[1]:
         raise InputError(
@@ -176,32 +165,6 @@ def _find(
             found.setdefault(marker, (int(different[here]), marker, swapped))
     columns = np.array(sorted(found.values()), np.int64).reshape(-1, 3)
     return _Found(columns[:, 0], columns[:, 1], columns[:, 2] > 0)
-
-
-def _read(place: Place) -> tuple[pa.Table, dict[str, object]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    fix = "take a file that was written for principal components"
-    try:
-        content = place.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"the components cannot be read: {error.strerror or error}", where=str(place), fix="check the path"
-        ) from error
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-        about = json.loads((table.schema.metadata or {})[FORMAT.encode()])
-    except (pa.ArrowException, ValueError, KeyError) as error:
-        raise FileFormatError("this file holds no principal components", where=str(place), fix=fix) from error
-    needed = {*_COLUMNS, *(f"PC{k + 1}" for k in range(len(about.get("eigenvalues", ()))))}
-    if about.get("format_version") != FORMAT_VERSION or not needed <= set(table.column_names):
-        raise FileFormatError(
-            f"the components have format version {about.get('format_version')}; this program reads {FORMAT_VERSION}",
-            where=str(place),
-            fix=fix,
-        )
-    return table, about
 
 
 def _sites(store: GenotypeStore, rows: NDArray[np.int64]) -> _Sites:

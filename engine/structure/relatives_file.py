@@ -7,24 +7,22 @@ alleles by descent. ``kinship`` itself is at most that of twins, which chance an
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allscan.engine.structure.described_table import TableKind, read_described, write_described
 from allscan.engine.structure.kinship import THIRD_DEGREE, Pairs, Relationship, relationships
-from allscan.errors import FileFormatError, InputError, writing
+from allscan.errors import InputError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from allscan.engine.store import GenotypeStore
     from allscan.kernels.pc_relate import Sharing
     from allscan.storage import Place
 
-FORMAT = "allscan-relatives"
-FORMAT_VERSION = 1
+_KIND = TableKind("allscan-relatives", 1, "relatives")
 TWINS = 0.5
 WORDS = {
     Relationship.UNRELATED: "distant",
@@ -61,8 +59,6 @@ def write_relatives(
     """
     import pyarrow as pa
 
-    from allscan.storage.parquet import write_table
-
     ids = pa.array([str(name) for name in store.sample_ids], pa.string())
     kinship, unshared = (pairs.best, pairs.unshared) if sharing is None else (sharing.kinship, sharing.k0)
     kinds = relationships(kinship, unshared)
@@ -80,10 +76,7 @@ def write_relatives(
     }
     if sharing is not None:
         columns |= {"pc_relate": sharing.kinship, "k0": sharing.k0, "k1": sharing.k1, "k2": sharing.k2}
-    about = {"format": FORMAT, "format_version": FORMAT_VERSION, "min_kinship": min_kinship}
-    table = pa.table(columns).replace_schema_metadata({FORMAT: json.dumps(about)})
-    with writing(place, again="run the same command again", elsewhere="choose another folder"):
-        write_table(place, table)
+    write_described(place, _KIND, columns, {"min_kinship": min_kinship})
 
 
 def read_relatives(place: Place, store: GenotypeStore) -> tuple[Pairs, Sharing | None]:
@@ -98,7 +91,7 @@ def read_relatives(place: Place, store: GenotypeStore) -> tuple[Pairs, Sharing |
     """
     from allscan.kernels.pc_relate import Sharing
 
-    table = _read(place)
+    table, _ = read_described(place, _KIND)
     row = {str(name): k for k, name in enumerate(store.sample_ids)}
     first, second = (
         np.array([row.get(name, -1) for name in table[column].to_pylist()], np.int64) for column in ("id1", "id2")
@@ -127,29 +120,3 @@ def read_relatives(place: Place, store: GenotypeStore) -> tuple[Pairs, Sharing |
     if "pc_relate" not in table.column_names:
         return pairs, None
     return pairs, Sharing(numbers("pc_relate"), numbers("k0"), numbers("k2"))
-
-
-def _read(place: Place) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        content = place.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"the relatives cannot be read: {error.strerror or error}", where=str(place), fix="check the path"
-        ) from error
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-        version = json.loads((table.schema.metadata or {})[FORMAT.encode()])["format_version"]
-    except (pa.ArrowException, ValueError, KeyError) as error:
-        raise FileFormatError(
-            "this file holds no relatives", where=str(place), fix="take a file that was written for relatives"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise FileFormatError(
-            f"the relatives have format version {version}; this program reads {FORMAT_VERSION}",
-            where=str(place),
-            fix="make them again",
-        )
-    return table
