@@ -195,7 +195,10 @@ def _left_out(name: str, groups: Sequence[Mapping[str, Any]]) -> Table | None:
     """Who has genotypes and is not analysed in their group, of a document without small counts."""
     lines = []
     for group in groups:
-        why = [f"{_count(line['count'])} {line['reason']}" for line in group.get("left_out", ())]
+        why = [
+            f"{'some' if line['count'] == HIDDEN else _count(line['count'])} {line['reason']}"
+            for line in group.get("left_out", ())
+        ]
         if why:
             lines.append((str(group["group"]), _count(group["in_genotypes"]), "; ".join(why)))
     return Table(f"People left out, by {name}", ("Group", "With genotypes", "Left out"), lines) if lines else None
