@@ -31,7 +31,7 @@ from allscan.kernels.linear_common import centred_moments, trait_notes
 from allscan.kernels.linear_lanes import make_lanes
 from allscan.kernels.linear_residuals import residuals, write_rows
 from allscan.kernels.linear_shared_numba import score_variants
-from allscan.kernels.panel import Panel, make_panel, to_float32, write_columns, zero_panel
+from allscan.kernels.panel import Panel, make_panel, zero_panel
 from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
 from allscan.kernels.subsets import Subsets, make_subsets
 from allscan.kernels.variance_factor import expected_variance, heed, quadratic_forms
@@ -187,16 +187,20 @@ def _fit_group(
     trait_start = np.zeros(len(sets) + 1, np.int64)
     np.cumsum([int((data.set_of_trait == s).sum()) for s in sets], out=trait_start[1:])
     exact = zero_panel(n, c + len(traits), np.float64)
-    write_columns(exact, 0, basis)
+    panel = zero_panel(n, exact.n_columns, np.float32) if single_precision(options, n) else exact
+    panels = (exact,) if panel is exact else (exact, panel)
     set_of_trait = np.repeat(np.arange(len(sets)), np.diff(trait_start))
     left, spread, factor = np.zeros(len(traits)), np.zeros(len(traits)), np.ones(len(traits))
     member, basis_rows, all_roots = data.member[sets], np.ascontiguousarray(basis.T), np.array(roots)
+    for each in panels:
+        write_rows(each.data, 0, basis_rows)
     for start in range(0, len(traits), TRAITS_AT_ONCE):
         some = slice(start, start + TRAITS_AT_ONCE)
         rows, left[some], spread[some] = residuals(
             data.traits, traits[some], member, set_of_trait[some], basis_rows, all_roots
         )
-        write_rows(exact.data, c + start, rows)
+        for each in panels:
+            write_rows(each.data, c + start, rows)
         if data.relatedness is not None:
             factor[some] = quadratic_forms(data.relatedness, np.ascontiguousarray(rows.T))
     status = np.zeros(len(traits), np.uint8)
@@ -216,7 +220,7 @@ def _fit_group(
     subset = np.full(len(sets), -1, np.int64)
     subset[[k for k, samples in enumerate(listed) if len(samples)]] = np.arange(len(lists))
     group = SharedGroup(
-        panel=to_float32(exact) if single_precision(options, n) else exact,
+        panel=panel,
         exact=exact,
         n_basis=c,
         subsets=make_subsets(lists, n, c),

@@ -38,8 +38,11 @@ def trait_patterns(
         present = ~np.isnan(traits[:, start : start + TRAITS_AT_ONCE])
         if members is not None:
             present &= members[:, None]
-        for t, bits in enumerate(np.ascontiguousarray(np.packbits(present, axis=0).T), start):
-            key = bits.tobytes()
+        # Mostly all people have all traits: one pattern.
+        distinct = present[:, :1] if present.all() else present
+        keys = [bits.tobytes() for bits in np.packbits(distinct, axis=0).T]
+        for t in range(start, start + present.shape[1]):
+            key = keys[min(t - start, len(keys) - 1)]
             if key not in patterns:
                 patterns[key] = len(first)
                 first.append(t)

@@ -98,17 +98,6 @@ def write_columns(panel: Panel, first: int, columns: NDArray[Any]) -> None:
         target[rows] = part[whole:]
 
 
-def to_float32(panel: Panel) -> Panel:
-    """The same columns in single precision."""
-    lanes = lanes_of(np.float32)
-    chunks, rows, wide = panel.data.shape
-    data = aligned_zeros((-(-panel.n_columns // lanes), rows, lanes), np.float32)
-    for chunk in range(chunks):
-        column = chunk * wide % lanes
-        data[chunk * wide // lanes, :, column : column + wide] = panel.data[chunk]
-    return Panel(data, panel.n_samples, panel.n_columns)
-
-
 @jit
 def row_of(sample: int) -> int:
     """Row of a sample in a panel."""

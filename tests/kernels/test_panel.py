@@ -17,7 +17,6 @@ from allscan.kernels.panel import (
     panel_bytes,
     row_in_panel,
     row_of,
-    to_float32,
     write_columns,
     zero_panel,
 )
@@ -85,17 +84,6 @@ def test_columns_are_written_where_they_belong(k: int, first: int, n: int, dtype
     write_columns(panel, first, new)
     before[:, first : first + width] = new
     np.testing.assert_array_equal(panel.data, make_panel(before, dtype).data)
-
-
-@pytest.mark.parametrize("n", SAMPLES)
-@pytest.mark.parametrize("k", COLUMNS)
-def test_single_precision_of_a_panel(n: int, k: int) -> None:
-    columns = np.random.default_rng(k).normal(size=(n, k))
-    single = to_float32(make_panel(columns, np.float64))
-    direct = make_panel(columns, np.float32)
-    np.testing.assert_array_equal(single.data, direct.data)
-    assert single.data.ctypes.data % CHUNK_BYTES == 0
-    assert (single.n_samples, single.n_columns) == (n, k)
 
 
 def test_a_source_in_column_order_or_read_only_is_taken() -> None:
