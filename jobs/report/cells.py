@@ -11,7 +11,7 @@ from allscan.jobs.result_source import of_binary_traits, own_columns
 from allscan.kernels.association import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,16 +36,25 @@ def name_columns(source: ResultSource, variant: NDArray[np.int64]) -> dict[str, 
 
 
 def read_rows(
-    source: ResultSource, stratum: int, traits: slice, wanted: Sequence[NDArray[np.int64]]
+    source: ResultSource,
+    stratum: int,
+    traits: slice,
+    wanted: Sequence[NDArray[np.int64]],
+    held: Mapping[str, NDArray[Any]],
 ) -> list[dict[str, list[Any]]]:
-    """Table rows of each trait's variants; every block that holds any is read once for all traits."""
+    """Table rows of each trait's variants; every block that holds any is read once for all traits.
+
+    Columns that are ``held``, of these traits and all variants, are not read.
+    """
     sizes = [len(rows) for rows in wanted]
     trait = np.repeat(np.arange(len(wanted)), sizes)
     variant = np.concatenate([np.empty(0, np.int64), *wanted])
     names = ["n", "effect_allele_frequency", *(column.name for column in own_columns(source))]
     if of_binary_traits(source):
         names += ["cases", "effect_allele_frequency_cases", "effect_allele_frequency_controls", "status"]
-    results = read_cells(source, stratum, traits, trait, variant, names)
+    results = read_cells(source, stratum, traits, trait, variant, [name for name in names if name not in held])
+    results |= {name: held[name][trait, variant] for name in names if name in held}
+    results = {name: results[name] for name in names}
     columns = {
         **name_columns(source, variant),
         **{name: [json_number(value) for value in values] for name, values in results.items()},

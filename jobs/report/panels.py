@@ -192,9 +192,10 @@ def panels_of(inputs: PanelInputs, task: PanelTask) -> list[Panel]:
     )
     df = degrees_of_freedom(source)
     batch = slice(task.first, min(task.first + CUBE_TRAITS, len(source.traits)))
-    tallies = tally_traits(source, genome, task.stratum, batch, resolution)
+    held: dict[str, NDArray[Any]] = {}
+    tallies = tally_traits(source, genome, task.stratum, batch, resolution, held)
     clumps = [_lead_rows(tally, genome, resolution, budget) for tally in tallies]
-    tables = read_rows(source, task.stratum, batch, [c.shown for c in clumps])
+    tables = read_rows(source, task.stratum, batch, [c.shown for c in clumps], held)
     stratum = prefix + source.strata[task.stratum]
     return [
         _panel(trait, stratum, tally, clumped, table, genome, resolution, df, binary=of_binary_traits(source))

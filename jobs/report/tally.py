@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ UNKNOWN_FREQUENCY = len(FREQUENCY_LABELS)
 LINEAR_LIMIT = 10.0
 HIGHEST = 40.0
 """Top of the scaled axis: −log10 p = 10,000."""
+
+_TALLIED = ("neg_log10_p", "status", "effect_allele_frequency", "n")
+"""Columns of results that the pass reads."""
 
 MAX_SIGNIFICANT = 1_000_000
 """Significant variants of one trait that are all candidates for a lead; of more, the best of every
@@ -139,11 +142,13 @@ def tally_traits(
     stratum: int,
     traits: slice,
     resolution: Resolution,
+    held: dict[str, NDArray[Any]] | None = None,
 ) -> list[TraitTally]:
     """Pass once over the results of some traits.
 
     Memory is a block of results plus, per trait, about a megabyte for the picture and the histogram and
-    12 bytes per significant variant; it does not grow with the number of variants.
+    12 bytes per significant variant; it does not grow with the number of variants. Where one block is all, its columns
+    are left in ``held``, so that they need not be read again.
     """
     tallies = [
         TraitTally(
@@ -156,11 +161,11 @@ def tally_traits(
     ]
     binary = of_binary_traits(source)
     for rows in blocks(source.n_variants):
-        values, status, frequency, n = (
-            source.block(name, stratum, traits, rows)
-            for name in ("neg_log10_p", "status", "effect_allele_frequency", "n")
-        )
-        cases = source.block("cases", stratum, traits, rows) if binary else None
+        read = {name: source.block(name, stratum, traits, rows) for name in (*_TALLIED, *(["cases"] if binary else []))}
+        values, status, frequency, n = (read[name] for name in _TALLIED)
+        cases = read.get("cases")
+        if held is not None and len(values[0]) == source.n_variants:
+            held.update(read)
         column = np.minimum((genome.x(rows) * resolution.columns).astype(np.int64), resolution.columns - 1)
         for t, tally in enumerate(tallies):
             _add(tally, rows.start, column, values[t], status[t], frequency[t], n[t], resolution)
