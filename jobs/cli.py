@@ -194,6 +194,7 @@ main.add_command(local_ancestry)
 @click.argument("job", type=PLACE, metavar="JOB.yaml")
 def check(job: Place) -> None:
     """Read everything a job names and say what would be analysed. Nothing is written."""
+    gc.disable()  # what is imported and read stays until the end
     from allscan.jobs.job import Job
 
     click.echo(Job.from_yaml(job).check().text(examples=True))

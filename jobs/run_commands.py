@@ -31,6 +31,7 @@ WATCH_SECONDS = 2.0
 @runtime_options
 def run(job: Place, update: bool, **runtime: Any) -> None:
     """Run a job, or go on with it where it was stopped."""
+    gc.disable()  # until the work begins: what is imported and read stays
     from allscan.jobs.job import Job
 
     prepared = Job.from_yaml(job).with_runtime(**runtime)
@@ -162,7 +163,6 @@ COMMANDS = (run, submit, status, logs, cancel, resume)
 
 
 def _run_here(job: Job, *, update: bool, submission: str | None = None) -> None:
-    gc.disable()  # until the work begins: what is imported and read stays
     from allscan.engine.scan import Stage
     from allscan.jobs.phewas_spec import PHEWAS
     from allscan.jobs.progress import Stages, format_seconds

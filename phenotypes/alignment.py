@@ -363,7 +363,7 @@ def _trait_status(spec: TraitSpec, values: NDArray[np.float64], rank: int) -> Tr
 
 def _has_two_values(values: NDArray[np.float64]) -> bool:
     # Most traits show a third value at once.
-    if len(np.unique(values[:FIRST_VALUES])) > 2:
+    if len(set(values[:FIRST_VALUES].tolist())) > 2:
         return False
     low, high = values.min(), values.max()
     return bool(((values == low) | (values == high)).all())
