@@ -56,9 +56,12 @@ def cube(tmp_path_factory: pytest.TempPathFactory) -> ResultsCube:
     return ResultsCube(run)
 
 
-@pytest.mark.parametrize("format_name", ["regenie", "plink", "gwas-ssf", "parquet"])
-def test_export(timed: Timed, cube: ResultsCube, tmp_path: Path, format_name: str) -> None:
-    """One of 32 traits, from the cube to a file."""
+@pytest.mark.parametrize(
+    ("format_name", "suffix"),
+    [("regenie", ""), ("regenie", ".gz"), ("plink", ""), ("gwas-ssf", ""), ("gwas-ssf", ".gz"), ("parquet", "")],
+)
+def test_export(timed: Timed, cube: ResultsCube, tmp_path: Path, format_name: str, suffix: str) -> None:
+    """One of 32 traits, from the cube to a file; a compressed one with its index."""
     out = tmp_path / "out"
 
     def clear() -> None:
@@ -66,6 +69,8 @@ def test_export(timed: Timed, cube: ResultsCube, tmp_path: Path, format_name: st
         out.mkdir()
 
     summary = timed(
-        lambda: export(out, "trait3", format_name, out / "file", cube=cube), Work("sgemm", EXPORTED), before=clear
+        lambda: export(out, "trait3", format_name, out / f"file{suffix}", cube=cube),
+        Work("sgemm", EXPORTED),
+        before=clear,
     )
     assert summary.rows + sum(summary.left_out.values()) == EXPORTED
