@@ -33,6 +33,8 @@ from benchmarks.records import Cost, PeerResult
 
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Plink2, Regenie)}
 MODES = ("exclude", "impute_mean")
+HINDRANCES = ("OPENBLAS_CORETYPE", "PYTHONDONTWRITEBYTECODE")
+"""Settings of a shell that would slow us down in every run: a slower BLAS, and our sources compiled anew."""
 CHECKED_TRAITS = 4  # of a case, spread over it; each with every variant
 
 
@@ -97,7 +99,7 @@ def measure(command: Sequence[str], folder: Path) -> Cost:
         If it fails.
     """
     report, log = folder / "cost.json", folder / "log.txt"
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    environment = {name: value for name, value in os.environ.items() if name not in HINDRANCES}
     launcher = [sys.executable, "-I", "-S", str(Path(cost.__file__)), str(report), str(log), *command]
     subprocess.run(launcher, cwd=folder, env=environment, check=True)
     found = json.loads(report.read_text())
