@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allscan.engine.columns import cube_columns
-from allscan.engine.costs import MAX_BATCH_TRAITS
+from allscan.engine.costs import MAX_BATCH_TRAITS, MAX_PANEL_BYTES, Batches, null_bytes
 from allscan.engine.plan import MAX_TASK_VARIANTS, TASK_SECONDS, ScanSpec
 from allscan.engine.results import CUBE_TRAITS
 from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
@@ -57,8 +57,11 @@ class Case:
 
     @property
     def batch_traits(self) -> int:
-        """Traits of a batch."""
-        return min(MAX_BATCH_TRAITS, self.traits)
+        """Traits of a batch, as plans bound them."""
+        size = MAX_BATCH_TRAITS
+        while null_bytes(Batches(self.samples, size, size + COVARIATES, 1, 0)) > MAX_PANEL_BYTES:
+            size //= 2
+        return min(size, self.traits)
 
     @property
     def columns(self) -> int:

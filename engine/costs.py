@@ -38,7 +38,8 @@ BASE_MEMORY = 400 << 20
 has not done so (about 100 MB more, once)."""
 
 MAX_BATCH_TRAITS = 512
-MAX_PANEL_BYTES = 3 << 29
+MAX_PANEL_BYTES = 7 << 28
+"""For 256 traits of 500,000 people, or 512 of 250,000."""
 MODES = 30
 """Matrices that the inverse covariances of any number of traits are combinations of, at most as a rule."""
 HELD_NULL_BYTES = 1 << 29

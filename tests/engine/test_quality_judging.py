@@ -33,7 +33,7 @@ def counts_of(sex, x_het, y_called, *, x_expected=400.0, y_variants=50) -> Quali
     variants = np.array([100, 50, 5, 5, 1, 1000, y_variants])
     persons = PersonCounts(calls, np.zeros(n, np.int64), np.stack([np.full(n, 60.0), np.full(n, x_expected)]), variants)
     people = People(np.arange(n), np.array(sex, np.int8), (), np.full(n, -1), n)
-    return QualityCounts(people, VariantRules(), np.zeros(1, np.uint8), persons, (), None)  # type: ignore[arg-type]
+    return QualityCounts(people, VariantRules(), np.zeros(1, np.uint8), persons, (), None, 0)  # type: ignore[arg-type]
 
 
 SEXES = [  # reported, heterozygous on X of 400 expected, calls on Y of 50; inferred, verdict
