@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 import numpy as np
 
 from allscan.engine.arrays import StoredArray, read_group_attributes
-from allscan.engine.chunk_files import CHECKSUM_BYTES, stored_checksum
+from allscan.engine.chunk_files import ChecksumError, read_file, stored_checksum
 from allscan.engine.zstd import decompress
 from allscan.errors import AllscanError, CorruptChunkError, FileFormatError, InputError, StorageError
 from allscan.kernels.block import dosages
@@ -259,12 +258,13 @@ class GenotypeStore:
         where = f"{path} (variants {start} to {stop - 1})"
         fix = "restore the file from a copy, or ingest the genotypes again; nothing of this chunk was used"
         try:
-            content = path.read_bytes()
+            body = read_file(path)
         except FileNotFoundError as error:
             raise CorruptChunkError("a chunk of the genotype store is missing", where=where, fix=fix) from error
-        body, checksum = memoryview(content)[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-        if google_crc32c.value(bytes(body)) != int.from_bytes(checksum, "little"):
-            raise CorruptChunkError("a chunk of the genotype store does not match its checksum", where=where, fix=fix)
+        except ChecksumError as error:
+            raise CorruptChunkError(
+                "a chunk of the genotype store does not match its checksum", where=where, fix=fix
+            ) from error
         try:
             block = from_bytes(decompress(body, most_bytes(stop - start, self.n_samples)))
         except (ValueError, RuntimeError) as error:
