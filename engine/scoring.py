@@ -13,7 +13,7 @@ from allscan.engine.columns import COUNT_COLUMNS, blank, counts_cases, cube_colu
 from allscan.engine.local_ancestry.scoring import LocalPart, score_part
 from allscan.engine.ploidy import CLASSES, ClassNull, null_codes
 from allscan.kernels.association import Model, Status
-from allscan.kernels.block import Encoding, concatenate, take
+from allscan.kernels.block import take
 from allscan.kernels.case_counts import count_cases
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes
 from allscan.kernels.narrowing import narrowed
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from allscan.engine.plan import ScanPlan, ScanSpec
     from allscan.engine.reuse import Earlier
-    from allscan.engine.store import GenotypeStore
+    from allscan.engine.store import FetchedBlock, GenotypeStore
     from allscan.kernels.association import AssociationTest
     from allscan.kernels.block import GenotypeBlock
     from allscan.kernels.case_counts import CaseCounts
@@ -219,15 +219,15 @@ def _read_together(
     store: GenotypeStore, blocks: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], GenotypeBlock]]:
     """Blocks of the store joined into larger ones; yields which, and their genotypes."""
-    read: list[GenotypeBlock] = []
+    fetched: list[FetchedBlock] = []
     variants = dense = first = 0
     for k, index in enumerate(blocks):
-        read.append(store.read_block(int(index)))
-        variants += read[-1].n_variants
-        dense += int((read[-1].encoding != Encoding.CARRIERS).sum())
+        fetched.append(store.fetch_block(int(index)))
+        variants += len(fetched[-1].parts.encoding)
+        dense += fetched[-1].parts.n_dense
         if k + 1 == len(blocks) or dense >= SCORED_VARIANTS or variants + store.block_variants > MOST_VARIANTS:
-            joined = read[0] if len(read) == 1 else concatenate(read)
-            read.clear()
+            joined = store.decode(fetched)
+            fetched.clear()
             yield blocks[first : k + 1], joined
             variants, dense, first = 0, 0, k + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,11 @@ from allscan.engine.chunk_files import ChecksumError, read_file, stored_checksum
 from allscan.engine.zstd import decompress
 from allscan.errors import AllscanError, CorruptChunkError, FileFormatError, InputError, StorageError
 from allscan.kernels.block import dosages
-from allscan.kernels.packing import row_bytes
-from allscan.kernels.wire import HEADER, from_bytes
+from allscan.kernels.wire import DamagedBlockError, Parts, decode, most_bytes, parse
 from allscan.storage import each, is_remote, place_of, zarr_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
     import zarr
@@ -86,14 +85,6 @@ def block_file(path: Place, index: int) -> Place:
     return path / f"call_dosage/c/{index}/0"
 
 
-def most_bytes(n_variants: int, n_samples: int) -> int:
-    """Bytes that a block can take before compression, whatever its content.
-
-    A variant is a row of calls, or a list of carriers, each with a gap of at most five bytes and two bits for its call.
-    """
-    return HEADER.size + n_variants * (16 + row_bytes(n_samples) + 6 * n_samples)
-
-
 def read_block_checksums(path: Place, n_blocks: int) -> NDArray[np.int64]:
     """Size and CRC-32C of each genotype chunk as it is stored, shape (blocks, 2); -1 where there is none."""
     checksums = list(each(_checksum_if_there, [block_file(path, index) for index in range(n_blocks)]))
@@ -105,6 +96,13 @@ def _checksum_if_there(file: Place) -> tuple[int, int]:
         return stored_checksum(file)
     except FileNotFoundError:
         return -1, -1
+
+
+class FetchedBlock(NamedTuple):
+    """A block as it is stored: read, checked and decompressed, not yet decoded."""
+
+    number: int
+    parts: Parts
 
 
 class GenotypeStore:
@@ -253,32 +251,56 @@ class GenotypeStore:
         CorruptChunkError
             If the chunk is absent, or its bytes are not those that were written.
         """
-        path = block_file(self.path, index)
-        start, stop = self.block_range(index)
-        where = f"{path} (variants {start} to {stop - 1})"
-        fix = "restore the file from a copy, or ingest the genotypes again; nothing of this chunk was used"
+        return self.decode([self.fetch_block(index)])
+
+    def fetch_block(self, index: int) -> FetchedBlock:
+        """What is stored of block ``index``, checked and decompressed, for :meth:`decode`.
+
+        Raises
+        ------
+        CorruptChunkError
+            If the chunk is absent, or its bytes are not those that were written.
+        """
         try:
-            body = read_file(path)
+            body = read_file(block_file(self.path, index))
         except FileNotFoundError as error:
-            raise CorruptChunkError("a chunk of the genotype store is missing", where=where, fix=fix) from error
+            raise self._damaged_block(index, "a chunk of the genotype store is missing") from error
         except ChecksumError as error:
-            raise CorruptChunkError(
-                "a chunk of the genotype store does not match its checksum", where=where, fix=fix
-            ) from error
+            raise self._damaged_block(index, "a chunk of the genotype store does not match its checksum") from error
+        start, stop = self.block_range(index)
         try:
-            block = from_bytes(decompress(body, most_bytes(stop - start, self.n_samples)))
+            parts = parse(decompress(body, most_bytes(stop - start, self.n_samples)))
         except (ValueError, RuntimeError) as error:
-            raise CorruptChunkError(
-                f"a chunk of the genotype store cannot be read: {error}", where=where, fix=fix
-            ) from error
-        if (block.n_variants, block.n_samples) != (stop - start, self.n_samples):
-            raise CorruptChunkError(
-                f"a chunk holds {block.n_variants} variants × {block.n_samples} samples, "
+            raise self._damaged_block(index, f"a chunk of the genotype store cannot be read: {error}") from error
+        if (len(parts.encoding), parts.n_samples) != (stop - start, self.n_samples):
+            raise self._damaged_block(
+                index,
+                f"a chunk holds {len(parts.encoding)} variants × {parts.n_samples} samples, "
                 f"expected {stop - start} × {self.n_samples}",
-                where=where,
-                fix=fix,
             )
-        return block
+        return FetchedBlock(index, parts)
+
+    def decode(self, fetched: Sequence[FetchedBlock]) -> GenotypeBlock:
+        """Genotypes of some blocks, one after the other, as one block.
+
+        Raises
+        ------
+        CorruptChunkError
+            If the bytes of one are damaged.
+        """
+        try:
+            return decode([block.parts for block in fetched])
+        except DamagedBlockError as error:
+            index = fetched[error.number].number
+            raise self._damaged_block(index, f"a chunk of the genotype store cannot be read: {error}") from error
+
+    def _damaged_block(self, index: int, what: str) -> CorruptChunkError:
+        start, stop = self.block_range(index)
+        return CorruptChunkError(
+            what,
+            where=f"{block_file(self.path, index)} (variants {start} to {stop - 1})",
+            fix="restore the file from a copy, or ingest the genotypes again; nothing of this chunk was used",
+        )
 
     def dosages(self, start: int, stop: int) -> NDArray[np.float32]:
         """Expected copies of ALT of variants ``start:stop``, shape (variants, samples); NaN is missing."""

@@ -1,4 +1,4 @@
-"""Decompression within bounds: a few bytes of somebody's file must not become all of the memory."""
+"""Zstandard frames (RFC 8878): read within bounds, and written with an end that is not to be compressed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,44 @@ from allscan.storage.compression import ZSTD
 
 _SIZE_BYTES = (0, 2, 4, 8)
 _DICTIONARY_BYTES = (0, 1, 2, 4)
+
+
+_LONGEST_BLOCK = 128 * 1024
+_LAST = 1
+_RLE_BLOCK = 1
+_SINGLE_SEGMENT = 0x20
+_SIZE_OF_EIGHT_BYTES = 0xC0
+
+
+def compress_with_tail(head: bytes, tail: bytes, level: int) -> bytes:
+    """One frame of ``head``, compressed, and ``tail``, as it is.
+
+    A compressor that finds a few percent in the tail would be slow to undo.
+    """
+    frame = bytes(numcodecs.Zstd(level=level).encode(head))
+    size = (len(head) + len(tail)).to_bytes(8, "little")
+    pieces = [ZSTD, bytes([_SINGLE_SEGMENT | _SIZE_OF_EIGHT_BYTES]), size]
+    at = _header_bytes(frame)
+    is_last = False
+    while not is_last:
+        block = int.from_bytes(frame[at : at + 3], "little")
+        is_last, kind, length = bool(block & _LAST), block >> 1 & 3, block >> 3
+        end = at + 3 + (1 if kind == _RLE_BLOCK else length)
+        pieces += [(block & ~_LAST).to_bytes(3, "little"), frame[at + 3 : end]]
+        at = end
+    assert at == len(frame), "a frame ends with its last block"
+    for start in range(0, len(tail), _LONGEST_BLOCK):
+        part = tail[start : start + _LONGEST_BLOCK]
+        is_last = start + len(part) == len(tail)
+        pieces += [(len(part) << 3 | is_last).to_bytes(3, "little"), part]
+    return b"".join(pieces)
+
+
+def _header_bytes(frame: bytes) -> int:
+    descriptor = frame[4]
+    single_segment = bool(descriptor & _SINGLE_SEGMENT)
+    size = _SIZE_BYTES[descriptor >> 6] or int(single_segment)
+    return 5 + (not single_segment) + _DICTIONARY_BYTES[descriptor & 3] + size
 
 
 def content_size(frame: bytes) -> int | None:
@@ -22,19 +60,18 @@ def content_size(frame: bytes) -> int | None:
     if len(frame) < 5 or not frame.startswith(ZSTD):
         raise ValueError("the bytes are not compressed by zstd")
     descriptor = frame[4]
-    single_segment = bool(descriptor & 0x20)
-    size = _SIZE_BYTES[descriptor >> 6] or int(single_segment)
+    size = _SIZE_BYTES[descriptor >> 6] or bool(descriptor & _SINGLE_SEGMENT)
     if not size:
         return None
-    start = 5 + (not single_segment) + _DICTIONARY_BYTES[descriptor & 3]
-    if len(frame) < start + size:
+    end = _header_bytes(frame)
+    if len(frame) < end:
         raise ValueError("the bytes are not compressed by zstd")
-    value = int.from_bytes(frame[start : start + size], "little")
+    value = int.from_bytes(frame[end - size : end], "little")
     return value + 256 if size == 2 else value
 
 
 def decompress(content: bytes | memoryview, most: int) -> memoryview:
-    """Decompress what :class:`numcodecs.Zstd` wrote.
+    """Decompress what :class:`numcodecs.Zstd` or :func:`compress_with_tail` wrote.
 
     Parameters
     ----------

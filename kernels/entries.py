@@ -127,29 +127,32 @@ def add_entries(
 
 
 @jit
-def _missing_in_packed(words: NDArray[np.uint64], found: NDArray[np.int32]) -> int:
-    """Samples without a call of a packed row, ascending."""
-    n = 0
+def _missing_in_packed(words: NDArray[np.uint64], some: NDArray[np.int32], found: NDArray[np.int32]) -> int:
+    """Samples without a call of a packed row, ascending. ``some`` has room for the places of all words."""
     low = np.uint64(0x5555555555555555)
-    for group in range(words.shape[0] // 8):
-        begin = n
-        for w in range(8):
-            word = words[group * 8 + w]
-            both = word & (word >> np.uint64(1)) & low
-            while both:
-                rest = both & (both - np.uint64(1))
-                bit = trailing_zeros(both)
-                # Byte j of a group holds the samples j, j + 64, j + 128 and j + 192.
-                found[n] = group * 256 + 64 * ((bit & 7) >> 1) + w * 8 + (bit >> 3)
-                n += 1
-                both = rest
-        for i in range(begin + 1, n):
-            value = found[i]
-            j = i
-            while j > begin and found[j - 1] > value:
+    n_some = 0
+    for w in range(words.shape[0]):
+        # Written in any case, counted if somebody has no call: no branch to guess wrong.
+        some[n_some] = w
+        n_some += (words[w] & (words[w] >> np.uint64(1)) & low) != 0
+    n = 0
+    for k in range(n_some):
+        w = some[k]
+        both = words[w] & (words[w] >> np.uint64(1)) & low
+        # Byte j of 64 holds the samples j, j + 64, j + 128 and j + 192 of 256.
+        group = w // 8 * 256
+        first = group + w % 8 * 8
+        while both:
+            bit = trailing_zeros(both)
+            both &= both - np.uint64(1)
+            value = first + 64 * ((bit & 7) >> 1) + (bit >> 3)
+            # Of 256 neighbours few have no call: they are sorted as they come.
+            j = n
+            while j > 0 and found[j - 1] > value:
                 found[j] = found[j - 1]
                 j -= 1
             found[j] = value
+            n += 1
     return n
 
 
@@ -179,6 +182,7 @@ def _list_missing(
     n_samples: int,
     offset: NDArray[np.int64],
 ) -> NDArray[np.int32]:
+    some = np.empty(words.shape[1], np.int32)
     room = 1024
     out = np.empty(room, np.int32)
     total = 0
@@ -198,7 +202,7 @@ def _list_missing(
         found = out[total:]
         n = 0
         if encoding[v] == 0:
-            n = _missing_in_packed(words[s], found)
+            n = _missing_in_packed(words[s], some, found)
         elif encoding[v] == 1:
             samples, calls = carrier_sample[first:last], carrier_call[first:last]
             for j in range(samples.shape[0]):

@@ -6,17 +6,15 @@ kernel that uses one is compiled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from allscan.kernels import bit_permutations
 from allscan.kernels.linear_shared_numba import OUTER_ROWS, WIDTH
 from allscan.kernels.lookup import TABLES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TABLE_ROWS = 64  # all calls of three samples
 _INT64 = ir.IntType(64)
@@ -132,35 +130,13 @@ def load_word(_typing: Any, data: Any, offset: Any) -> Any:
     return signature, generate
 
 
-def add_entries(
-    _typing: Any, sums: Any, place: Any, data: Any, base: Any, sample: Any, weight: Any, begin: Any, end: Any
-) -> Any:
-    """Add to float64 sums a chunk of the panel rows of samples ``begin:end`` of a list, times their weights.
-
-    ``place`` and ``base`` are element offsets, of the sums and of the chunk's first row.
-    """
-    signature = types.void(sums, types.intp, data, types.intp, sample, weight, types.intp, types.intp)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        weight_type = signature.args[5]
-        sums, place, data, base, sample, weight, begin, end = arguments
-
-        def weigh(values: Any, j: Any) -> Any:
-            at = _element_address(context, builder, weight_type, weight, j, ir.DoubleType())
-            return builder.fmul(values, _spread(builder, builder.load(at), values.type))
-
-        _sum_rows(context, builder, signature.args, (sums, place, data, base, sample, begin, end), weigh)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
 def add_list(
     _typing: Any, sums: Any, place: Any, data: Any, bases: Any, sample: Any, weight: Any, begin: Any, end: Any
 ) -> Any:
-    """As :func:`add_entries`, of several chunks, neighbours in the sums, that begin at elements ``bases`` (a tuple).
+    """Add to float64 sums chunks of the panel rows of samples ``begin:end`` of a list, times their weights.
 
-    Weights are float32. The entries are summed in the panel's own type, and these sums then added.
+    ``place`` is the element offset of the sums, ``bases`` (a tuple) are those of the chunks' first rows, whose sums are
+    neighbours. Weights are float32. The entries are summed in the panel's own type, and these sums then added.
     """
     signature = types.void(sums, types.intp, data, bases, sample, weight, types.intp, types.intp)
 
@@ -168,7 +144,6 @@ def add_list(
         sums_type, _, data_type, bases_type, sample_type, weight_type, _, _ = signature.args
         sums, place, data, bases, sample, weight, begin, end = arguments
         vector = _vector_of(data_type)
-        wide = ir.VectorType(ir.DoubleType(), vector.count)
         zero = ir.Constant(vector, None)
         totals = [cgutils.alloca_once_value(builder, zero) for _ in range(bases_type.count)]
         with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
@@ -181,13 +156,8 @@ def add_list(
                 at = builder.add(builder.extract_value(bases, k), row)
                 values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
                 builder.store(builder.fadd(builder.load(total), builder.fmul(values, factors)), total)
-        for k, total in enumerate(totals):
-            at = builder.add(place, _constant(k * vector.count))
-            target = _element_address(context, builder, sums_type, sums, at, wide)
-            values = builder.load(total)
-            if vector.element != ir.DoubleType():
-                values = builder.fpext(values, wide)
-            builder.store(builder.fadd(builder.load(target, align=8), values), target, align=8)
+        places = [builder.add(place, _constant(k * vector.count)) for k in range(len(totals))]
+        _add_totals(context, builder, sums_type, sums, places, totals)
         return context.get_dummy_value()
 
     return signature, generate
@@ -203,34 +173,43 @@ def _row_of_entry(context: Any, builder: Any, sample_type: Any, sample: Any, j: 
 
 
 def add_squares(_typing: Any, sums: Any, place: Any, data: Any, base: Any, sample: Any, begin: Any, end: Any) -> Any:
-    """As :func:`add_entries`, the squares."""
+    """Add to float64 sums, from ``place``, the squares of a chunk of the panel rows of samples ``begin:end`` of a list.
+
+    ``base`` is the element offset of the chunk's first row.
+    """
     signature = types.void(sums, types.intp, data, types.intp, sample, types.intp, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _sum_rows(context, builder, signature.args, arguments, lambda values, _: builder.fmul(values, values))
+        sums_type, _, data_type, _, sample_type, _, _ = signature.args
+        sums, place, data, base, sample, begin, end = arguments
+        vector = _vector_of(data_type)
+        wide = ir.VectorType(ir.DoubleType(), vector.count)
+        target = _element_address(context, builder, sums_type, sums, place, wide)
+        # LLVM keeps this in registers.
+        total = cgutils.alloca_once(builder, wide)
+        builder.store(builder.load(target, align=8), total)
+        with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
+            row = _row_of_entry(context, builder, sample_type, sample, j)
+            at = builder.add(base, builder.mul(row, _constant(vector.count)))
+            values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
+            if vector.element != ir.DoubleType():
+                values = builder.fpext(values, wide)
+            builder.store(builder.fadd(builder.load(total), builder.fmul(values, values)), total)
+        builder.store(builder.load(total), target, align=8)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def _sum_rows(context: Any, builder: Any, array_types: Any, arguments: Any, change: Callable[[Any, Any], Any]) -> None:
-    """A loop over listed samples that sums what ``change`` makes of their rows and places in the list."""
-    sums_type, _, data_type, _, sample_type = array_types[:5]
-    sums, place, data, base, sample, begin, end = arguments
-    vector = _vector_of(data_type)
-    wide = ir.VectorType(ir.DoubleType(), vector.count)
-    target = _element_address(context, builder, sums_type, sums, place, wide)
-    # LLVM keeps this in registers.
-    total = cgutils.alloca_once(builder, wide)
-    builder.store(builder.load(target, align=8), total)
-    with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
-        row = _row_of_entry(context, builder, sample_type, sample, j)
-        at = builder.add(base, builder.mul(row, _constant(vector.count)))
-        values = builder.load(_element_address(context, builder, data_type, data, at, vector), align=4)
-        if vector.element != ir.DoubleType():
-            values = builder.fpext(values, wide)
-        builder.store(builder.fadd(builder.load(total), change(values, j)), total)
-    builder.store(builder.load(total), target, align=8)
+def _add_totals(context: Any, builder: Any, sums_type: Any, sums: Any, places: Any, totals: Any) -> None:
+    """Add vectors in the panel's type to the float64 sums at ``places`` (element offsets)."""
+    for place, total in zip(places, totals, strict=True):
+        found = builder.load(total)
+        wide = ir.VectorType(ir.DoubleType(), found.type.count)
+        if found.type != wide:
+            found = builder.fpext(found, wide)
+        target = _element_address(context, builder, sums_type, sums, place, wide)
+        builder.store(builder.fadd(builder.load(target, align=8), found), target, align=8)
 
 
 def add_outer(
@@ -272,14 +251,8 @@ def add_outer(
                 weight = builder.load(_element_address(context, builder, weights_type, weights, of_row, vector.element))
                 product = builder.fmul(values, _spread(builder, weight, vector), flags=fused)
                 builder.store(builder.fadd(builder.load(total), product, flags=fused), total)
-        wide = ir.VectorType(ir.DoubleType(), vector.count)
-        for k, total in enumerate(totals):
-            to = builder.add(place, builder.mul(stride, _constant(k)))
-            target = _element_address(context, builder, sums_type, sums, to, wide)
-            found = builder.load(total)
-            if vector.element != ir.DoubleType():
-                found = builder.fpext(found, wide)
-            builder.store(builder.fadd(builder.load(target, align=8), found), target, align=8)
+        places = [builder.add(place, builder.mul(stride, _constant(k))) for k in range(OUTER_ROWS)]
+        _add_totals(context, builder, sums_type, sums, places, totals)
         return context.get_dummy_value()
 
     return signature, generate
@@ -373,6 +346,44 @@ def count_ones(_typing: Any, word: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.uint64(word), generate
+
+
+def load_long(_typing: Any, data: Any, offset: Any) -> Any:
+    """Eight bytes from ``offset`` as a little-endian number."""
+    signature = types.uint64(data, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        base = _address(context, builder, signature.args[0], arguments[0])
+        return builder.load(builder.bitcast(builder.gep(base, [arguments[1]]), _INT64.as_pointer()), align=1)
+
+    return signature, generate
+
+
+def deposit_bits(_typing: Any, bits: Any, mask: Any) -> Any:
+    """The lowest bits of a uint64 put where another one has bits, in order; the others are zero."""
+    return _parallel_bits("pdep", bit_permutations.deposit, bits, mask)
+
+
+def extract_bits(_typing: Any, word: Any, mask: Any) -> Any:
+    """Those bits of a uint64 where another one has bits, moved together to the lowest places."""
+    return _parallel_bits("pext", bit_permutations.extract, word, mask)
+
+
+def _parallel_bits(instruction: str, otherwise: Any, word: Any, mask: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if not _has_parallel_bits(*context.codegen().magic_tuple()):
+            return context.compile_internal(builder, otherwise.py_func, signature, arguments)
+        found = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_INT64, [_INT64, _INT64]), f"llvm.x86.bmi.{instruction}.64"
+        )
+        return builder.call(found, arguments)
+
+    return types.uint64(word, mask), generate
+
+
+def _has_parallel_bits(triple: str, cpu: str, features: str) -> bool:
+    """Whether a processor has the instructions. AMD's first two generations of Zen take them bit by bit."""
+    return triple.startswith("x86_64") and "+bmi2" in features.split(",") and cpu not in ("znver1", "znver2")
 
 
 def trailing_zeros(_typing: Any, word: Any) -> Any:

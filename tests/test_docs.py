@@ -26,7 +26,7 @@ from allscan.jobs.cli import main as command_line
 from allscan.jobs.meta.job import MetaJob
 from allscan.jobs.structure.file import StructureJob
 from allscan.kernels.block import CARRIER_DENSITY, EXACT_STEPS, Encoding, encode_block
-from allscan.kernels.wire import to_bytes
+from allscan.kernels.wire import to_bytes, to_bytes_and_planes
 from allscan.phenotypes.build.spec import PhenotypeFile
 from allscan.phenotypes.definitions.loading import load_definition
 
@@ -191,6 +191,9 @@ def test_the_reader_of_the_store_format_reads_every_encoding(tmp_path: Path) -> 
     np.testing.assert_array_equal(read[exact], dosage[exact])
     np.testing.assert_allclose(read, dosage, atol=1 / 65534 + 1e-6)
     assert reader["read_chunk"](chunk) == to_bytes(block)
+    head, planes = to_bytes_and_planes(block)
+    assert planes
+    np.testing.assert_array_equal(reader["decode"](head + planes), read)
 
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 1

@@ -5,15 +5,20 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import google_crc32c
+import numcodecs
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
 import allscan
-from allscan.engine.store import VARIANT_COLUMNS, GenotypeStore, verify_store
-from allscan.engine.store_writing import create_store, default_block_variants
+from allscan.engine.store import VARIANT_COLUMNS, GenotypeStore, block_file, verify_store
+from allscan.engine.store_writing import QUICK_SAMPLES, create_store, default_block_variants
+from allscan.engine.zstd import compress_with_tail
 from allscan.errors import CorruptChunkError, FileFormatError, InputError, OutputError
+from allscan.kernels.wire import to_bytes, to_bytes_and_planes
+from benchmarks.stores import write_store
 from tests.engine.cohorts import BLOCK, Cohort, write_cohort
 
 
@@ -59,6 +64,59 @@ def test_zarr_writes_what_the_store_reads(tmp_path: Path) -> None:
     group["call_dosage"][:] = dosage
     np.testing.assert_array_equal(group["call_dosage"][:], dosage)
     np.testing.assert_array_equal(GenotypeStore(path).dosages(0, 100), dosage)
+
+
+@pytest.fixture
+def common(tmp_path: Path) -> tuple[GenotypeStore, np.ndarray]:
+    """Common variants of enough people to be held in planes, and their dosages."""
+    rng = np.random.default_rng(12)
+    frequency = rng.uniform(0.2, 0.8, 130)
+    calls = rng.binomial(2, frequency[:, None], (130, QUICK_SAMPLES + 300)).astype(np.int8)
+    calls[rng.random(calls.shape) < 0.01] = -1
+    write_store(tmp_path / "common.zarr", [calls], *calls.shape)
+    return GenotypeStore(tmp_path / "common.zarr"), np.where(calls < 0, np.nan, calls).astype(np.float32)
+
+
+def test_common_variants_of_many_people_are_held_in_planes(common: tuple[GenotypeStore, np.ndarray]) -> None:
+    store, expected = common
+    parts = store.fetch_block(0).parts
+    assert len(parts.second_bytes) > 100
+    np.testing.assert_array_equal(store.dosages(0, 130), expected)
+    np.testing.assert_array_equal(zarr.open_group(store.path, mode="r")["call_dosage"][:], expected)
+
+
+def test_planes_are_hardly_larger_than_what_zstd_makes(
+    common: tuple[GenotypeStore, np.ndarray],
+) -> None:
+    store, _ = common
+    packed = bytes(numcodecs.Zstd(level=1).encode(to_bytes(store.read_block(0))))
+    assert block_file(store.path, 0).stat().st_size < 1.05 * len(packed)
+
+
+def test_blocks_without_planes_are_read_as_before(common: tuple[GenotypeStore, np.ndarray]) -> None:
+    store, expected = common
+    content = bytes(numcodecs.Zstd(level=1).encode(to_bytes(store.read_block(0))))
+    block_file(store.path, 0).write_bytes(content + google_crc32c.value(content).to_bytes(4, "little"))
+    np.testing.assert_array_equal(store.dosages(0, 130), expected)
+
+
+def test_damaged_planes_are_named(common: tuple[GenotypeStore, np.ndarray]) -> None:
+    store, _ = common
+    block = store.read_block(0)
+    head, planes = to_bytes_and_planes(block)
+    content = compress_with_tail(head, b"\xff" * len(planes), 1)
+    block_file(store.path, 0).write_bytes(content + google_crc32c.value(content).to_bytes(4, "little"))
+    with pytest.raises(CorruptChunkError, match="planes") as raised:
+        store.read_block(0)
+    assert "variants 0 to 129" in str(raised.value)
+
+
+def test_strong_ld_is_left_to_the_compressor(tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    calls = np.repeat(rng.binomial(2, 0.4, (4, QUICK_SAMPLES + 300)), 20, axis=0).astype(np.int8)
+    write_store(tmp_path / "ld.zarr", [calls], *calls.shape)
+    store = GenotypeStore(tmp_path / "ld.zarr")
+    assert not len(store.fetch_block(0).parts.second_bytes)
 
 
 def test_a_store_travels_to_workers(cohort: Cohort) -> None:

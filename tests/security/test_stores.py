@@ -17,11 +17,11 @@ import zarr
 
 from allscan.engine.ingest.bgen_blocks import decompress as decompress_bgen
 from allscan.engine.ingest.sources import open_source
-from allscan.engine.store import GenotypeStore, most_bytes
+from allscan.engine.store import GenotypeStore
 from allscan.engine.zstd import content_size, decompress
 from allscan.errors import CorruptChunkError, FileFormatError
 from allscan.kernels.block import encode_block
-from allscan.kernels.wire import to_bytes
+from allscan.kernels.wire import most_bytes, to_bytes
 from allscan.phenotypes.lines import LONGEST_LINE
 from allscan.phenotypes.tables import read_trait_table
 from tests.jobs.conftest import Cohort
