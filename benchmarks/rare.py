@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from allscan.cluster.allocator import keep_freed_memory
 from allscan.engine.design import Design, pooled
 from allscan.engine.plan import ScanSpec, plan_scan
 from allscan.engine.results import ResultsCube
@@ -62,6 +63,7 @@ class ClockedExecutor:
     ) -> Iterator[tuple[T, R]]:
         """As of the scan's executors."""
         del memory_bytes
+        keep_freed_memory()
         for task in tasks:
             start = time.process_time()
             report = function(shared, task)

@@ -12,7 +12,7 @@ from allscan.engine.columns import cube_columns
 from allscan.engine.costs import MAX_BATCH_TRAITS, MAX_PANEL_BYTES, Batches, null_bytes
 from allscan.engine.plan import MAX_TASK_VARIANTS, TASK_SECONDS, ScanSpec
 from allscan.engine.results import CUBE_TRAITS
-from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
+from allscan.engine.scoring import SCORED_VARIANTS, most_variants
 from allscan.engine.simulation.spectrum import minor_allele_counts
 from allscan.engine.store_writing import default_block_variants
 from allscan.kernels.block import CARRIER_DENSITY
@@ -74,7 +74,8 @@ class Case:
 
         Rows of one product share its tables, which are made of the whole panel, for however few rows.
         """
-        products = max(self.variants * self.mix.dense / SCORED_VARIANTS, self.variants / MOST_VARIANTS, self.tasks)
+        joined = most_variants(self.batch_traits, 1)
+        products = max(self.variants * self.mix.dense / SCORED_VARIANTS, self.variants / joined, self.tasks)
         tables = products * self.samples * self.columns * (self.mix.dense > 0)
         dense = self.variants * self.mix.dense * self.samples
         carriers = self.variants * (1 - self.mix.dense) * self.mix.carriers

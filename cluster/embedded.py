@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from allscan.cluster.allocator import keep_freed_memory
 from allscan.cluster.executor import Activity, RunningTask
 from allscan.cluster.threads import limit_libraries_to_come, limit_numba_threads, one_thread
 from allscan.errors import InputError, WorkerDiedError
@@ -102,6 +103,7 @@ class EmbeddedExecutor:
         """
         if self._kind == "processes":
             return self._run_processes(function, shared, tasks)
+        keep_freed_memory()
         if self._workers == 1:
             return self._run_inline(function, shared, tasks)
         return self._run_threads(function, shared, tasks)
@@ -215,6 +217,7 @@ def _start_worker(function: Callable[[Any, Any], Any], shared: Any) -> None:
     global _worker
     _worker = (function, shared)
     limit_libraries_to_come()
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True, name="allscan-parent").start()
 

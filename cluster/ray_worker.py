@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from allscan.cluster.allocator import keep_freed_memory
 from allscan.cluster.parcel import Parcel, pack, unpack
 from allscan.cluster.ray_board import NAME, NAMESPACE
 from allscan.cluster.threads import limit_libraries_to_come, one_thread
@@ -77,6 +78,7 @@ def _open(parcel: Parcel, run: str) -> _Kept:
         # The arrays of an earlier run are let go before others are taken.
         _kept = None
         limit_libraries_to_come()
+        keep_freed_memory()
         function, shared, folder, digest = unpack(parcel)
         if digest != code_digest():
             raise ClusterError(

@@ -10,7 +10,7 @@ import numpy as np
 from allscan.engine.association_tests import find_test
 from allscan.engine.columns import counts_cases, cube_columns
 from allscan.engine.local_ancestry.scoring import local_memory
-from allscan.engine.scoring import MOST_VARIANTS, SCORED_VARIANTS
+from allscan.engine.scoring import SCORED_VARIANTS, most_variants
 from allscan.kernels.association import Model
 from allscan.kernels.binary import LEAST_VARIANTS, PRODUCT_BYTES
 from allscan.kernels.block import take
@@ -186,7 +186,8 @@ def _fitting_memory(design: Design, batches: Batches) -> int:
 
 def task_memory(store: GenotypeStore, strata: Strata, spec: ScanSpec, batches: BatchPlan, variants: int) -> int:
     """Bytes of one task in flight."""
-    block = max(store.block_variants, min(MOST_VARIANTS, variants))
+    patterns = max(part.patterns for part in batches.strata)
+    block = max(store.block_variants, min(most_variants(batches.size, patterns), variants))
     # Rows that are not carriers only are never more than so many.
     dense = max(store.block_variants, min(SCORED_VARIANTS + store.block_variants, variants))
     cell_bytes = sum(np.dtype(column.dtype).itemsize for column in cube_columns(spec))

@@ -35,10 +35,18 @@ if TYPE_CHECKING:
 
 SCORED_VARIANTS = 1024
 """Variants held as packed calls or dosages whose products are taken together: tables of sums pay for many of them."""
-MOST_VARIANTS = 8192
-"""Variants whose products are taken together, whatever they are held as."""
+MOST_VARIANTS = 16384
+"""Variants whose products are taken together, whatever they are held as, where each has few sums."""
+FEW_SUMS = 160
+_SUMS_OF_PATTERN = 16
 _COUNTED = frozenset(column.name for column in COUNT_COLUMNS)
 SEXED = (PloidyClass.X, PloidyClass.Y)
+
+
+def most_variants(traits: int, patterns: int) -> int:
+    """Variants whose products are taken together, of some traits with some patterns of missing people."""
+    sums = traits + (_SUMS_OF_PATTERN * patterns if patterns > 1 else 0)
+    return MOST_VARIANTS if sums <= FEW_SUMS else MOST_VARIANTS // 2
 
 
 class StratumShared(NamedTuple):
@@ -49,6 +57,11 @@ class StratumShared(NamedTuple):
     computed: NDArray[np.int64]  # traits, counted from the batch's first
     nobody: NDArray[np.int64]  # traits that nobody of the stratum has: their results are known beforehand
     kept: tuple[int, ...]  # traits that are taken from earlier results
+
+    @property
+    def patterns(self) -> int:
+        """Patterns of missing people, at most."""
+        return max((len(null.sets.size) for null in self.nulls.values() if null is not None), default=1)
 
 
 class ScanShared(NamedTuple):
@@ -107,8 +120,7 @@ def blank_results(shared: ScanShared, n_variants: int) -> BlockResult:
 
 def _one_set(stratum: StratumShared, n_traits: int) -> bool:
     """Whether all traits of a batch are computed, in the same people."""
-    sizes = [len(null.sets.size) for null in stratum.nulls.values() if null is not None]
-    return len(stratum.computed) == n_traits and all(size == 1 for size in sizes)
+    return len(stratum.computed) == n_traits and stratum.patterns == 1
 
 
 def status_of_nobody(test: AssociationTest) -> Status:
@@ -131,7 +143,8 @@ def score_rows(shared: ScanShared, rows: NDArray[np.int64]) -> BlockResult:
     needed = np.isin(codes % CLASSES, SEXED) | bool(working)
     of_row = rows // size
     blocks = _distinct(of_row[needed])
-    for some, block in _read_together(shared.store, blocks):
+    most = most_variants(shared.n_traits, max((shared.strata[number].patterns for number in working), default=1))
+    for some, block in _read_together(shared.store, blocks, most):
         inside = np.flatnonzero(np.isin(of_row, some))
         # Where each of the blocks begins in the one that they make.
         place = np.searchsorted(some, of_row[inside]) * size + rows[inside] % size
@@ -216,16 +229,16 @@ def _as_slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 
 
 def _read_together(
-    store: GenotypeStore, blocks: NDArray[np.int64]
+    store: GenotypeStore, blocks: NDArray[np.int64], most: int
 ) -> Iterator[tuple[NDArray[np.int64], GenotypeBlock]]:
-    """Blocks of the store joined into larger ones; yields which, and their genotypes."""
+    """Blocks of the store joined into larger ones, of at most so many variants; yields which, and their genotypes."""
     fetched: list[FetchedBlock] = []
     variants = dense = first = 0
     for k, index in enumerate(blocks):
         fetched.append(store.fetch_block(int(index)))
         variants += len(fetched[-1].parts.encoding)
         dense += fetched[-1].parts.n_dense
-        if k + 1 == len(blocks) or dense >= SCORED_VARIANTS or variants + store.block_variants > MOST_VARIANTS:
+        if k + 1 == len(blocks) or dense >= SCORED_VARIANTS or variants + store.block_variants > most:
             joined = store.decode(fetched)
             fetched.clear()
             yield blocks[first : k + 1], joined
