@@ -130,6 +130,48 @@ def load_word(_typing: Any, data: Any, offset: Any) -> Any:
     return signature, generate
 
 
+def transpose_words(_typing: Any, packed: Any, start: Any, stride: Any, out: Any, place: Any, out_stride: Any) -> Any:
+    """Sixteen words of three bytes of each of sixteen rows, turned into sixteen rows of sixteen words of four bytes.
+
+    ``start`` is the offset of the first row's first byte, of which 64 can be read, and ``stride`` that from row to row;
+    ``place`` and ``out_stride`` are the same in elements of ``out``.
+    """
+    signature = types.void(packed, types.intp, types.intp, out, types.intp, types.intp)
+    number = ir.IntType(32)
+    square = 16
+
+    def indices(values: list[int]) -> Any:
+        return ir.Constant(ir.VectorType(number, len(values)), values)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        packed, start, stride, out, place, out_stride = arguments
+        source = _address(context, builder, signature.args[0], packed)
+        target = _address(context, builder, signature.args[3], out)
+        line, words = ir.VectorType(_BYTE, 64), ir.VectorType(number, square)
+        nothing = ir.Constant(line, None)
+        # Three bytes of the row, and one that is zero: element 64 of both vectors together.
+        spread = indices([64 if k == 3 else 3 * word + k for word in range(square) for k in range(4)])
+        rows = []
+        for row in range(square):
+            at = builder.add(start, builder.mul(stride, _constant(row)))
+            here = builder.load(_vector_at(builder, source, at, line), align=1)
+            rows.append(builder.bitcast(builder.shuffle_vector(here, nothing, spread), words))
+        # Squares of 1, 2, 4 and 8 beside the diagonal change places.
+        for size in (1, 2, 4, 8):
+            kept = indices([lane if not lane & size else 16 + lane - size for lane in range(square)])
+            moved = indices([lane + size if not lane & size else 16 + lane for lane in range(square)])
+            for row in (row for row in range(square) if not row & size):
+                one, other = rows[row], rows[row + size]
+                rows[row] = builder.shuffle_vector(one, other, kept)
+                rows[row + size] = builder.shuffle_vector(one, other, moved)
+        for word in range(square):
+            to = builder.mul(builder.add(place, builder.mul(out_stride, _constant(word))), _constant(4))
+            builder.store(rows[word], _vector_at(builder, target, to, words), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def add_list(
     _typing: Any, sums: Any, place: Any, data: Any, bases: Any, sample: Any, weight: Any, begin: Any, end: Any
 ) -> Any:

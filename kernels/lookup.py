@@ -28,6 +28,7 @@ TABLES = 4
 fill_table = intrinsic("fill_table")
 add_rows = intrinsic("add_rows")
 load_word = intrinsic("load_word")
+transpose_words = intrinsic("transpose_words")
 
 
 @jit
@@ -37,10 +38,18 @@ def _transpose(
     """``out[word, variant]``: three packed bytes as a number; bytes past the end of a row are zero."""
     width = packed.shape[1]
     whole = min(n_words, max(0, (width - 1) // 3 - first_word))
+    flat, codes = packed.reshape(-1), out.reshape(-1)
     # Squares of 16 words × 16 variants: what is read and what is written both stay in cache.
     for corner in range(0, n_rows, 16):
         last = min(corner + 16, n_rows)
-        for block in range(0, whole, 16):
+        done = 0
+        if last - corner == 16:
+            # Of the last row 64 bytes can be read at once, though they are four words more.
+            done = max(0, min(n_words, (width - 64) // 3 + 1 - first_word)) // 16 * 16
+            for block in range(0, done, 16):
+                start = (first_row + corner) * width + 3 * (first_word + block)
+                transpose_words(flat, start, width, codes, block * out.shape[1] + corner, out.shape[1])
+        for block in range(done, whole, 16):
             end = min(block + 16, whole)
             for v in range(corner, last):
                 row = packed[first_row + v]

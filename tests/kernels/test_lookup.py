@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from allscan.kernels.association import Coding
 from allscan.kernels.block import Encoding, GenotypeBlock, concatenate, encode_block, take
 from allscan.kernels.entries import missing_entries
-from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS
+from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS, STRIP_WORDS, _transpose
+from allscan.kernels.packing import row_bytes
 from allscan.kernels.panel import Panel, make_panel
 from allscan.kernels.products import Products, Term, missing_products, shifts, subset_products
 from allscan.kernels.subsets import Subsets, make_subsets, no_subsets
@@ -220,3 +221,19 @@ def test_dosages_do_not_depend_on_the_others_but_for_rounding(dtype: type) -> No
     mixed = subset_products(take(block, rows), panel, subsets)
     check_sums(mixed, np.nan_to_num(exact[rows]), panel, 20, dtype)
     np.testing.assert_allclose(mixed.total, whole.total[rows], rtol=0, atol=1e4 * ROUNDING[dtype])
+
+
+@pytest.mark.parametrize("people", [1, 300, 1_100, 4 * STRIP_ROWS + 700])
+@pytest.mark.parametrize("variants", [1, 15, 16, 50])
+def test_words_of_calls_are_laid_out_by_word(people: int, variants: int) -> None:
+    packed = np.random.default_rng(people).integers(0, 256, (variants + 3, row_bytes(people))).astype(np.uint8)
+    n_words = -(-packed.shape[1] // 3)
+    padded = np.pad(packed, ((0, 0), (0, 3 * n_words - packed.shape[1]))).reshape(len(packed), n_words, 3)
+    expected = (padded.astype(np.uint32) << np.array([0, 8, 16], np.uint32)).sum(axis=2).T
+    for first in range(0, n_words, STRIP_WORDS):
+        here = min(STRIP_WORDS, n_words - first)
+        out = np.full((STRIP_WORDS, PASS_VARIANTS), 0xDEADBEEF, np.uint32)
+        _transpose(packed, 2, variants, first, here, out)
+        np.testing.assert_array_equal(out[:here, :variants], expected[first : first + here, 2 : 2 + variants])
+        assert (out[:here, variants:] == 0xDEADBEEF).all()
+        assert (out[here:] == 0xDEADBEEF).all()
