@@ -173,8 +173,14 @@ def _penalise(x: NDArray[np.float64], n: int, k: int, free: int, work: Work) -> 
             for i in range(size):
                 total += h[i] * (0.5 - work.fitted[begin + i]) * x[j, begin + i]
             score[j] += total
+        # One operation a loop, as of those that are compiled twice: of several, each version may round another.
+        for i in range(size):
+            h[i] += 1.0
+        for i in range(size):
+            h[i] *= work.weight[begin + i]
+        for j in range(free):
             for i in range(size):
-                weighted[i] = work.weight[begin + i] * (1.0 + h[i]) * x[j, begin + i]
+                weighted[i] = h[i] * x[j, begin + i]
             for m in range(j + 1):
                 total = 0.0
                 for i in range(size):

@@ -423,6 +423,14 @@ def test_results_name_what_is_not_there(cohort: Cohort, tmp_path: Path) -> None:
         ResultsCube(tmp_path / "run").trait_table("trait0")
 
 
+@pytest.mark.parametrize(("traits", "batches"), [(512, 1), (513, 2)])
+def test_hundreds_of_traits_are_one_batch(cohort: Cohort, traits: int, batches: int) -> None:
+    plan = plan_scan(
+        cohort.store, strata_of(make_design(cohort, traits=traits)), ScanSpec(), workers=1, memory_bytes=4 * GIB
+    )
+    assert (plan.traits_per_task, plan.n_batches) == (512, batches)
+
+
 def test_batches_change_no_result(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels that would be too large are cut; every batch writes whole chunks of the cube."""
     design = make_design(cohort, traits=7)

@@ -317,9 +317,8 @@ def exact_least_squares(predictors: Floats, trait: Floats, number: int) -> list[
 
     ``predictors`` has shape (samples, columns), ``trait`` (samples,). Only the last square root rounds.
     """
-    columns = [[Fraction(value) for value in column] for column in [*predictors.T.tolist(), trait.tolist()]]
-    p = len(columns) - 1
-    products = [[sum(map(mul, one, other)) for other in columns] for one in columns]
+    products = _exact_products(predictors, trait)
+    p = len(products) - 1
     unit = [[Fraction(int(i == k)) for k in range(number)] for i in range(p)]
     rows = [products[i] + unit[i] for i in range(p)]
     for i in range(p):
@@ -333,6 +332,29 @@ def exact_least_squares(predictors: Floats, trait: Floats, number: int) -> list[
     residual = products[p][p] - sum(map(mul, beta, products[p][:p]))
     variance = residual / (len(trait) - p)
     return [(float(beta[i]), float(variance * rows[i][p + 1 + i]) ** 0.5) for i in range(number)]
+
+
+def exact_f(predictors: Floats, trait: Floats, number: int) -> float:
+    """F statistic of the first ``number`` columns together, computed in rational numbers."""
+    n, p = predictors.shape
+    whole = _exact_residual(_exact_products(predictors, trait))
+    without = _exact_residual(_exact_products(predictors[:, number:], trait))
+    return float((without - whole) / whole * (n - p) / number)
+
+
+def _exact_products(predictors: Floats, trait: Floats) -> list[list[Fraction]]:
+    columns = [[Fraction(value) for value in column] for column in [*predictors.T.tolist(), trait.tolist()]]
+    return [[sum(map(mul, one, other), Fraction()) for other in columns] for one in columns]
+
+
+def _exact_residual(products: list[list[Fraction]]) -> Fraction:
+    """Sum of squares of the last column that the others leave."""
+    rows = [list(row) for row in products]
+    for i in range(len(rows) - 1):
+        for k in range(i + 1, len(rows)):
+            factor = rows[k][i] / rows[i][i]
+            rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
+    return rows[-1][-1]
 
 
 # ---- data -----------------------------------------------------------------------------------------------
