@@ -6,7 +6,6 @@ CPU time on one.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from allscan.engine.scan import run_scan
 from allscan.engine.store import GenotypeStore
 from allscan.kernels.association import HAS_RESULT, Missing
 from benchmarks.conftest import Cohort
-from benchmarks.timing import SIZE, Timed, Work
+from benchmarks.timing import SIZE, Folders, Timed, Work
 
 COVARIATES = 11  # the intercept among them
 PATTERN_MISSING = 0.1
@@ -88,15 +87,16 @@ def time_scan(
         threads=workers,
         judged="cpu" if workers == 1 else "wall",
     )
+    rounds = Folders(out)
     summary = timed(
-        lambda: run_scan(plan, store, pooled(design), spec, EmbeddedExecutor(workers), out),
+        lambda: run_scan(plan, store, pooled(design), spec, EmbeddedExecutor(workers), rounds.here),
         load,
-        before=lambda: shutil.rmtree(out, ignore_errors=True),
+        before=rounds.change,
     )
     assert summary.n_tests == store.n_variants * traits
     tested = sum(summary.status_counts.get(status.name.lower(), 0) for status in HAS_RESULT)
     assert tested > 0.9 * summary.n_tests
-    return neg_log10_p(out)
+    return neg_log10_p(rounds.here)
 
 
 def neg_log10_p(run: Path) -> NDArray[np.float32]:
@@ -187,9 +187,10 @@ def test_scan_of_everybody_and_six_groups(timed: Timed, common_store: CommonStor
         strata.append(Stratum(f"group={k}", some))
     plan = plan_scan(store, tuple(strata), spec, workers=1, memory_bytes=MEMORY)
     genotypes = store.n_variants * store.n_samples
+    rounds = Folders(tmp_path)
     summary = timed(
-        lambda: run_scan(plan, store, tuple(strata), spec, EmbeddedExecutor(1), tmp_path / "run"),
+        lambda: run_scan(plan, store, tuple(strata), spec, EmbeddedExecutor(1), rounds.here),
         Work("dgemm", float(genotypes), genotypes, genotypes // 4),
-        before=lambda: shutil.rmtree(tmp_path / "run", ignore_errors=True),
+        before=rounds.change,
     )
     assert summary.n_tests == store.n_variants * traits * len(strata)

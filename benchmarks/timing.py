@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -57,6 +58,27 @@ class Timed(Protocol):
     """Call ``function`` once as a test, or for as many rounds as the budget allows; returns its last result."""
 
     def __call__(self, function: Callable[[], R], work: Work, before: Callable[[], object] | None = None) -> R: ...
+
+
+class Folders:
+    """A folder for each round.
+
+    One that is emptied and filled again costs more: before it makes a file, ext4 looks at every one that was deleted in
+    the last five seconds.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._number = 0
+
+    @property
+    def here(self) -> Path:
+        """That of this round."""
+        return self._base / f"round{self._number}"
+
+    def change(self) -> None:
+        """Go on to the next one."""
+        self._number += 1
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from allscan.kernels.linear_shared_numba import OUTER_ROWS, WIDTH
 from allscan.kernels.lookup import TABLES
 
 TABLE_ROWS = 64  # all calls of three samples
+AHEAD = 24  # panel rows: those of the next tables but four
 _INT64 = ir.IntType(64)
 _BYTE = ir.IntType(8)
 
@@ -72,6 +73,8 @@ def fill_table(_typing: Any, data: Any, rows: Any, one: Any, two: Any, tables: A
         terms = []
         for k in range(3):
             offset = builder.mul(builder.extract_value(rows, k), _constant(size))
+            # A chunk of many people does not fit into a cache, and the processor's own guesses come too late.
+            _prefetch(builder, _vector_at(builder, source, builder.add(offset, _constant(64 * AHEAD)), _BYTE))
             row = builder.load(_vector_at(builder, source, offset, vector), align=size)
             # Calls 0 and 3 (missing) add nothing.
             terms.append((None, builder.fmul(row, factors[0]), builder.fmul(row, factors[1]), None))
@@ -317,6 +320,17 @@ def add_scaled(_typing: Any, target: Any, to: Any, factor: Any, source: Any, at:
     return signature, generate
 
 
+def _prefetch(builder: Any, place: Any) -> None:
+    """Have a cache line brought to the second-level cache."""
+    number = ir.IntType(32)
+    prefetch = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), number, number, number]),
+        "llvm.prefetch.p0i8",
+    )
+    builder.call(prefetch, [place, *(ir.Constant(number, value) for value in (0, 2, 1))])
+
+
 def prefetch_rows(_typing: Any, data: Any, base: Any, rows: Any, begin: Any, end: Any) -> Any:
     """Have the panel rows ``begin:end`` of a list (element offsets from ``base``) brought to the second-level cache."""
     signature = types.void(data, types.intp, rows, types.intp, types.intp)
@@ -324,16 +338,10 @@ def prefetch_rows(_typing: Any, data: Any, base: Any, rows: Any, begin: Any, end
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data_type, _, rows_type = signature.args[:3]
         data, base, rows, begin, end = arguments
-        number = ir.IntType(32)
-        prefetch = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), number, number, number]),
-            "llvm.prefetch.p0i8",
-        )
         with cgutils.for_range_slice(builder, begin, end, _constant(1)) as (j, _):
             row = builder.load(_element_address(context, builder, rows_type, rows, j, _INT64))
             place = _element_address(context, builder, data_type, data, builder.add(base, row), _BYTE)
-            builder.call(prefetch, [place, *(ir.Constant(number, value) for value in (0, 2, 1))])
+            _prefetch(builder, place)
         return context.get_dummy_value()
 
     return signature, generate
