@@ -127,7 +127,7 @@ def add_entries(
 
 
 @jit
-def _missing_in_packed(words: NDArray[np.uint64], some: NDArray[np.int32], found: NDArray[np.int32]) -> int:
+def missing_in_packed(words: NDArray[np.uint64], some: NDArray[np.int32], found: NDArray[np.int32]) -> int:
     """Samples without a call of a packed row, ascending. ``some`` has room for the places of all words."""
     low = np.uint64(0x5555555555555555)
     n_some = 0
@@ -202,7 +202,7 @@ def _list_missing(
         found = out[total:]
         n = 0
         if encoding[v] == 0:
-            n = _missing_in_packed(words[s], some, found)
+            n = missing_in_packed(words[s], some, found)
         elif encoding[v] == 1:
             samples, calls = carrier_sample[first:last], carrier_call[first:last]
             for j in range(samples.shape[0]):

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from allscan.kernels.counts import count_calls
+from allscan.kernels.entries import missing_in_packed
 from allscan.kernels.jit import intrinsic, jit
-from allscan.kernels.packing import count_ones, trailing_zeros
+from allscan.kernels.packing import count_ones
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,15 +59,10 @@ def plane_bytes(row_bytes: int) -> int:
 
 
 @jit
-def _count(words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
-    """Calls 1, 2 and 3 of a packed row, into ``counts[1:]``."""
-    low = high = both = 0
-    for w in range(words.shape[0]):
-        word = words[w]
-        low += count_ones(word & _EVEN)
-        high += count_ones(word & _ODD)
-        both += count_ones(word & (word >> np.uint64(1)) & _EVEN)
-    counts[1], counts[2], counts[3] = low - both, high - both, both
+def _count_rows(words: NDArray[np.uint64], everybody: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Calls 1, 2 and 3 of packed rows, into ``counts[:, 1:]``."""
+    for row in range(words.shape[0]):
+        count_calls(words[row], everybody, counts[row])
 
 
 def choose_forms(words: NDArray[np.uint64], n_samples: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -74,8 +71,7 @@ def choose_forms(words: NDArray[np.uint64], n_samples: int) -> tuple[NDArray[np.
     A row is put in planes where they take at most :data:`MOST_EXCESS` times its entropy.
     """
     counts = np.zeros((len(words), 4), np.int64)
-    for row, found in zip(words, counts, strict=True):
-        _count(row, found)
+    _count_rows(words, np.full(words.shape[1], ~np.uint64(0)), counts)
     counts[:, 0] = n_samples - counts.sum(axis=1)
     calls = counts[:, :3]
     ranked = np.argsort(-calls, axis=1, kind="stable").astype(np.uint8)
@@ -88,15 +84,13 @@ def choose_forms(words: NDArray[np.uint64], n_samples: int) -> tuple[NDArray[np.
 
 
 @jit
-def _write_row(
-    words: NDArray[np.uint64], order: NDArray[np.uint8], content: NDArray[np.uint8], missing: NDArray[np.int32]
-) -> int:
-    """Write the planes of a row, list who has no call, and return the bytes of the second plane.
+def _write_row(words: NDArray[np.uint64], order: NDArray[np.uint8], content: NDArray[np.uint8]) -> int:
+    """Write the planes of a row, and return the bytes of the second one.
 
     ``content`` is zeros, with room for the bits of both planes and a word more.
     """
     n_words = words.shape[0] // 2
-    bits, n_missing = 0, 0
+    bits = 0
     second = content[8 * n_words :]
     for w in range(n_words):
         low = (words[2 * w] & _EVEN) | ((words[2 * w + 1] & _EVEN) << np.uint64(1))
@@ -115,14 +109,6 @@ def _write_row(
             second[byte + k] |= ((taken << shift) >> np.uint64(8 * k)) & np.uint64(255)
         second[byte + 8] |= (taken >> np.uint64(1)) >> (np.uint64(63) - shift)
         bits += count_ones(other)
-        while both:
-            bit = trailing_zeros(both)
-            both &= both - np.uint64(1)
-            # Byte j of 64 holds the samples j, j + 64, j + 128 and j + 192; a word of a plane is of 16 of its bytes.
-            byte = 16 * w + 8 * (bit & 1) + (bit >> 3)
-            missing[n_missing] = (byte >> 6) * 256 + (byte & 63) + 64 * ((bit & 7) >> 1)
-            n_missing += 1
-    missing[:n_missing].sort()
     return (bits + 7) // 8
 
 
@@ -136,12 +122,12 @@ def to_planes(packed: NDArray[np.uint8], n_samples: int) -> Planes:
     sample = np.empty(int(missing.sum()), np.int32)
     second_bytes = np.empty(len(rows), np.uint32)
     content = np.zeros(len(rows) * (2 * first + 16), np.uint8)
+    scratch = np.empty(words.shape[1], np.int32)
     at = listed = 0
     for k, row in enumerate(rows):
-        found = sample[listed : listed + missing[k]]
-        second_bytes[k] = _write_row(words[row], ORDERS[form[row] - 1], content[at:], found)
+        second_bytes[k] = _write_row(words[row], ORDERS[form[row] - 1], content[at:])
         at += first + int(second_bytes[k])
-        listed += len(found)
+        listed += missing_in_packed(words[row], scratch, sample[listed:])
     return Planes(form, second_bytes, missing.astype(np.uint32), sample, content[:at])
 
 
