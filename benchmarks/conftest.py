@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from allscan.cluster.allocator import keep_freed_memory
 from allscan.engine.simulation.spectrum import simulate_calls_block
 from allscan.engine.store import GenotypeStore
 from benchmarks.stores import dense_block, write_pgen, write_store
@@ -20,6 +21,9 @@ from tests.conftest import Reference, reference
 __all__ = ["machine_limits", "pytest_benchmark_update_json", "reference", "timed"]
 
 MISSING_RATE = 0.002
+
+# As the command line does, before there are threads.
+keep_freed_memory()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ LARGEST_KEPT = 64 << 20
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed, in one pool for all threads. Does nothing where it has no such settings.
 
-    Who has set them in the environment knows better.
+    Who has set them in the environment knows better. To be called before the first thread starts: a thread that has
+    a pool of its own keeps it, leaves it to the next one, and such pools give back whatever is freed.
     """
     if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -72,6 +72,9 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 20)
     # Nor need Python look through them as it ends: what would be freed is the system's again in a moment.
     atexit.register(gc.freeze)
+    from allscan.cluster.allocator import keep_freed_memory
+
+    keep_freed_memory()
 
 
 @main.command()

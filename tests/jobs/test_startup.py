@@ -39,6 +39,22 @@ except SystemExit as end:
 print("loaded", *sorted(sys.modules))
 """
 
+THREADS = """
+import sys, threading
+from allscan.jobs.cli import main
+start, kept = threading.Thread.start, []
+def started(thread):
+    from allscan.cluster.allocator import keep_freed_memory
+    kept.append(keep_freed_memory.cache_info().currsize)
+    start(thread)
+threading.Thread.start = started
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(*kept)
+"""
+
 
 def loaded_by(folder: Path, *arguments: str) -> set[str]:
     """Modules that a command has loaded when it ends."""
@@ -74,3 +90,12 @@ def test_a_run_with_its_report_loads_neither_tables_nor_stores_of_others(cohort:
     # The same is there when the run has been done already.
     assert not NO_ARITHMETIC & loaded_by(cohort.folder, "run", "job.yaml")
     assert not NO_ARITHMETIC & loaded_by(cohort.folder, "status", "run")
+
+
+def test_a_run_tells_the_allocator_before_its_first_thread_starts(cohort: Cohort) -> None:
+    """A thread that starts earlier has memory of its own, which is the system's again after every task."""
+    command = [sys.executable, "-c", THREADS, "run", str(cohort.job()), "--workers", "2"]
+    done = subprocess.run(command, cwd=cohort.folder, capture_output=True, text=True, check=True)
+    kept = done.stdout.splitlines()[-1].split()
+    assert len(kept) > 2  # the one that tells how far the run is, two workers
+    assert set(kept) == {"1"}
