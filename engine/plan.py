@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 # Layout follows the data alone, never workers or memory: a run resumed on another machine writes the same bytes.
 TASK_SECONDS = 2.0  # of one core, about: handing out a task, and committing it, takes milliseconds
-MAX_TASK_VARIANTS = 16384
+MAX_TASK_VARIANTS = 65536
+MAX_TASK_CELLS = 1 << 21
+"""Results of a task, variants × traits × strata, above ``MANY_VARIANTS``: they are in memory together."""
+MANY_VARIANTS = 16384
 MIN_TASKS = 8
 RESULT_BYTES = 19
 """Of a variant and trait in the cube: measured, 12 where all traits have the same samples, 18 where none have."""
@@ -224,10 +227,19 @@ def select_rows(store: GenotypeStore, filter_: VariantFilter) -> NDArray[np.int6
     return np.flatnonzero(keep)
 
 
+def most_task_variants(cells: int) -> int:
+    """Variants of a task, at most, of which each has so many results."""
+    return max(MANY_VARIANTS, min(MAX_TASK_VARIANTS, MAX_TASK_CELLS // cells))
+
+
 def _task_variants(store: GenotypeStore, n_variants: int, batches: BatchPlan) -> int:
     """Variants of a task, from the bytes that they are stored in: what a rare variant costs is in its carriers."""
     block = int(store.block_variants)
-    wanted = min(TASK_SECONDS / seconds_per_variant(store, batches), MAX_TASK_VARIANTS, n_variants // MIN_TASKS)
+    wanted = min(
+        TASK_SECONDS / seconds_per_variant(store, batches),
+        most_task_variants(batches.size * len(batches.strata)),
+        n_variants // MIN_TASKS,
+    )
     blocks = 1
     while blocks * 2 * block <= wanted:
         blocks *= 2

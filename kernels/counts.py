@@ -45,6 +45,30 @@ def sample_sets(member: NDArray[np.bool_]) -> SampleSets:
 
 
 count_calls = intrinsic("count_calls")
+load_long = intrinsic("load_long")
+
+_LOWEST = np.uint64(0x0101010101010101)
+
+
+@jit
+def _count_codes(calls: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """How many calls, of a byte each, are 1, 2 and 3; eight at a time."""
+    n = calls.shape[0]
+    low, high, both = 0, 0, 0
+    for j in range(0, n, 8):
+        if n < 8:
+            word = np.uint64(0)
+            for k in range(n):
+                word = word << np.uint64(8) | np.uint64(calls[k])
+        elif j + 8 <= n:
+            word = load_long(calls, j)
+        else:  # the last ones: of the last eight those that were not counted
+            word = load_long(calls, n - 8) >> np.uint64(8 * (j + 8 - n))
+        ones, twos = word & _LOWEST, word >> np.uint64(1) & _LOWEST
+        low += count_ones(ones)
+        high += count_ones(twos)
+        both += count_ones(ones & twos)
+    return int(low - both), int(high - both), int(both)
 
 
 @jit
@@ -57,16 +81,15 @@ def _count_carriers(
     out: NDArray[np.int64],
 ) -> None:
     for k in range(member.shape[0]):
-        # The three counts side by side in one number, 21 bits each.
-        found = 0
         if size[k] == member.shape[1]:  # everybody: who they are does not matter
-            for j in range(samples.shape[0]):
-                found += 1 << (21 * (calls[j] - 1))
+            het, hom, missing = _count_codes(calls)
         else:
+            # The three counts side by side in one number, 21 bits each.
+            found = 0
             inside = member[k]
             for j in range(samples.shape[0]):
                 found += int(inside[samples[j]]) << (21 * (calls[j] - 1))
-        het, hom, missing = found & 0x1FFFFF, (found >> 21) & 0x1FFFFF, found >> 42
+            het, hom, missing = found & 0x1FFFFF, (found >> 21) & 0x1FFFFF, found >> 42
         out[k, 1] = het
         out[k, 2] = size[k] - het - hom - missing if flipped else hom
         out[k, 3] = missing

@@ -1,7 +1,7 @@
-"""From products to estimates, of 16 variants beside each other.
+"""From products to estimates, of 64 variants beside each other.
 
 One after the other, the divisions, roots and tails of tests wait for each other; beside each other, vector registers
-hold four or eight of them, and a line of a trait's results is written at once.
+hold four or eight of them, several registers at a time, and whole lines of a trait's results are written.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from allscan.kernels.student import MANY_DF, MOST_EXPLAINED, deviate_bend, near_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LANES = 16
-"""Variants that are finished together: a cache line of float32 results."""
+LANES = 64
+"""Variants that are finished together: enough that no vector unit waits for a division, and few enough for caches."""
 
 # Where the numbers of a trait and its variants are in one array, so that LLVM sees at once that they do not overlap.
 _PRODUCT = 0

@@ -32,7 +32,14 @@ from allscan.kernels.linear_lanes import make_lanes
 from allscan.kernels.linear_residuals import residuals, write_rows
 from allscan.kernels.linear_shared_numba import score_variants
 from allscan.kernels.panel import Panel, make_panel, zero_panel
-from allscan.kernels.products import Term, genotype_products, missing_products, shifts, subset_products
+from allscan.kernels.products import (
+    Term,
+    called_and_missing_products,
+    genotype_products,
+    missing_products,
+    shifts,
+    subset_products,
+)
 from allscan.kernels.subsets import Subsets, make_subsets
 from allscan.kernels.variance_factor import expected_variance, heed, quadratic_forms
 
@@ -324,9 +331,14 @@ def _score_group(
     cells: tuple[NDArray[Any], ...],
 ) -> NDArray[np.bool_]:
     """Results of the variants that are columns ``variants`` of the cells; which of them ask for float64."""
-    missing = missing_entries(block)
-    products = subset_products(block, panel, group.subsets, coding, shifted=True)
-    absent = missing_products(missing, panel, group.subsets)
+    exclude = options.missing == Missing.EXCLUDE
+    # Who has no call of a rare variant need only be known one by one where they are left out.
+    missing = missing_entries(block, of_carriers=exclude)
+    if exclude:
+        products = subset_products(block, panel, group.subsets, coding, shifted=True)
+        absent = missing_products(missing, panel, group.subsets)
+    else:
+        products, absent = called_and_missing_products(block, missing, panel, group.subsets, coding)
     doubtful = np.zeros(block.n_variants, np.bool_)
     score_variants(
         products.total,
@@ -339,7 +351,7 @@ def _score_group(
         np.ascontiguousarray(moments.spread[:, group.sets]),
         missing.offset,
         missing.sample,
-        options.missing == Missing.EXCLUDE,
+        exclude,
         panel.data,
         group.n_basis,
         group.subset,

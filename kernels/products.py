@@ -20,7 +20,7 @@ import numpy as np
 
 from allscan.kernels.association import Coding
 from allscan.kernels.block import MISSING8, MISSING16, Encoding, GenotypeBlock
-from allscan.kernels.entries import Entries, add_entries
+from allscan.kernels.entries import Entries, add_carriers, add_entries
 from allscan.kernels.jit import jit
 from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS, sum_calls
 from allscan.kernels.panel import Panel, aligned_zeros, make_panel
@@ -151,25 +151,53 @@ def subset_products(
     shifted: bool = False,
 ) -> Products:
     """As :func:`genotype_products`, and of the first columns also the sums over subsets of the samples."""
-    total, of_subset = _no_sums(block.n_variants, panel, subsets)
     values = code_values(coding, term)
-    for kind in Encoding:
+    total, of_subset = _dense_products(block, panel, subsets, coding, term, shifted=shifted)
+    rows = np.flatnonzero(block.encoding == Encoding.CARRIERS)
+    if len(rows):
+        away = (code_values(coding) - code_values(coding)[2]) ** 2 if shifted and term == Term.SQUARE else values
+        _add_carriers(block, rows, values, away, panel, subsets, total, of_subset, shifted=shifted)
+    return _trimmed(total, of_subset, panel, subsets)
+
+
+def called_and_missing_products(
+    block: GenotypeBlock, missing: Entries, panel: Panel, subsets: Subsets, coding: int
+) -> tuple[Products, Products]:
+    """As :func:`subset_products`, shifted, and as :func:`missing_products`, with one walk over carriers for both.
+
+    ``missing`` are the missing genotypes of variants that are not held as carriers.
+    """
+    total, of_subset = _dense_products(block, panel, subsets, coding, Term.VALUE, shifted=True)
+    absent = _add_missing(missing, panel, subsets)
+    rows = np.flatnonzero(block.encoding == Encoding.CARRIERS)
+    if len(rows):
+        values = code_values(coding)
+        weight_of = np.zeros((2, 4), np.float32)
+        weight_of[:, :3] = values[:3] - values[0], values[2::-1] - values[2]
+        add_carriers(block, weight_of, rows, panel, subsets, total, of_subset, *absent)
+    return _trimmed(total, of_subset, panel, subsets), _trimmed(*absent, panel, subsets)
+
+
+def _dense_products(
+    block: GenotypeBlock, panel: Panel, subsets: Subsets, coding: int, term: int, *, shifted: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of whole chunks of columns, zero for variants that are held as carriers."""
+    total, of_subset = _no_sums(block.n_variants, panel, subsets)
+    for kind in (Encoding.CALLS, Encoding.DOSAGE8, Encoding.DOSAGE16):
         rows = np.flatnonzero(block.encoding == kind)
         if len(rows) == 0:
             continue
-        if kind == Encoding.CARRIERS:
-            away = (code_values(coding) - code_values(coding)[2]) ** 2 if shifted and term == Term.SQUARE else values
-            _add_carriers(block, rows, values, away, panel, subsets, total, of_subset, shifted=shifted)
-            continue
         if kind == Encoding.CALLS:
-            found = _packed_products(block.calls, values, panel, subsets)
-        else:
-            found = _dosage_products(block, kind, rows, coding, term, panel, subsets, shifted=shifted)
-        if len(rows) == block.n_variants:
-            return found
+            whole = len(rows) == block.n_variants
+            found = (total, of_subset) if whole else _no_sums(len(rows), panel, subsets)
+            _sum_packed(block.calls, code_values(coding, term), panel, subsets, *found)
+            if not whole:
+                total[rows], of_subset[:, rows] = found
+            continue
+        found = _dosage_products(block, kind, rows, coding, term, panel, subsets, shifted=shifted)
         total[rows, : panel.n_columns] = found.total
         of_subset[:, rows, : subsets.n_columns] = found.of_subset
-    return _trimmed(total, of_subset, panel, subsets)
+    return total, of_subset
 
 
 def _no_sums(n_variants: int, panel: Panel, subsets: Subsets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -204,10 +232,15 @@ def shifts(block: GenotypeBlock, coding: int) -> NDArray[np.float64]:
     return out
 
 
-def _packed_products(
-    packed: NDArray[np.uint8], values: NDArray[np.float64], panel: Panel, subsets: Subsets
-) -> Products:
-    total, of_subset = _no_sums(len(packed), panel, subsets)
+def _sum_packed(
+    packed: NDArray[np.uint8],
+    values: NDArray[np.float64],
+    panel: Panel,
+    subsets: Subsets,
+    total: NDArray[np.float64],
+    of_subset: NDArray[np.float64],
+) -> None:
+    """Sums of packed calls into ``total`` and ``of_subset``, zeros, of whole chunks of columns."""
     chunks, _, lanes = panel.data.shape
     by_chunk = (subsets.n_subsets, len(packed), -(-subsets.n_columns // lanes), lanes)
     kind = panel.data.dtype.type
@@ -224,7 +257,6 @@ def _packed_products(
         total.reshape(len(packed), chunks, lanes),
         of_subset.reshape(by_chunk),
     )
-    return _trimmed(total, of_subset, panel, subsets)
 
 
 def _trimmed(total: NDArray[np.float64], of_subset: NDArray[np.float64], panel: Panel, subsets: Subsets) -> Products:
@@ -355,7 +387,12 @@ def missing_products(
     if not isinstance(panel, Panel):
         panel = make_panel(panel, panel.dtype)
     subsets = no_subsets(panel.n_samples) if subsets is None else subsets
+    return _trimmed(*_add_missing(missing, panel, subsets), panel, subsets)
+
+
+def _add_missing(missing: Entries, panel: Panel, subsets: Subsets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of whole chunks of columns over listed samples."""
     v = len(missing.offset) - 1
-    total, of_subset = _no_sums(v, panel, subsets)
-    add_entries(missing, np.ones(len(missing.sample), np.float32), np.arange(v), panel, subsets, total, of_subset)
-    return _trimmed(total, of_subset, panel, subsets)
+    sums = _no_sums(v, panel, subsets)
+    add_entries(missing, np.ones(len(missing.sample), np.float32), np.arange(v), panel, subsets, *sums)
+    return sums
