@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from allscan.engine.columns import cube_columns
 from allscan.engine.costs import MAX_BATCH_TRAITS, MAX_PANEL_BYTES, Batches, null_bytes
-from allscan.engine.plan import MAX_TASK_VARIANTS, TASK_SECONDS, ScanSpec
+from allscan.engine.plan import TASK_SECONDS, ScanSpec, most_task_variants
 from allscan.engine.results import CUBE_TRAITS
 from allscan.engine.scoring import SCORED_VARIANTS, most_variants
 from allscan.engine.simulation.spectrum import minor_allele_counts
@@ -138,7 +138,8 @@ class Line:
 def task_variants(case: Case, rates: Rates) -> int:
     """Variants of a task, as :func:`allscan.engine.plan.plan_scan` cuts them, at the measured rates."""
     block = default_block_variants(case.samples)
-    wanted = min(TASK_SECONDS * case.variants * case.batches / rates.seconds(case), MAX_TASK_VARIANTS)
+    seconds = rates.seconds(case) / (case.variants * case.batches)
+    wanted = min(TASK_SECONDS / seconds, most_task_variants(-(-case.traits // case.batches)))
     blocks = 1
     while blocks * 2 * block <= wanted:
         blocks *= 2

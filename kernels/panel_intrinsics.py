@@ -14,6 +14,7 @@ from allscan.kernels.lookup import TABLES
 
 TABLE_ROWS = 64  # all calls of three samples
 AHEAD = 24  # panel rows: those of the next tables but four
+ENTRIES_AHEAD = 16  # of lists of carriers
 
 
 def _vector_of(array_type: Any) -> Any:
@@ -207,13 +208,21 @@ def add_calls(
                 number = builder.fpext(number, vector.element)
             return _spread(builder, number, vector)
 
+        most = builder.sub(context.make_array(sample_type)(context, builder, sample).nitems, constant(1))
         with cgutils.for_range_slice(builder, begin, end, constant(1)) as (j, _):
+            # Also of the lists that follow: most are short.
+            later = builder.add(j, constant(ENTRIES_AHEAD))
+            later = builder.select(builder.icmp_signed("<", later, most), later, most)
+            soon = builder.mul(_row_of_entry(context, builder, sample_type, sample, later), constant(vector.count))
             row = builder.mul(_row_of_entry(context, builder, sample_type, sample, j), constant(vector.count))
             code = builder.load(element_address(context, builder, call_type, call, j, BYTE))
             of_call = builder.add(first, builder.zext(code, INT64))
             factors = factor(of_call), factor(builder.add(of_call, constant(4)))
             for k in range(bases_type.count):
-                at = builder.add(builder.extract_value(bases, k), row)
+                base = builder.extract_value(bases, k)
+                ahead = element_address(context, builder, data_type, data, builder.add(base, soon), BYTE)
+                _prefetch(builder, ahead, 3)
+                at = builder.add(base, row)
                 values = builder.load(element_address(context, builder, data_type, data, at, vector), align=4)
                 for total, weight in zip(totals[2 * k : 2 * k + 2], factors, strict=True):
                     product = builder.fmul(values, weight, flags=fused)
@@ -338,15 +347,15 @@ def add_scaled(_typing: Any, target: Any, to: Any, factor: Any, source: Any, at:
     return signature, generate
 
 
-def _prefetch(builder: Any, place: Any) -> None:
-    """Have a cache line brought to the second-level cache."""
+def _prefetch(builder: Any, place: Any, locality: int = 2) -> None:
+    """Have a cache line brought to the second-level cache, or with locality 3 to the first."""
     number = ir.IntType(32)
     prefetch = cgutils.get_or_insert_function(
         builder.module,
         ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), number, number, number]),
         "llvm.prefetch.p0i8",
     )
-    builder.call(prefetch, [place, *(ir.Constant(number, value) for value in (0, 2, 1))])
+    builder.call(prefetch, [place, *(ir.Constant(number, value) for value in (0, locality, 1))])
 
 
 def prefetch_rows(_typing: Any, data: Any, base: Any, rows: Any, begin: Any, end: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from allscan.engine.plan import most_task_variants
 from tests.engine.cohorts import write_cohort
 from tests.engine.null_models import draw_model
 
@@ -77,3 +78,8 @@ def test_the_scan_stays_within_its_plan(
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     memory = json.loads(done.stdout)
     assert memory["peak"] <= memory["plan"] <= 3 * memory["peak"]
+
+
+@pytest.mark.parametrize(("cells", "variants"), [(1, 65536), (16, 65536), (64, 32768), (128, 16384), (3000, 16384)])
+def test_tasks_of_few_results_are_longer(cells: int, variants: int) -> None:
+    assert most_task_variants(cells) == variants

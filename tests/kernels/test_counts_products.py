@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allscan.kernels.association import Coding
-from allscan.kernels.block import Encoding
+from allscan.kernels.block import Encoding, encode_block
 from allscan.kernels.counts import count_genotypes, hide_heterozygotes, sample_sets
 from allscan.kernels.entries import missing_entries
 from allscan.kernels.products import Term, genotype_products, missing_products
@@ -30,6 +30,23 @@ def test_counts_are_sums(seed: int) -> None:
         np.testing.assert_allclose(counts.dosage_sum[:, s], np.nansum(inside, axis=1), rtol=1e-12)
         np.testing.assert_allclose(counts.dosage_sum_sq[:, s], np.nansum(inside**2, axis=1), rtol=1e-12)
     np.testing.assert_array_equal(counts.size, member.sum(axis=1))
+
+
+@pytest.mark.parametrize("samples", [16 * k + 1 for k in range(20)] + [2000])
+def test_carriers_of_any_number_are_counted(samples: int) -> None:
+    """Eight at a time, and those that are left."""
+    rng = np.random.default_rng(samples)
+    calls = np.zeros((40, samples), np.int8)
+    for row in calls:
+        carriers = rng.choice(samples, samples // 16, replace=False)
+        row[carriers] = rng.choice([1, 2, -1], len(carriers))
+    calls[::2] = np.where(calls[::2] >= 0, 2 - calls[::2], -1)
+    block = encode_block(calls)
+    assert (block.encoding == Encoding.CARRIERS).all()
+    counts = count_genotypes(block, sample_sets(np.ones((1, samples), np.bool_)))
+    np.testing.assert_array_equal(counts.n_het[:, 0], (calls == 1).sum(axis=1))
+    np.testing.assert_array_equal(counts.n_hom_alt[:, 0], (calls == 2).sum(axis=1))
+    np.testing.assert_array_equal(counts.n_missing[:, 0], (calls == -1).sum(axis=1))
 
 
 @pytest.mark.parametrize("coding", Coding)

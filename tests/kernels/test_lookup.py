@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 
 from allscan.kernels.association import Coding
 from allscan.kernels.block import Encoding, GenotypeBlock, concatenate, encode_block, take
-from allscan.kernels.entries import missing_entries
+from allscan.kernels.entries import MOST_ROWS, missing_entries
 from allscan.kernels.lookup import PASS_VARIANTS, STRIP_ROWS, STRIP_WORDS, _transpose
 from allscan.kernels.packing import row_bytes
 from allscan.kernels.panel import Panel, make_panel
-from allscan.kernels.products import Products, Term, missing_products, shifts, subset_products
+from allscan.kernels.products import (
+    Products,
+    Term,
+    called_and_missing_products,
+    missing_products,
+    shifts,
+    subset_products,
+)
 from allscan.kernels.subsets import Subsets, make_subsets, no_subsets
 from tests.kernels.blocks import call_block, coded, mixed_block
 
@@ -66,6 +73,25 @@ def test_sums_of_all_encodings(dtype: type, coding: Coding, shifted: bool) -> No
     subsets = make_subsets(chosen_samples(n), n, columns)
     found = subset_products(block, panel, subsets, coding, shifted=shifted)
     check_sums(found, np.nan_to_num(values), panel, columns, dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("coding", Coding)
+@pytest.mark.parametrize("columns", [3, 18])
+def test_sums_over_calls_and_missing_calls_together(dtype: type, coding: Coding, columns: int) -> None:
+    n = MOST_ROWS + 333
+    block, exact = mixed_block(int(coding), n)
+    assert {True, False} == set(block.carrier_flipped.tolist())
+    panel = make_panel(np.random.default_rng(1).normal(size=(n, columns + 3)), dtype)
+    subsets = make_subsets(chosen_samples(n), n, columns)
+    missing = missing_entries(block, of_carriers=False)
+    listed = np.diff(missing.offset) > 0
+    assert listed.any()
+    assert not listed[block.encoding == Encoding.CARRIERS].any()
+    found, absent = called_and_missing_products(block, missing, panel, subsets, coding)
+    values = coded(exact, coding) - shifts(block, coding)[:, None]
+    check_sums(found, np.nan_to_num(values), panel, columns, dtype)
+    check_sums(absent, np.isnan(exact).astype(np.float64), panel, columns, dtype)
 
 
 @pytest.mark.parametrize("steps", [100, 1000])
@@ -138,7 +164,10 @@ def test_nothing_to_sum(columns: int) -> None:
     panel = make_panel(np.ones((700, columns)), np.float32)
     subsets = make_subsets([np.arange(5)], 700, columns)
     assert subset_products(nobody, panel, subsets).of_subset.shape == (1, 0, columns)
-    assert missing_products(missing_entries(nobody), panel, subsets).of_subset.shape == (1, 0, columns)
+    missing = missing_entries(nobody)
+    assert missing_products(missing, panel, subsets).of_subset.shape == (1, 0, columns)
+    for found in called_and_missing_products(nobody, missing, panel, subsets, Coding.ADDITIVE):
+        assert (found.total.shape, found.of_subset.shape) == ((0, columns), (1, 0, columns))
     found = subset_products(block, panel, subsets)
     assert (found.total.shape, found.of_subset.shape) == ((13, columns), (1, 13, columns))
 
@@ -154,20 +183,22 @@ def test_read_only_inputs_are_taken_and_left_alone() -> None:
     panel = make_panel(np.random.default_rng(4).normal(size=(700, 5)), np.float32)
     subsets = make_subsets(chosen_samples(700), 700, 5)
     missing = missing_entries(block)
-    before = (subset_products(block, panel, subsets), missing_products(missing, panel, subsets))
+    before = both(block, panel, subsets, Coding.ADDITIVE, shifted=True)
     for arrays in (block, panel, subsets, missing):
         freeze(arrays)
-    after = (subset_products(block, panel, subsets), missing_products(missing_entries(block), panel, subsets))
+    np.testing.assert_array_equal(missing_products(missing, panel, subsets).total, before[1].total)
+    after = both(block, panel, subsets, Coding.ADDITIVE, shifted=True)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.total, other.total)
         np.testing.assert_array_equal(one.of_subset, other.of_subset)
 
 
 def both(block: GenotypeBlock, panel: Panel, subsets: Subsets, coding: Coding, shifted: bool) -> list[Products]:
-    """Sums over genotypes, and over the samples that have none."""
+    """Sums over genotypes, and over the samples that have none, one after the other and together."""
     return [
         subset_products(block, panel, subsets, coding, shifted=shifted),
         missing_products(missing_entries(block), panel, subsets),
+        *called_and_missing_products(block, missing_entries(block, of_carriers=False), panel, subsets, coding),
     ]
 
 
