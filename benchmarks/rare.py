@@ -3,6 +3,7 @@
 Run by hand (minutes; the calls of 250 million people × variants are in memory at a time)::
 
     python -m benchmarks.rare --people 50000 --variants 524288 --traits 1 16 128
+
 CPU seconds are those of the tasks (reading, arithmetic, writing of results), medians over alternating scans of the same
 calls. ``tests/benchmarks/test_rare.py`` runs it small.
 """
@@ -38,6 +39,7 @@ COVARIATES = 10  # beside the intercept
 MISSING_RATE = 0.0005
 PART_BYTES = 1 << 28
 MEMORY = 16 << 30
+KINDS = "dense", "carriers"
 EQUAL = 1e-4
 """Of −log10 p: the bound of sums in single precision."""
 
@@ -137,13 +139,12 @@ def compare(folder: Path, people: int, variants: int, traits: Sequence[int], rep
         design = make_design(people, number)
         times = []
         for each in range(repeats + 1):
-            outs = [folder / f"{kind}-{number}-{each}" for kind in ("dense", "carriers")]
             times.append([])
-            for store, out in zip(stores, outs, strict=True):
-                empty_files(out.with_name(out.name.removesuffix(str(each)) + str(each - 1)))
-                times[-1].append(scan(store, design, out))
+            for kind, store in zip(KINDS, stores, strict=True):
+                empty_files(folder / f"{kind}-{number}-{each - 1}")
+                times[-1].append(scan(store, design, folder / f"{kind}-{number}-{each}"))
             if not each:
-                check_equal(*outs)
+                check_equal(*(folder / f"{kind}-{number}-0" for kind in KINDS))
         dense, carriers = np.median(times[1:], axis=0)
         yield Row(people, number, float(dense), float(carriers))
 

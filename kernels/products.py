@@ -172,9 +172,7 @@ def called_and_missing_products(
     rows = np.flatnonzero(block.encoding == Encoding.CARRIERS)
     if len(rows):
         values = code_values(coding)
-        weight_of = np.zeros((2, 4), np.float32)
-        weight_of[:, :3] = values[:3] - values[0], values[2::-1] - values[2]
-        add_carriers(block, weight_of, rows, panel, subsets, total, of_subset, *absent)
+        add_carriers(block, _carrier_weights(values, values), rows, panel, subsets, total, of_subset, *absent)
     return _trimmed(total, of_subset, panel, subsets), _trimmed(*absent, panel, subsets)
 
 
@@ -292,6 +290,13 @@ def _weigh_carriers(
     new_offset[offset.shape[0] - 1] = at
 
 
+def _carrier_weights(values: NDArray[np.float64], flipped_values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What calls add, beyond the common homozygote, of carriers of ALT and of carriers of REF; shape (2, 4)."""
+    weight_of = np.zeros((2, 4), np.float32)
+    weight_of[:, :3] = values[:3] - values[0], flipped_values[2::-1] - flipped_values[2]
+    return weight_of
+
+
 def _add_carriers(
     block: GenotypeBlock,
     variants: NDArray[np.int64],
@@ -309,11 +314,9 @@ def _add_carriers(
     Of a variant whose carriers carry REF the values are ``flipped_values``.
     """
     # What each carrier adds to the sum in which everybody else counts as the common homozygote.
-    missing = [0.0, 0.0] if shifted else [-values[0], -flipped_values[2]]
-    weight_of = np.zeros((2, 4), np.float32)
-    weight_of[0, :3] = values[:3] - values[0]
-    weight_of[1, :3] = flipped_values[2::-1] - flipped_values[2]
-    weight_of[:, 3] = missing
+    weight_of = _carrier_weights(values, flipped_values)
+    if not shifted:
+        weight_of[:, 3] = -values[0], -flipped_values[2]
     n_rows, n_carriers = len(block.carrier_flipped), len(block.carrier_sample)
     entries = Entries(np.empty(n_rows + 1, np.int64), np.empty(n_carriers + 1, np.int32))
     weight = np.empty(n_carriers + 1, np.float32)
